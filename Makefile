@@ -1,0 +1,81 @@
+# clip2yolo: `make` lists what there is; `make label train evaluate` shows what it does.
+
+CONFIG ?= configs/packing_line.yaml
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SAMPLE := datasets/packing_line/sample.json
+
+.DEFAULT_GOAL := help
+.PHONY: help setup label train evaluate run status test test-slow lint format bench pocket-teacher lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@echo
+	@echo "  CONFIG=configs/….yaml chooses the run (now: $(CONFIG))"
+
+setup: $(READY) ## Make the virtual environment (again, when dependencies changed)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "clip2yolo needs Python 3.10 or later; name one with PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The built-in sample is drawn on first use; runs on other images do not need it.
+$(SAMPLE): $(READY)
+	PYTHONPATH=datasets $(BIN)/python -m packing_line.render
+
+ifeq ($(CONFIG),configs/packing_line.yaml)
+DATA := $(SAMPLE)
+endif
+
+label: $(READY) $(DATA) ## Label the images and export the dataset
+	$(BIN)/clip2yolo label --config $(CONFIG)
+
+train: $(READY) ## Train the student on the dataset
+	$(BIN)/clip2yolo train --config $(CONFIG)
+
+evaluate: $(READY) ## Compare student and teacher, write the report
+	$(BIN)/clip2yolo evaluate --config $(CONFIG)
+
+run: $(READY) $(DATA) ## All three, each only where something changed
+	$(BIN)/clip2yolo run --config $(CONFIG)
+
+status: $(READY) ## Show what is done and what comes next
+	$(BIN)/clip2yolo status --config $(CONFIG)
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY) ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Bring the code into style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Run the benchmarks, print their tables
+	$(BIN)/python -m benchmarks
+
+pocket-teacher: $(READY) ## Train the pocket teacher again (about half an hour on 2 cores)
+	PYTHONPATH=datasets $(BIN)/python -m pocket_world.train --out pipeline/assets/pocket
+
+lock: ## Resolve the dependencies anew into constraints.txt
+	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
+	echo '# Versions that `make setup` installs: made by `make lock` for Python 3.10 and later, all platforms.' > constraints.new
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+		--no-header --no-annotate --quiet >> constraints.new
+	mv constraints.new constraints.txt && rm -rf $(VENV)-lock
+
+clean: ## Remove the environment, the runs and the drawn sample (not the embedding cache)
+	rm -rf $(VENV) runs datasets/packing_line/images datasets/packing_line/test
+	rm -f datasets/packing_line/pool_truth.csv $(SAMPLE)

@@ -1,0 +1,1 @@
+"""The built-in sample: a camera over a packing line, drawn by this project."""

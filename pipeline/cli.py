@@ -1,0 +1,292 @@
+"""The command line: parses, calls the stages, prints. Everything heavy is imported on use."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import Clip2YoloError, describe_os_error
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.stages import StageResult
+    from pipeline.terminal import TerminalListener
+
+
+class _Main(click.Group):
+    """The one place where expected errors become a sentence and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Clip2YoloError as error:
+            message, status = str(error), error.exit_code
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                # The reader (`| head`) has gone; there is nobody left to tell.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                ctx.exit(1)
+            message, status = describe_os_error(error), 1
+        except MemoryError:
+            message, status = "The memory is used up. Set a smaller `batch` and run again.", 1
+        except KeyboardInterrupt:
+            message, status = "Stopped. The same command goes on from here.", 130
+        click.echo(f"error: {message}", err=True)
+        ctx.exit(status)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="clip2yolo")
+def main() -> None:
+    """Unlabeled images in, a small fast classifier out.
+
+    \b
+    clip2yolo init --images photos/ --classes cat,dog    write a config
+    clip2yolo run                                        label, train, evaluate
+    """
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every command on a run has."""
+
+    @click.option(
+        "-c",
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path("clip2yolo.yaml"),
+        show_default=True,
+        help="The run's YAML file.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print results and warnings only.")
+    @click.option("-v", "--verbose", is_flag=True, help="Print what the libraries log, too.")
+    @wraps(command)
+    def with_options(config_file: Path, quiet: bool, verbose: bool, **rest: Any) -> Any:
+        import logging
+
+        from pipeline.config import load_config
+        from pipeline.terminal import TerminalListener
+
+        logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr)
+        logging.captureWarnings(True)
+        logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
+        return command(config=load_config(config_file), listener=TerminalListener(quiet), **rest)
+
+    return with_options
+
+
+@main.command()
+@_common
+def label(config: Config, listener: TerminalListener, as_json: bool) -> None:
+    """Label the images with the teacher and export the folder dataset.
+
+    Example: clip2yolo label --config configs/packing_line.yaml
+    """
+    from pipeline import stages
+
+    _print_label(config, stages.label(config, listener), as_json, listener)
+
+
+@main.command()
+@_common
+def train(config: Config, listener: TerminalListener, as_json: bool) -> None:
+    """Train the student on the dataset that `label` exported.
+
+    Example: clip2yolo train --config configs/packing_line.yaml
+    """
+    from pipeline import stages
+
+    _print_train(config, stages.train(config, listener), as_json, listener)
+
+
+@main.command()
+@_common
+def evaluate(config: Config, listener: TerminalListener, as_json: bool) -> None:
+    """Compare the student with its teacher on held-out images.
+
+    Example: clip2yolo evaluate --config configs/packing_line.yaml --json
+    """
+    from pipeline import stages
+
+    _print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
+
+
+@main.command()
+@_common
+def run(config: Config, listener: TerminalListener, as_json: bool) -> None:
+    """Label, train and evaluate, each only where something changed.
+
+    Example: clip2yolo run --config configs/packing_line.yaml
+    """
+    from pipeline import stages
+
+    _print_label(config, stages.label(config, listener), False, listener, silent=as_json)
+    _print_train(config, stages.train(config, listener), False, listener, silent=as_json)
+    _print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
+
+
+@main.command()
+@_common
+def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
+    """Show which stages are done, what came out, and what would run next.
+
+    Example: clip2yolo status --config configs/packing_line.yaml
+    """
+    from pipeline.status import next_command, stage_states
+    from pipeline.terminal import print_table
+
+    states = stage_states(config)
+    if as_json:
+        _print_json({"stages": [state.__dict__ for state in states], "next": next_command(states)})
+        return
+    print_table(
+        str(config.workspace),
+        ["stage", "state", "finished (UTC)", "what came out"],
+        [[state.stage, state.state, state.finished or "", state.summary] for state in states],
+    )
+    command = next_command(states)
+    click.echo(f"Next: clip2yolo {command}" if command else "Everything is up to date.")
+
+
+@main.command()
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="What to label.")
+@click.option("--classes", required=True, help="Class names, separated by commas.")
+@click.option("--background", help="A class for everything else, left out of the dataset.")
+@click.option(
+    "--teacher",
+    type=click.Choice(["clip", "pocket"]),
+    default="clip",
+    show_default=True,
+    help="CLIP ViT-B/32, or the small one that comes with clip2yolo.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("clip2yolo.yaml"),
+    show_default=True,
+    help="The config to write.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing config.")
+@click.option("--json", "as_json", is_flag=True, help="Print the config's path as JSON.")
+def init(
+    images: Path,
+    classes: str,
+    background: str | None,
+    teacher: str,
+    output: Path,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write a commented config for a folder of images and a list of classes.
+
+    Example: clip2yolo init --images photos/ --classes "cat, dog" --background other
+    """
+    from pipeline.starter import starter_config, write_starter
+
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    text = starter_config(images, names, output, teacher=teacher, background=background)
+    write_starter(output, text, force=force)
+    if as_json:
+        _print_json({"config": str(output.absolute())})
+    else:
+        click.echo(f"Wrote {output}. Look through it, then: clip2yolo run --config {output}")
+
+
+def _print_label(
+    config: Config,
+    results: list[StageResult],
+    as_json: bool,
+    listener: TerminalListener,
+    silent: bool = False,
+) -> None:
+    from pipeline.terminal import label_rows, print_table
+
+    labels, dataset = results
+    if as_json:
+        _print_json({result.stage: _as_dict(result) for result in results})
+        return
+    _say_if_skipped(labels, listener, "The labels are up to date: images and settings unchanged.")
+    _say_if_skipped(dataset, listener, "The dataset is up to date.")
+    if silent:
+        return
+    counts = labels.counts
+    print_table(
+        f"Labels by {counts['teacher']}",
+        ["class", "labels", *dataset.counts["splits"]],
+        label_rows(counts, dataset.counts["splits"]),
+    )
+    human = f", {counts['human']:,} decided by a person" if counts["human"] else ""
+    click.echo(
+        f"{counts['accepted']:,} accepted, {counts['abstained']:,} abstained{human}; "
+        f"{counts['embedded']:,} images embedded, {counts['from_cache']:,} from the cache; "
+        f"{labels.seconds + dataset.seconds:.1f} s."
+    )
+    click.echo(f"Dataset: {config.workspace / 'dataset'}")
+    if counts["abstained"]:
+        click.echo(f"To decide by hand: {config.workspace / 'review.csv'}")
+
+
+def _print_train(
+    config: Config,
+    result: StageResult,
+    as_json: bool,
+    listener: TerminalListener,
+    silent: bool = False,
+) -> None:
+    if as_json:
+        _print_json({"train": _as_dict(result)})
+        return
+    _say_if_skipped(result, listener, "The student is up to date: dataset and settings unchanged.")
+    if silent:
+        return
+    counts = result.counts
+    click.echo(
+        f"Student: {config.workspace / 'student' / 'weights.pt'} (best of {counts['epochs']} epochs: "
+        f"{counts['best_epoch']}, {counts['best_top1']:.1%} agreement with its labels on valid; "
+        f"{result.seconds:.1f} s)"
+    )
+
+
+def _print_evaluate(
+    config: Config, result: StageResult, as_json: bool, listener: TerminalListener
+) -> None:
+    from pipeline.evaluate import conclusion, summary_rows
+    from pipeline.terminal import print_table
+
+    evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
+    if as_json:
+        _print_json(evaluation)
+        return
+    _say_if_skipped(result, listener, "The evaluation is up to date.")
+    header, *rows = summary_rows(evaluation)
+    print_table("Teacher and student", header, rows)
+    click.echo(conclusion(evaluation))
+    click.echo(f"Report: {config.workspace / 'report.html'}")
+
+
+def _say_if_skipped(result: StageResult, listener: TerminalListener, sentence: str) -> None:
+    if result.skipped:
+        listener.say(sentence)
+
+
+def _as_dict(result: StageResult) -> dict[str, Any]:
+    return {"skipped": result.skipped, "seconds": result.seconds, **result.counts}
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The YAML of a run: its model, strict loading, and paths that are relative to the file itself."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError, describe_os_error
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A strict, frozen part of the config: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TeacherConfig(Section):
+    """Who labels."""
+
+    kind: str = "open_clip"
+    model: str = "pocket"
+    pretrained: str | None = None
+    device: str = "auto"
+    batch: PositiveInt = 64
+
+
+class LabelConfig(Section):
+    """When a guess becomes a label."""
+
+    min_confidence: Fraction = 0.5
+    min_margin: Fraction = 0.0
+
+
+class BackgroundConfig(Section):
+    """The class for everything else; kept as a class of the dataset, or left out of it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(alias="class")
+    keep: bool = True
+
+
+class SplitsConfig(Section):
+    """Shares of the dataset; they sum to 1."""
+
+    train: Fraction = 0.8
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitsConfig:
+        if abs(self.train + self.valid + self.test - 1) > 1e-6:
+            raise ValueError("train, valid and test must sum to 1")
+        if self.train == 0 or self.valid == 0:
+            raise ValueError("train and valid must be above 0: a student needs both")
+        return self
+
+
+class DatasetConfig(Section):
+    """How accepted labels become folders."""
+
+    splits: SplitsConfig = SplitsConfig()
+    seed: int = 0
+    near_duplicate: Fraction | None = 0.98
+    files: Literal["link", "copy"] = "link"
+
+
+class StudentConfig(Section):
+    """What is trained, and how. Names and meanings are ultralytics' own."""
+
+    model: str = "yolov8n-cls.yaml"
+    imgsz: Annotated[int, Field(ge=32, le=2048)] = 224
+    epochs: PositiveInt = 30
+    batch: PositiveInt = 32
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    workers: Annotated[int, Field(ge=0)] = 2
+    train: dict[str, bool | int | float | str] = {}  # any further ultralytics setting
+
+
+class EvaluateConfig(Section):
+    """What is measured beyond the accuracy."""
+
+    latency_images: Annotated[int, Field(ge=8)] = 100
+    disagreements: Annotated[int, Field(ge=0)] = 24
+
+
+class Config(Section):
+    """A whole run. `file` is where it was read from; every path in it is absolute."""
+
+    file: Path = Field(exclude=True)
+    workspace: Path
+    source: Path | list[Path]
+    max_pixels: PositiveInt = 100_000_000
+    truth: Path | None = None
+    pool_truth: Path | None = None
+    ontology: dict[str, str]
+    templates: list[str] = ["{}"]
+    background: BackgroundConfig | None = None
+    teacher: TeacherConfig = TeacherConfig()
+    label: LabelConfig = LabelConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    student: StudentConfig = StudentConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def sources(self) -> list[Path]:
+        """The source or sources, as a list."""
+        return self.source if isinstance(self.source, list) else [self.source]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys without a word; a prompt given twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key!r} stands here twice; keep one of them",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a config file.
+
+    Paths in it are taken relative to the file, `~` is the home folder. A missing `workspace` is
+    `runs/<file name>` beside the file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or has a wrong key or value; the message
+            names the file, the dotted key and the remedy.
+    """
+    path = path.expanduser().absolute()
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"The config cannot be read. {describe_os_error(error)}") from error
+    try:
+        data = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{path} must hold `key: value` lines (source, ontology, …). "
+            "`clip2yolo init` writes one to start from."
+        )
+    return parse_config(data, path)
+
+
+def parse_config(data: dict[str, Any], file: Path) -> Config:
+    """Check `data` as the content of the config `file` (see `load_config`)."""
+    data = dict(data)
+    if "file" in data:
+        raise ConfigError(f"{file}: `file` is not a key that is known. Remove it.")
+    data["file"] = file
+    data.setdefault("workspace", f"runs/{file.stem}")
+    base = file.parent
+    for key in ("workspace", "truth", "pool_truth"):
+        if isinstance(data.get(key), str):
+            data[key] = _absolute(base, data[key])
+    if isinstance(data.get("source"), str):
+        data["source"] = _absolute(base, data["source"])
+    elif isinstance(data.get("source"), list):
+        data["source"] = [
+            _absolute(base, item) if isinstance(item, str) else item for item in data["source"]
+        ]
+    _resolve_model(data, "teacher", base)
+    _resolve_model(data, "student", base)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, file)) from None
+
+
+def _absolute(base: Path, text: str) -> Path:
+    # Not resolve(): a link that a person named stays the link that they named.
+    return (base / Path(text).expanduser()).absolute()
+
+
+def _resolve_model(data: dict[str, Any], section: str, base: Path) -> None:
+    """Make `local-dir:x` and `./x.pt` absolute; names such as `ViT-B-32` stay names."""
+    part = data.get(section)
+    if not isinstance(part, dict) or not isinstance(part.get("model"), str):
+        return
+    model: str = part["model"]
+    if model.startswith("local-dir:"):
+        model = f"local-dir:{_absolute(base, model.removeprefix('local-dir:'))}"
+    elif not model.startswith("hf-hub:") and (
+        model.startswith((".", "~", "/")) or (section == "student" and "/" in model)
+    ):
+        model = str(_absolute(base, model))
+    data[section] = {**part, "model": model}
+
+
+def _explain(error: ValidationError, file: Path) -> str:
+    """One sentence for each problem, with its dotted key."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        # Unions add the alternative's name to the location; people know only the keys.
+        where = ".".join(
+            str(part)
+            for part in problem["loc"]
+            if part != "[key]" and not str(part).startswith(("list[", "is-instance", "path"))
+        )
+        where = where or "the file"
+        kind, given = problem["type"], problem.get("input")
+        if kind == "extra_forbidden":
+            text = f"`{where}` is not a key that is known. Check its spelling or remove it."
+        elif kind == "missing":
+            text = f"`{where}` is missing. Add it."
+        elif "string" in kind:
+            text = f"`{where}` must be text, not {given!r}. Put it in quotes."
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            text = f"`{where}` is {given!r}: {message[:1].lower()}{message[1:]}."
+        lines.append(f"{file}: {text}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    return " ".join(str(problem).split()) + at + "."

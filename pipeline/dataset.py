@@ -1,0 +1,275 @@
+"""Accepted labels become a folder dataset, in splits that do not leak and do not move.
+
+An image's split follows from its content and the seed alone, so a fresh run on another machine, or
+tomorrow's run with more images, deals the same. Each class is dealt by the same rule, so its
+shares come close to the asked ones as it grows. Near-duplicates share a split.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from pipeline.config import DatasetConfig, SplitsConfig
+from pipeline.errors import SourceError
+from pipeline.pixels import read_rgb
+from pipeline.records import DATASET, SPLITS, Progress, no_progress
+from pipeline.workspace import replacing
+
+# What torchvision's ImageFolder, ultralytics and supervision all list and open.
+_COMMON_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+_SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
+_FEW = 10
+_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Where each image goes, in the order the images were given."""
+
+    splits: list[str | None]  # None: left out, because it resembles images of two splits
+    groups: list[str]  # id of the near-duplicates' representative
+
+
+def near_duplicates(vectors: np.ndarray, threshold: float) -> np.ndarray:
+    """Return index pairs (k, 2), i < j, of images whose cosine reaches the threshold.
+
+    The mean vector is taken off first: the images of one camera share most of their direction, and
+    without it all of them look alike (the "cone" of contrastive embeddings, Liang et al., 2022).
+
+    Args:
+        vectors: unit vectors (n, dim).
+        threshold: cosine after centring, 0 to 1.
+    """
+    if len(vectors) < 2:
+        return np.empty((0, 2), np.int64)
+    centred = vectors.astype(np.float32) - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    centred /= np.maximum(norms, 1e-6)
+    pairs = []
+    for start in range(0, len(centred), _BLOCK):
+        block = centred[start : start + _BLOCK]
+        for other in range(start, len(centred), _BLOCK):
+            rows, columns = np.nonzero(block @ centred[other : other + _BLOCK].T >= threshold)
+            rows, columns = rows + start, columns + other
+            keep = rows < columns
+            pairs.append(np.stack([rows[keep], columns[keep]], axis=1))
+    return np.concatenate(pairs)
+
+
+def assign_splits(
+    ids: Sequence[str],
+    pairs: np.ndarray,
+    shares: SplitsConfig,
+    seed: int,
+    previous: Mapping[str, str] | None = None,
+) -> Assignment:
+    """Give every image a split: near-duplicates the same one, old images the one they had.
+
+    A group without old images takes the split that the hash of (seed, its smallest id) falls into.
+    New images join the split of the old ones they resemble; one that resembles old images of two
+    splits would leak whichever it joined, so it is left out.
+
+    Args:
+        ids: image ids, all different.
+        pairs: near-duplicates as index pairs (k, 2).
+        shares: of the three splits.
+        seed: another seed deals anew.
+        previous: id → split of an earlier export.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    previous = previous or {}
+    n = len(ids)
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    _, component = connected_components(links, directed=False)
+    members: dict[int, list[int]] = {}
+    for index, number in enumerate(component):
+        members.setdefault(int(number), []).append(index)
+    neighbours: dict[int, list[int]] = {}
+    for first, second in pairs.tolist():
+        neighbours.setdefault(first, []).append(second)
+        neighbours.setdefault(second, []).append(first)
+
+    splits: list[str | None] = [previous.get(one) for one in ids]
+    groups = list(ids)
+    for group in members.values():
+        representative = min(ids[index] for index in group)
+        for index in group:
+            groups[index] = representative
+        new = sorted((index for index in group if splits[index] is None), key=ids.__getitem__)
+        old = {splits[index] for index in group} - {None}
+        if len(old) <= 1:
+            split = old.pop() if old else deal(representative, shares, seed)
+            for index in new:
+                splits[index] = split
+            continue
+        for index in new:
+            near = {splits[other] for other in neighbours[index]} - {None}
+            if len(near) <= 1:
+                splits[index] = near.pop() if near else deal(ids[index], shares, seed)
+    return Assignment(splits=splits, groups=groups)
+
+
+def deal(key: str, shares: SplitsConfig, seed: int) -> str:
+    """Return the split that a key's hash falls into: uniform over keys, fixed for each."""
+    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    if point < shares.train:
+        return "train"
+    return "valid" if point < shares.train + shares.valid else "test"
+
+
+def plan_dataset(
+    accepted: pl.DataFrame,
+    vectors: np.ndarray,
+    config: DatasetConfig,
+    previous: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Decide split and file name of every accepted image.
+
+    Args:
+        accepted: columns id, path, class; one row a picture.
+        vectors: the teacher's unit vectors (n, dim), row by row.
+        config: shares, seed, near-duplicate threshold.
+        previous: the table of an earlier export, whose splits stand.
+
+    Returns:
+        A table with the schema `records.DATASET`, without the images that had to be left out.
+    """
+    ids = accepted["id"].to_list()
+    pairs = (
+        np.empty((0, 2), np.int64)
+        if config.near_duplicate is None
+        else near_duplicates(vectors, config.near_duplicate)
+    )
+    before = {} if previous is None else dict(previous.select("id", "split").iter_rows())
+    assignment = assign_splits(ids, pairs, config.splits, config.seed, before)
+    names = [
+        _file_name(Path(path), one) for one, path in accepted.select("id", "path").iter_rows()
+    ]
+    return (
+        accepted.select("id", "path", "class")
+        .with_columns(
+            pl.Series("split", assignment.splits, dtype=pl.String),
+            pl.Series("group", assignment.groups, dtype=pl.String),
+            pl.Series("name", names, dtype=pl.String),
+        )
+        .filter(pl.col("split").is_not_null())
+        .with_columns(file=pl.concat_str("split", "class", "name", separator="/"))
+        .select(list(DATASET))
+        .cast(DATASET)
+    )
+
+
+def export_dataset(
+    plan: pl.DataFrame,
+    classes: Sequence[str],
+    folder: Path,
+    *,
+    files: str = "link",
+    max_pixels: int = 100_000_000,
+    progress: Progress = no_progress,
+) -> None:
+    """Write `folder/{train,valid,test}/<class>/…`, replacing an earlier export in one step.
+
+    Bytes are hard-linked where the file system allows it and copied elsewhere, never re-encoded.
+    Formats that dataset readers pass over in silence (GIF, AVIF, …) are the exception: they arrive
+    as a PNG of exactly the pixels the teacher saw, since their bytes would not arrive at all.
+
+    Args:
+        plan: what `plan_dataset` decided.
+        classes: every one gets a folder in every split, with images or without.
+        files: "link" or "copy".
+
+    Raises:
+        SourceError: a source image has vanished or cannot be read any more.
+    """
+    with replacing(folder) as aside:
+        for split in SPLITS:
+            for name in classes:
+                (aside / split / name).mkdir(parents=True)
+        for done, (path, file) in enumerate(plan.select("path", "file").iter_rows(), start=1):
+            source, target = Path(path), aside / file
+            try:
+                if target.suffix == ".png" and _true_suffix(source) is None:
+                    read_rgb(source, max_pixels).save(target)
+                elif files == "copy" or not _link(source, target):
+                    shutil.copyfile(source, target)
+            except FileNotFoundError as error:
+                raise SourceError(
+                    f"{source} was labeled but is not there any more. Run `clip2yolo label` again."
+                ) from error
+            progress(done, len(plan))
+
+
+def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) -> list[str]:
+    """Return one sentence for each thing about the dataset that a person should know."""
+    sentences = []
+    counts = dict(plan.group_by("class").len().iter_rows())
+    few = [f"{name} ({counts.get(name, 0)})" for name in classes if counts.get(name, 0) < _FEW]
+    if few:
+        sentences.append(
+            f"Too few images to learn from (under {_FEW}): {', '.join(few)}. Add images, reword "
+            "their prompts or lower `label.min_confidence`."
+        )
+    for split in ("valid", "test"):
+        there = set(plan.filter(pl.col("split") == split)["class"])
+        lacking = [name for name in classes if name not in there and counts.get(name, 0) >= _FEW]
+        if lacking:
+            sentences.append(f"The {split} split has no image of: {', '.join(lacking)}.")
+    if len(plan):
+        largest = plan.group_by("group").len()["len"].max()
+        if isinstance(largest, int) and largest > max(20, len(plan) // 5):
+            sentences.append(
+                f"{largest} of {len(plan)} images count as near-duplicates of one another and share"
+                " one split; if they are not, raise `dataset.near_duplicate`."
+            )
+    if left_out:
+        sentences.append(
+            f"{left_out} new images resemble earlier ones of two splits and were left out, since "
+            "they would leak."
+        )
+    return sentences
+
+
+def _file_name(path: Path, one: str) -> str:
+    """A name people recognize, made unique and stable by the content: `IMG_1-3f0a9c….jpg`."""
+    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")[:60] or "image"
+    return f"{stem}-{one[:12]}{_true_suffix(path) or '.png'}"
+
+
+def _true_suffix(path: Path) -> str | None:
+    """The suffix to keep the bytes under, or None where dataset readers know none for them."""
+    suffix = path.suffix.lower()
+    if suffix in _COMMON_SUFFIXES:
+        return suffix
+    try:
+        with Image.open(path) as image:
+            return _SUFFIX_OF_FORMAT.get(image.format or "")
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{path} was labeled but is not there any more. Run `clip2yolo label` again."
+        ) from error
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Hard-link; False where this file system, or its rules, do not allow it."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK):
+            return False
+        raise
+    return True

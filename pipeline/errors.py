@@ -1,0 +1,59 @@
+"""The errors that a user can cause, and the one place that words the operating system's own."""
+
+from __future__ import annotations
+
+import errno
+
+
+class Clip2YoloError(Exception):
+    """Anything that is the input's or the machine's fault, not a defect of clip2yolo.
+
+    The message is one or more whole sentences: what is wrong, where, and what to do about it.
+    The command line prints it as it is and exits with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(Clip2YoloError):
+    """A config file, an ontology or an option that cannot be used."""
+
+    exit_code = 2
+
+
+class SourceError(Clip2YoloError):
+    """Images, manifests or truth files that cannot be read or found."""
+
+
+class TeacherError(Clip2YoloError):
+    """A teacher that cannot be loaded or asked."""
+
+
+class StudentError(Clip2YoloError):
+    """A student that cannot be trained, loaded or asked."""
+
+
+class WorkspaceError(Clip2YoloError):
+    """A run folder that is busy, damaged, full or not writable, or that lacks an earlier stage."""
+
+
+_OS_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EACCES: "permission is denied; check who owns it and its access rights",
+    errno.EPERM: "the operation is not permitted; check who owns it and its access rights",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOENT: "there is no such file or folder",
+    errno.ENOTDIR: "a part of the path is a file where a folder is needed",
+    errno.EISDIR: "it is a folder where a file is needed",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+    errno.EMFILE: "too many files are open; raise the limit (`ulimit -n`)",
+}
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return one sentence for an `OSError`: which path, what happened, what to do."""
+    where = str(error.filename) if error.filename else "The operating system"
+    code = error.errno if error.errno is not None else -1
+    advice = _OS_ADVICE.get(code) or error.strerror or str(error)
+    return f"{where}: {advice}."

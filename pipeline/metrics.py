@@ -1,0 +1,187 @@
+"""How good answers are: proportions with intervals, F1, calibration, paired comparison.
+
+Pure functions on arrays of class indices; nothing here knows whose answers they are. A figure that
+does not exist (a share of nothing) is None and never NaN, so that all of them fit into JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_Z95 = 1.959963984540054  # the standard normal's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of `n` cases with its 95 % confidence interval; all between 0 and 1."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the four numbers under their names."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class: None where the share is one of nothing."""
+
+    precision: float | None  # None: nobody was given this class
+    recall: float | None  # None: it does not occur in the truth
+    f1: float | None  # None: neither of both
+    support: int  # how often it occurs in the truth
+
+
+@dataclass(frozen=True)
+class ConfidenceBin:
+    """The answers with a confidence in (low, high]; None where there are none."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None  # their mean confidence
+    accuracy: float | None  # the share of them that is right
+
+
+def proportion(successes: int, n: int) -> Proportion | None:
+    """Return successes/n with Wilson's 95 % score interval (Wilson, 1927); None for n = 0.
+
+    The interval keeps its coverage near 0 and 1 and for small n, where the usual ± interval
+    collapses to a point or leaves [0, 1] (Brown, Cai and DasGupta, 2001).
+    """
+    if n == 0:
+        return None
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n}")
+    share = successes / n
+    scale = 1 + _Z95**2 / n
+    center = (share + _Z95**2 / (2 * n)) / scale
+    half = _Z95 / scale * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
+    # At the ends the bound is exactly 0 or 1; rounding must not say otherwise.
+    low = 0.0 if successes == 0 else max(0.0, center - half)
+    high = 1.0 if successes == n else min(1.0, center + half)
+    return Proportion(share, low, high, n)
+
+
+def accuracy(predicted: ArrayLike, truth: ArrayLike) -> Proportion | None:
+    """Return the share of answers (n,) that equal a person's labels (n,)."""
+    return _matches(predicted, truth)
+
+
+def agreement(first: ArrayLike, second: ArrayLike) -> Proportion | None:
+    """Return the share of cases on which two predictors say the same; it says nothing of truth."""
+    return _matches(first, second)
+
+
+def _matches(first: ArrayLike, second: ArrayLike) -> Proportion | None:
+    left, right = np.asarray(first), np.asarray(second)
+    if left.shape != right.shape or left.ndim != 1:
+        raise ValueError(f"answers of shapes {left.shape} and {right.shape} cannot be paired")
+    return proportion(int((left == right).sum()), len(left))
+
+
+def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, classes: int) -> np.ndarray:
+    """Return counts (classes, classes) int64: rows are the truth, columns the answers."""
+    rows, columns = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
+    if rows.shape != columns.shape:
+        raise ValueError(f"answers of shapes {rows.shape} and {columns.shape} cannot be paired")
+    if len(rows) and (min(rows.min(), columns.min()) < 0 or max(rows.max(), columns.max()) >= classes):
+        raise ValueError(f"a class index lies outside 0…{classes - 1}")
+    return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes)
+
+
+def class_figures(confusion: np.ndarray) -> list[ClassFigures]:
+    """Return precision, recall, F1 and support of each class of a confusion matrix."""
+    figures = []
+    right, given, there = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    for hits, answers, support in zip(right.tolist(), given.tolist(), there.tolist(), strict=True):
+        figures.append(
+            ClassFigures(
+                precision=hits / answers if answers else None,
+                recall=hits / support if support else None,
+                f1=2 * hits / (answers + support) if answers + support else None,
+                support=support,
+            )
+        )
+    return figures
+
+
+def macro_f1(confusion: np.ndarray) -> float | None:
+    """Return the mean F1 over the classes that occur in the truth; None where none does.
+
+    A class that is absent from the truth has no recall, so it does not enter the mean by itself;
+    answers that wrongly name it still cost the classes that they should have named. A class that
+    occurs and is never answered counts as 0.
+    """
+    present = [one.f1 for one in class_figures(confusion) if one.support and one.f1 is not None]
+    return sum(present) / len(present) if present else None
+
+
+def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> list[ConfidenceBin]:
+    """Return what a reliability diagram shows: confidence beside accuracy in equal-width bins.
+
+    Args:
+        confidence: probability of the answer given, (n,), each in [0, 1].
+        correct: whether that answer is right, (n,).
+        bins: their number; the bin m of M covers (m/M, (m+1)/M], the first one also 0.
+    """
+    sure = np.asarray(confidence, dtype=np.float64)
+    right = np.asarray(correct, dtype=bool)
+    if sure.shape != right.shape:
+        raise ValueError(f"{sure.shape} confidences for {right.shape} answers")
+    edges = np.arange(bins + 1) / bins
+    slots = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(slots, minlength=bins).tolist()
+    sums = np.bincount(slots, weights=sure, minlength=bins).tolist()
+    hits = np.bincount(slots, weights=right, minlength=bins).tolist()
+    return [
+        ConfidenceBin(
+            low=float(edges[slot]),
+            high=float(edges[slot + 1]),
+            n=n,
+            confidence=sums[slot] / n if n else None,
+            accuracy=hits[slot] / n if n else None,
+        )
+        for slot, n in enumerate(counts)
+    ]
+
+
+def calibration_error(
+    confidence: ArrayLike, correct: ArrayLike, bins: int = 15
+) -> float | None:
+    """Return the expected calibration error (Guo et al., 2017, equation 3); None for no answers.
+
+    It is the mean over all answers of |accuracy − confidence| of their bin: 0 where 80 % sure
+    means right in 80 % of cases. Few answers per bin push it up, so compare it at equal n only.
+    """
+    filled = [one for one in reliability(confidence, correct, bins) if one.n]
+    total = sum(one.n for one in filled)
+    if not total:
+        return None
+    gaps = (one.n * abs((one.accuracy or 0.0) - (one.confidence or 0.0)) for one in filled)
+    return sum(gaps) / total
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test (McNemar, 1947).
+
+    Of the cases that exactly one of two predictors gets right, each is as likely the first's as the
+    second's if both are equally good. Whole numbers throughout, so that no case is too rare.
+
+    Args:
+        only_first: cases that only the first predictor got right.
+        only_second: cases that only the second got right.
+    """
+    n, fewer = only_first + only_second, min(only_first, only_second)
+    term = tail = 1  # n choose 0
+    for k in range(fewer):
+        term = term * (n - k) // (k + 1)
+        tail += term
+    return min(1.0, 2 * tail / 2**n) if n else 1.0

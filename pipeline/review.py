@@ -1,0 +1,68 @@
+"""`review.csv`: where the teacher was in doubt, for a person to decide, and what they decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline.errors import ConfigError
+from pipeline.ontology import Ontology
+from pipeline.workspace import replacing
+
+REVIEW_COLUMNS = ("path", "class", "guess", "rival", "confidence", "margin", "reason", "id")
+
+
+def review_table(labels: pl.DataFrame, ontology: Ontology) -> pl.DataFrame:
+    """Return what a person should look at, most doubtful first.
+
+    `class` is empty where the teacher abstained, for the person to fill in; rows that a person has
+    decided keep their class, so nothing that was filled in is lost when the file is written again.
+    """
+    names = pl.Series(ontology.classes, dtype=pl.String)
+    open_rows = labels.filter(pl.col("decision").is_in(["abstained", "human"]))
+    rivals = [
+        names[int(np.argsort(-np.asarray(row), kind="stable")[1])]
+        for row in open_rows["probabilities"].to_list()
+    ]
+    return (
+        open_rows.with_columns(pl.Series("rival", rivals, dtype=pl.String))
+        .sort("margin", "confidence", "id")
+        .select(REVIEW_COLUMNS)
+    )
+
+
+def read_review(path: Path, ontology: Ontology) -> dict[str, str]:
+    """Return a person's decisions, id → class, from the `class` column of their review file.
+
+    No file, or no class filled in, is no decision.
+
+    Raises:
+        ConfigError: the file is not the table we wrote, or names a class the ontology lacks.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        table = pl.read_csv(path, infer_schema=False, encoding="utf8")
+        filled = table.filter(pl.col("class").str.strip_chars().fill_null("") != "")
+        decided = [(one, name.strip()) for one, name in filled.select("id", "class").iter_rows()]
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{path} cannot be read as the review table ({reason}). Save it as UTF-8 CSV with its "
+            "columns `id` and `class`, or delete it to start over."
+        ) from error
+    for _, name in decided:
+        if name not in ontology.classes:
+            raise ConfigError(
+                f"{path} gives the class {name!r}, which the ontology does not have. Use one of: "
+                f"{', '.join(ontology.classes)}; or leave the cell empty."
+            )
+    return dict(decided)
+
+
+def write_review(path: Path, table: pl.DataFrame) -> None:
+    """Replace the review file in one step."""
+    with replacing(path) as aside:
+        table.write_csv(aside, float_precision=4)

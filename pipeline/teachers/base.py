@@ -1,0 +1,69 @@
+"""What a teacher is: two towers that map pictures and sentences into one space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+
+class Teacher(Protocol):
+    """One backend's model, loaded.
+
+    `fingerprint` names the weights and the preprocessing by content: equal fingerprints give equal
+    vectors, so it keys the embedding cache.
+    """
+
+    name: str
+    fingerprint: str
+    dim: int
+    logit_scale: float  # already exponentiated: cosines are multiplied by it
+    logit_bias: float  # 0 where the model has none
+    parameters: int
+    file_bytes: int | None
+    device: str
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return the model's float32 input (3, H, W) for one RGB image. Thread-safe."""
+        ...
+
+    def embed_images(self, batch: np.ndarray) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for prepared images (n, 3, H, W)."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for sentences."""
+        ...
+
+    def context_overflow(self, text: str) -> int:
+        """Return by how many tokens the sentence is longer than the model can read (0: it fits)."""
+        ...
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words that the model is known never to have seen ([]: none known)."""
+        ...
+
+
+def pick_device(asked: str) -> str:
+    """Return `asked`, or for "auto" the best device of this machine: cuda, mps or cpu.
+
+    Raises:
+        TeacherError: the device that was asked for is not there; nothing else is taken instead.
+    """
+    import torch
+
+    from pipeline.errors import TeacherError
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
+    if asked == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(asked.split(":")[0], False):
+        there = ", ".join(name for name, here in available.items() if here)
+        raise TeacherError(
+            f"The device {asked!r} is not available here (available: {there}). "
+            "Set `device: auto` or name one of these."
+        )
+    return asked

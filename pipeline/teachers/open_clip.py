@@ -1,0 +1,239 @@
+"""Teachers of the open_clip library: built-in architectures, the Hugging Face hub, local folders."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from pipeline.errors import TeacherError
+from pipeline.teachers.base import pick_device
+
+_TEXT_BATCH = 256
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+
+
+class OpenClipTeacher:
+    """A CLIP-like model of open_clip (see `pipeline.teachers.base.Teacher`)."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, device: str) -> None:
+        self.name = name
+        self.device = device
+        self._model = model.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+        self._transform = image_transform_v2(
+            PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
+        )
+        self.logit_scale = float(model.logit_scale.exp())
+        bias = getattr(model, "logit_bias", None)
+        self.logit_bias = 0.0 if bias is None else float(bias)
+        self.parameters = sum(tensor.numel() for tensor in model.parameters())
+        self.file_bytes: int | None = None
+        self.vocabulary: frozenset[str] | None = None
+        self.fingerprint = _fingerprint(model)
+        self.dim = self.embed_texts(["a"]).shape[1]
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return float32 (3, H, W): the model's own resize, crop and normalization."""
+        return self._transform(image).numpy()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def embed_images(self, batch: np.ndarray) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for prepared images (n, 3, H, W)."""
+        images = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
+        vectors = self._model.encode_image(images, normalize=True)
+        return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for sentences."""
+        parts = []
+        for start in range(0, len(texts), _TEXT_BATCH):
+            tokens = self._tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.device)
+            parts.append(self._model.encode_text(tokens, normalize=True).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def context_overflow(self, text: str) -> int:
+        """Count the tokens of `text`, with the two that frame it, beyond the context length."""
+        inner = getattr(self._tokenizer, "tokenizer", None)  # Hugging Face's, where it wraps one
+        if inner is not None:
+            count = len(inner(text)["input_ids"])
+        else:
+            # The same cleaning as in the tokenizer's own call, which then cuts in silence.
+            count = len(self._tokenizer.encode(text)) + 2
+        return max(0, count - int(self._tokenizer.context_length))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return words outside the list that the weights came with, if they came with one."""
+        if self.vocabulary is None:
+            return []
+        words = dict.fromkeys(_WORD.findall(text.lower()))
+        return [word for word in words if word not in self.vocabulary]
+
+
+def load(model: str, pretrained: str | None, device: str) -> OpenClipTeacher:
+    """Load `ViT-B-32` with a `pretrained` tag or file, `hf-hub:org/name` or `local-dir:folder`.
+
+    Raises:
+        TeacherError: unknown names, missing or damaged weights, or no way to download them. A model
+            without its weights is never used: its labels would be noise.
+    """
+    device = pick_device(device)
+    folder = Path(model.removeprefix("local-dir:")) if model.startswith("local-dir:") else None
+    options: dict[str, Any] = {}
+    if folder is not None:
+        _check_folder(folder)
+    elif not model.startswith("hf-hub:"):
+        options = _check_names(model, pretrained)
+    try:
+        with _calm():
+            net = open_clip.create_model(
+                model,
+                pretrained=pretrained,
+                precision="fp32",
+                device=device,
+                require_pretrained=True,
+                weights_only=True,
+                **options,
+            )
+            tokenizer = open_clip.get_tokenizer(model)
+    except ImportError as error:
+        raise TeacherError(
+            f"{model} needs a library that is not installed ({error.name or error}). "
+            "Install it with `pip install transformers` and run again."
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise TeacherError(
+            f"{model} does not fit into the memory of {device}. Choose a smaller model, or "
+            "`device: cpu`."
+        ) from error
+    except Exception as error:  # noqa: BLE001 - the library raises whatever its many sources raise
+        raise TeacherError(_explain(model, pretrained, folder, error)) from error
+    name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
+    teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device)
+    if folder is not None:
+        teacher.file_bytes = _weights(folder).stat().st_size
+        teacher.vocabulary = _vocabulary(folder)
+    return teacher
+
+
+def _fingerprint(model: Any) -> str:
+    """SHA-256 over every weight and the preprocessing: what the vectors depend on."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps(model.visual.preprocess_cfg, sort_keys=True, default=str).encode())
+    digest.update(type(model.visual).__name__.encode())
+    for key, tensor in sorted(model.visual.state_dict().items()):
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise TeacherError(f"{folder} is not a folder. `local-dir:` names a folder with a model.")
+    if not (folder / "open_clip_config.json").is_file():
+        raise TeacherError(
+            f"{folder} has no open_clip_config.json. Put the model's config there, beside its "
+            "open_clip_model.safetensors."
+        )
+    _weights(folder)
+
+
+def _weights(folder: Path) -> Path:
+    """The folder's safetensors file. Pickled weights are not looked for: they can run code."""
+    for name in ("open_clip_model.safetensors", "model.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    raise TeacherError(
+        f"{folder} has no open_clip_model.safetensors. Put the weights there in safetensors format."
+    )
+
+
+def _vocabulary(folder: Path) -> frozenset[str] | None:
+    path = folder / "vocabulary.json"
+    if not path.is_file():
+        return None
+    try:
+        return frozenset(word.lower() for word in json.loads(path.read_text("utf-8"))["words"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TeacherError(
+            f'{path} must look like {{"words": ["apple", …]}}. Repair or delete it.'
+        ) from error
+
+
+def _check_names(model: str, pretrained: str | None) -> dict[str, Any]:
+    """Refuse names that open_clip does not list, before anything is built or downloaded."""
+    names = open_clip.list_models()
+    if model not in names:
+        raise TeacherError(
+            f"open_clip has no model {model!r}.{_nearest(model, names)} A folder is named "
+            "`local-dir:path`, a model of the hub `hf-hub:org/name`; `pocket` comes with clip2yolo."
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if pretrained is None:
+        raise TeacherError(
+            f"`teacher.pretrained` is missing, so {model} would have random weights. "
+            f"Choose one of: {', '.join(tags) or 'a weights file'}."
+        )
+    if pretrained in tags:
+        # Weights trained with QuickGELU answer wrongly without it, and open_clip only warns.
+        config = open_clip.get_pretrained_cfg(model, pretrained)
+        return {"force_quick_gelu": True} if config.get("quick_gelu") else {}
+    if not Path(pretrained).is_file():
+        raise TeacherError(
+            f"{pretrained!r} is neither a file nor pretrained weights of {model}. "
+            f"open_clip lists for it: {', '.join(tags) or 'none'}."
+        )
+    return {}
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, names, n=3)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def _explain(model: str, pretrained: str | None, folder: Path | None, error: Exception) -> str:
+    if folder is not None:
+        reason = " ".join(str(error).split())[:300]
+        return f"The model in {folder} cannot be loaded: {reason}. Check its two files."
+    if model.startswith("hf-hub:"):
+        what = f"the repository {model.removeprefix('hf-hub:')} of the Hugging Face hub"
+    else:
+        config = open_clip.get_pretrained_cfg(model, pretrained or "") or {}
+        source = config.get("hf_hub", "").rstrip("/") or config.get("url", "") or "its file"
+        what = f"the weights {pretrained!r} of {model} ({source})"
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    return (
+        f"{model} cannot be loaded: {what} could not be read or fetched ({type(error).__name__}). "
+        f"On a machine with internet, load it there once and copy {home} here; or put "
+        "open_clip_config.json and open_clip_model.safetensors into a folder and set "
+        "`teacher: {model: local-dir:that/folder}`."
+    )
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Keep the library's own log lines and warnings off people's screens while it loads."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

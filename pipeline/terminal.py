@@ -1,0 +1,86 @@
+"""How a run looks in a terminal: sentences, bars and tables. Results go to stdout, the rest to
+stderr, so that `--json` and pipes stay clean."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from pipeline.records import Listener, Progress, no_progress
+
+
+class TerminalListener(Listener):
+    """Tells a person what a stage is doing.
+
+    Args:
+        quiet: only warnings.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, sentence: str) -> None:
+        if not self.quiet:
+            self.console.print(sentence, markup=False)
+
+    def warn(self, sentence: str) -> None:
+        self.console.print(f"warning: {sentence}", style="yellow", markup=False)
+
+    def epoch(self, report: Any) -> None:
+        self.say(
+            f"  epoch {report.epoch:>3}/{report.epochs}   train loss {report.train_loss:.3f}   "
+            f"valid loss {report.valid_loss:.3f}   valid top-1 {report.valid_top1:6.1%}   "
+            f"{report.seconds:.1f} s"
+        )
+
+    @contextlib.contextmanager
+    def bar(self, title: str, unit: str) -> Iterator[Progress]:
+        if self.quiet or not self.console.is_terminal:
+            yield no_progress
+            return
+        columns = (
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=self.console, transient=True) as bars:
+            task = bars.add_task(title, total=None, unit=unit, rate="")
+
+            def progress(done: int, total: int) -> None:
+                speed = bars.tasks[0].speed
+                rate = f"({speed:,.1f}/s)" if speed else ""
+                bars.update(task, completed=done, total=total, rate=rate)
+
+            yield progress
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout: text in the first column, figures right-aligned in the others."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows:
+        # rich reads [brackets] as markup, and class names may hold them.
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    Console(highlight=False).print(table)
+
+
+def label_rows(counts: Mapping[str, Any], splits: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
+    """Rows of the table after labeling: a class's labels, then its images in each split."""
+    rows = []
+    for name in counts["classes"]:
+        dealt = [splits[split].get(name) for split in splits]
+        rows.append(
+            [name, f"{counts['per_class'][name]:,}"]
+            + ["left out" if number is None else f"{number:,}" for number in dealt]
+        )
+    return rows

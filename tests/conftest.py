@@ -1,0 +1,25 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests off the cache of the person who runs them."""
+    monkeypatch.setenv("CLIP2YOLO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with a real CLIP, real photos and a pretrained student; absent for most people."""
+    folder = Path(os.environ.get("CLIP2YOLO_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "teachers" / "natural-tiny").is_dir():
+        pytest.skip(f"needs the shared models and photos, which are not at {folder}")
+    return folder
