@@ -41,7 +41,7 @@ class _Main(click.Group):
         except KeyboardInterrupt:
             message, status = "Stopped. The same command goes on from here.", 130
         click.echo(f"error: {message}", err=True)
-        ctx.exit(status)
+        return ctx.exit(status)
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
@@ -252,9 +252,9 @@ def _print_train(
         return
     counts = result.counts
     click.echo(
-        f"Student: {config.workspace / 'student' / 'weights.pt'} (best of {counts['epochs']} epochs: "
-        f"{counts['best_epoch']}, {counts['best_top1']:.1%} agreement with its labels on valid; "
-        f"{result.seconds:.1f} s)"
+        f"Student: {config.workspace / 'student' / 'weights.pt'} (best of {counts['epochs']} "
+        f"epochs: {counts['best_epoch']}, {counts['best_top1']:.1%} agreement with its labels on "
+        f"valid; {result.seconds:.1f} s)"
     )
 
 

@@ -156,9 +156,7 @@ def plan_dataset(
     )
     before = {} if previous is None else dict(previous.select("id", "split").iter_rows())
     assignment = assign_splits(ids, pairs, config.splits, config.seed, before)
-    names = [
-        _file_name(Path(path), one) for one, path in accepted.select("id", "path").iter_rows()
-    ]
+    names = [_file_name(Path(path), one) for one, path in accepted.select("id", "path").iter_rows()]
     return (
         accepted.select("id", "path", "class")
         .with_columns(
@@ -168,8 +166,7 @@ def plan_dataset(
         )
         .filter(pl.col("split").is_not_null())
         .with_columns(file=pl.concat_str("split", "class", "name", separator="/"))
-        .select(list(DATASET))
-        .cast(DATASET)
+        .select(pl.col(name).cast(kind) for name, kind in DATASET.items())
     )
 
 

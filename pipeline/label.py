@@ -37,7 +37,8 @@ def class_probabilities(
     weights /= weights.sum(axis=1, keepdims=True)
     members = np.zeros((len(prompt_classes), max(prompt_classes) + 1))
     members[np.arange(len(prompt_classes)), list(prompt_classes)] = 1
-    return (weights @ members).astype(np.float32)
+    shares: np.ndarray = (weights @ members).astype(np.float32)
+    return shares
 
 
 def label_table(

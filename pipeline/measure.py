@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,7 +110,7 @@ def predict_files(
 
 def _batches(
     prepare: Callable[[Item], np.ndarray], items: Sequence[Item], batch: int
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yield the prepared items, stacked, in their order; threads work ahead of the consumer."""
     queue = iter(items)
     with ThreadPoolExecutor(_decode_threads(), thread_name_prefix="decode") as pool:

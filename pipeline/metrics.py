@@ -92,7 +92,9 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, classes: int) -> np
     rows, columns = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     if rows.shape != columns.shape:
         raise ValueError(f"answers of shapes {rows.shape} and {columns.shape} cannot be paired")
-    if len(rows) and (min(rows.min(), columns.min()) < 0 or max(rows.max(), columns.max()) >= classes):
+    if len(rows) and (
+        min(rows.min(), columns.min()) < 0 or max(rows.max(), columns.max()) >= classes
+    ):
         raise ValueError(f"a class index lies outside 0…{classes - 1}")
     return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes)
 
@@ -153,9 +155,7 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> li
     ]
 
 
-def calibration_error(
-    confidence: ArrayLike, correct: ArrayLike, bins: int = 15
-) -> float | None:
+def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float | None:
     """Return the expected calibration error (Guo et al., 2017, equation 3); None for no answers.
 
     It is the mean over all answers of |accuracy − confidence| of their bin: 0 where 80 % sure

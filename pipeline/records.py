@@ -111,4 +111,3 @@ class Prediction:
 
     classes: tuple[str, ...]
     probabilities: np.ndarray  # (n, classes) float32
-

@@ -16,10 +16,10 @@ _TEMPLATE = """\
 #   clip2yolo run --config {name}
 
 source: {source}   # folder, glob, image or manifest (CSV or Parquet with a `path` column)
-# truth: labeled/            # optional: images you labeled, as <class>/… folders or CSV (path, class);
+# truth: labeled/            # optional: images you labeled, as <class>/… folders or a CSV;
                              # only evaluation reads them, never training
 
-# What the teacher is asked: prompt -> class. Several prompts may share a class; concrete words help.
+# What the teacher is asked: prompt -> class. Several prompts may share one class.
 ontology:
 {ontology}
 {background}
@@ -76,7 +76,7 @@ def starter_config(
         background=(
             f"background: {{class: {_quoted(background)}, keep: false}}   # left out of the dataset"
             if background
-            else '# background: {class: "other", keep: false}   # a class to recognize but leave out'
+            else '# background: {class: "other", keep: false}   # recognized, but left out'
         ),
         teacher=TEACHERS[teacher],
         student=(

@@ -9,14 +9,11 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.errors import WorkspaceError
 from pipeline.records import DATASET, LABELS
-from pipeline.stages import (
-    dataset_fingerprint,
-    evaluate_fingerprint,
-    label_fingerprint,
-    ontology_of,
-    scan_sources,
-    train_fingerprint,
-)
+from pipeline.stages.common import ontology_of
+from pipeline.stages.dataset import dataset_fingerprint
+from pipeline.stages.evaluate import evaluate_fingerprint
+from pipeline.stages.label import label_fingerprint, scan_sources
+from pipeline.stages.train import train_fingerprint
 from pipeline.workspace import STAGES, Workspace, read_table
 
 _COMMAND = {"label": "label", "dataset": "label", "train": "train", "evaluate": "evaluate"}

@@ -74,7 +74,9 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     Console(highlight=False).print(table)
 
 
-def label_rows(counts: Mapping[str, Any], splits: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
+def label_rows(
+    counts: Mapping[str, Any], splits: Mapping[str, Mapping[str, int]]
+) -> list[list[str]]:
     """Rows of the table after labeling: a class's labels, then its images in each split."""
     rows = []
     for name in counts["classes"]:

@@ -89,9 +89,7 @@ class Workspace:
         stamp = self.stamp(stage)
         return stamp is not None and stamp.fingerprint == fingerprint
 
-    def finish(
-        self, stage: str, fingerprint: str, counts: dict[str, Any], seconds: float
-    ) -> Stamp:
+    def finish(self, stage: str, fingerprint: str, counts: dict[str, Any], seconds: float) -> Stamp:
         """Write the stage's stamp: the last thing that a stage does."""
         stamp = Stamp(
             stage=stage,
@@ -130,11 +128,11 @@ def replacing(path: Path) -> Iterator[Path]:
         yield aside
         if aside.is_dir() and path.is_dir():
             # A folder cannot be renamed over a folder: the old one steps aside first.
-            os.replace(path, holder / "old")
+            path.replace(holder / "old")
         elif aside.is_file():
             with aside.open("rb+") as file:
                 os.fsync(file.fileno())
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
@@ -166,7 +164,8 @@ def read_table(path: Path, schema: Schema, made_by: str) -> pl.DataFrame:
     if not path.is_file():
         raise WorkspaceError(f"{path} is not there yet. Run `clip2yolo {made_by}` first.")
     try:
-        return pl.read_parquet(path).select(list(schema)).cast(schema)
+        columns = [pl.col(name).cast(kind) for name, kind in schema.items()]
+        return pl.read_parquet(path).select(columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise WorkspaceError(
             f"{path} cannot be read ({type(error).__name__}). "

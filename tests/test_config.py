@@ -73,9 +73,7 @@ def test_prompts_keep_the_order_of_the_file(tmp_path: Path) -> None:
         ("source: !!python/object/apply:os.system [true]\n", "not valid YAML"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_key_and_file(
-    tmp_path: Path, text: str, says: str
-) -> None:
+def test_what_is_wrong_is_named_with_its_key_and_file(tmp_path: Path, text: str, says: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError, match=says) as caught:
         load_config(path)

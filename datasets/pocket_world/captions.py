@@ -140,7 +140,7 @@ def phrase(claim: Facts, rng: Rng) -> str:
 def claim_about(picture: Facts, rng: Rng) -> Facts:
     """A true claim about `picture` that leaves some of its facts open."""
     place = picture.place if rng.random() < 0.6 else None
-    light = picture.light if rng.random() < 0.25 else None
+    light = picture.light if picture.light in _LIT and rng.random() < 0.4 else None
     if picture.thing == EMPTY:
         return Facts(EMPTY, None, None, picture.place, light)
     if place and rng.random() < 0.06:

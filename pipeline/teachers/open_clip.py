@@ -1,4 +1,4 @@
-"""Teachers of the open_clip library: built-in architectures, the Hugging Face hub, local folders."""
+"""Teachers of the open_clip library: its own list, the Hugging Face hub, local folders."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def load(model: str, pretrained: str | None, device: str) -> OpenClipTeacher:
             f"{model} does not fit into the memory of {device}. Choose a smaller model, or "
             "`device: cpu`."
         ) from error
-    except Exception as error:  # noqa: BLE001 - the library raises whatever its many sources raise
+    except Exception as error:
         raise TeacherError(_explain(model, pretrained, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
     teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device)

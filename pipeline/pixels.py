@@ -1,0 +1,150 @@
+"""From an image file's bytes to RGB pixels: the one way in for teacher, student and report."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import SourceError
+
+# Opened by Pillow and yet not for us: EPS and WMF run an interpreter over the file, the others
+# are containers whose pictures Pillow does not decode.
+_NO_PICTURES = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC", "PDF"}
+
+_warned = threading.Lock()
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - _NO_PICTURES))
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes, lower case and with their dot, of every format that is read here."""
+    formats = set(_formats())
+    return frozenset(
+        suffix.lower() for suffix, name in Image.registered_extensions().items() if name in formats
+    )
+
+
+def read_rgb(source: Path | bytes, max_pixels: int = 100_000_000) -> Image.Image:
+    """Decode an image, turned upright, as 8-bit RGB; of an animation, the first frame.
+
+    Transparency is laid over white, 16 bits are scaled to 8, CMYK, palettes and grey become RGB.
+    A truncated file is refused rather than completed with grey. Thread-safe.
+
+    Args:
+        source: a file, or the bytes of one.
+        max_pixels: refused above it, from the header, before anything is decoded.
+
+    Raises:
+        SourceError: with a sentence that says why, without the path.
+    """
+    with _opened(source, max_pixels) as image:
+        image.load()
+        upright = _upright(image)
+        return _to_rgb(upright)
+
+
+def check_header(source: Path, max_pixels: int = 100_000_000) -> None:
+    """Look whether `read_rgb` has a chance, without decoding the pixels.
+
+    Raises:
+        SourceError: the file is empty, no image, or larger than `max_pixels`.
+    """
+    with _opened(source, max_pixels):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """Yield the image with only its header read; whatever goes wrong becomes a SourceError."""
+    try:
+        with contextlib.ExitStack() as stack:
+            # Read whole and closed at once: a decoder must not keep a folder's files open.
+            data = source if isinstance(source, bytes) else source.read_bytes()
+            if not data:
+                raise SourceError("The file is empty.")
+            image = stack.enter_context(_quietly_open(data))
+            width, height = image.size
+            if width * height > max_pixels:
+                raise SourceError(
+                    f"It would decode to {width * height:,} pixels, more than `max_pixels` "
+                    f"({max_pixels:,})."
+                )
+            yield image
+    except SourceError:
+        raise
+    except UnidentifiedImageError:
+        raise SourceError("It is no image in a format that can be read.") from None
+    except Image.DecompressionBombError:
+        raise SourceError(
+            "It would decode to more pixels than is safe; it may be a decompression bomb."
+        ) from None
+    except MemoryError:
+        raise SourceError("It is too large for the memory.") from None
+    except FileNotFoundError:
+        raise SourceError("There is no such file.") from None
+    except PermissionError:
+        raise SourceError("Reading it is not permitted.") from None
+    except IsADirectoryError:
+        raise SourceError("It is a folder.") from None
+    except Exception as error:  # decoders raise anything on damaged bytes
+        raise SourceError(f"It is damaged ({_short(error)}).") from error
+
+
+def _quietly_open(data: bytes) -> Image.Image:
+    # The size is checked by the caller; `catch_warnings` is not thread-safe, a filter is.
+    with _warned:
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+    return Image.open(io.BytesIO(data), formats=_formats())
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - EXIF that cannot be parsed says nothing about the pixels
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _from_floats(np.asarray(image).astype(np.float32) / 257)
+    if image.mode == "I":
+        # Pillow's mode for integers wider than 16 bits; the ones in the wild hold 16.
+        return _from_floats(np.asarray(image).clip(0, 65535).astype(np.float32) / 257)
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, np.float32), posinf=1e9, neginf=0)
+        return _from_floats(values * 255 if values.max(initial=0) <= 1 else values)
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        white = Image.new("RGBA", layers.size, "white")
+        return Image.alpha_composite(white, layers).convert("RGB")
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        turned = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        return turned if turned is not None else image.convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_floats(values: np.ndarray) -> Image.Image:
+    """Grey values 0…255 (H, W) as an RGB image."""
+    return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:120].rstrip(". ")

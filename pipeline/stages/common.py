@@ -1,0 +1,62 @@
+"""What the stages share: their result, the config's ontology, the state of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config, TeacherConfig
+from pipeline.ontology import Ontology, build_ontology
+from pipeline.records import Listener
+from pipeline.workspace import Workspace
+
+SILENT = Listener()
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did: nothing, where it was up to date, or the counts that its stamp holds."""
+
+    stage: str
+    skipped: bool
+    counts: Mapping[str, Any]
+    seconds: float
+
+
+def ontology_of(config: Config) -> Ontology:
+    """Build the config's ontology (see `build_ontology` for what is refused)."""
+    background = config.background
+    return build_ontology(
+        config.ontology,
+        config.templates,
+        None if background is None else background.name,
+        True if background is None else background.keep,
+    )
+
+
+def up_to_date(workspace: Workspace, stage: str) -> StageResult:
+    """Return what an up-to-date stage left behind when it last ran."""
+    stamp = workspace.stamp(stage)
+    assert stamp is not None  # the caller has just compared its fingerprint
+    return StageResult(stage, True, stamp.counts, 0.0)
+
+
+def weights_on_disk(settings: TeacherConfig) -> list[Any]:
+    """State of the files of a teacher that lies in a folder, so that replaced weights count."""
+    from pipeline.teachers import locate
+
+    model = locate(settings.model)
+    if not model.startswith("local-dir:"):
+        return [file_state(Path(settings.pretrained))] if settings.pretrained else []
+    folder = Path(model.removeprefix("local-dir:"))
+    return [file_state(path) for path in sorted(folder.glob("*")) if path.is_file()]
+
+
+def file_state(path: Path) -> list[Any] | None:
+    """Name, size and time of a file; None where there is none (a name that is no path)."""
+    if not path.is_file():
+        return None
+    state = path.stat()
+    return [path.name, state.st_size, state.st_mtime_ns]

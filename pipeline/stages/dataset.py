@@ -1,0 +1,124 @@
+"""`dataset`, the second half of `label`: deal the labels into splits and export the folders."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import Config
+from pipeline.dataset import export_dataset, plan_dataset, warnings_about
+from pipeline.errors import SourceError, WorkspaceError
+from pipeline.ontology import Ontology
+from pipeline.paths import cache_dir
+from pipeline.records import DATASET, LABELS, SPLITS, Listener
+from pipeline.stages.common import StageResult, up_to_date
+from pipeline.workspace import Workspace, fingerprint, read_table, write_table
+
+
+def dataset_fingerprint(config: Config, ontology: Ontology, labels: pl.DataFrame) -> str:
+    """Name what the dataset depends on: who is in which class, and how it is dealt."""
+    accepted = accepted_of(labels, ontology)
+    return fingerprint(
+        accepted.select("id", "path", "class").rows(),
+        ontology.dataset_classes,
+        config.dataset.model_dump(),
+    )
+
+
+def accepted_of(labels: pl.DataFrame, ontology: Ontology) -> pl.DataFrame:
+    return labels.filter(pl.col("class").is_in(list(ontology.dataset_classes)))
+
+
+def make_dataset(
+    config: Config, ontology: Ontology, workspace: Workspace, listener: Listener
+) -> StageResult:
+    started = time.monotonic()
+    labels = read_table(workspace.labels, LABELS, "label")
+    print_ = dataset_fingerprint(config, ontology, labels)
+    current = workspace.is_current("dataset", print_)
+    if current and workspace.dataset_table.is_file() and workspace.dataset.is_dir():
+        return up_to_date(workspace, "dataset")
+
+    accepted = accepted_of(labels, ontology)
+    if accepted.is_empty():
+        raise SourceError(
+            f"The teacher accepted none of the {len(labels)} images, so there is no dataset. Lower "
+            f"`label.min_confidence` ({config.label.min_confidence:g}), reword the prompts, or "
+            f"look at {workspace.review}."
+        )
+    dealt = {"seed": config.dataset.seed, "splits": config.dataset.splits.model_dump()}
+    previous = _previous_plan(workspace, dealt)
+    plan = plan_dataset(
+        accepted,
+        vectors_of(config, accepted, workspace),
+        config.dataset,
+        previous,
+    )
+    classes = ontology.dataset_classes
+    left_out = len(accepted) - len(plan)
+    with listener.bar("Exporting", "images") as progress:
+        export_dataset(
+            plan,
+            classes,
+            workspace.dataset,
+            files=config.dataset.files,
+            max_pixels=config.max_pixels,
+            progress=progress,
+        )
+    write_table(workspace.dataset_table, plan)
+    warnings = warnings_about(plan, classes, left_out)
+    for sentence in warnings:
+        listener.warn(sentence)
+    sizes = {(split, name): n for split, name, n in plan.group_by("split", "class").len().rows()}
+    counts = {
+        "images": len(plan),
+        "splits": {
+            split: {name: sizes.get((split, name), 0) for name in classes} for split in SPLITS
+        },
+        "groups": plan["group"].n_unique(),
+        "left_out": left_out,
+        "dealt": dealt,
+        "warnings": warnings,
+    }
+    seconds = time.monotonic() - started
+    workspace.finish("dataset", print_, counts, seconds)
+    return StageResult("dataset", False, counts, seconds)
+
+
+def _previous_plan(workspace: Workspace, dealt: dict[str, Any]) -> pl.DataFrame | None:
+    """The last export; its splits stand unless a person asked for other shares or another seed."""
+    stamp = workspace.stamp("dataset")
+    if stamp is None or stamp.counts.get("dealt") != dealt or not workspace.dataset_table.is_file():
+        return None
+    return read_table(workspace.dataset_table, DATASET, "label")
+
+
+def vectors_of(config: Config, images: pl.DataFrame, workspace: Workspace) -> np.ndarray:
+    """The teacher's vectors (n, dim) of labeled images, from the cache; the teacher is loaded only
+    where the cache has lost some."""
+    from pipeline.embed import EmbeddingCache, embed
+
+    stamp = workspace.stamp("label")
+    if stamp is None:
+        raise WorkspaceError(f"{workspace.root} has no labels yet. Run `clip2yolo label` first.")
+    cache = EmbeddingCache(cache_dir() / "embeddings", stamp.counts["teacher_fingerprint"])
+    ids = images["id"].to_list()
+    vectors = cache.get(ids)
+    if len(vectors) < len(ids):
+        from pipeline.teachers import load_teacher
+
+        settings = config.teacher
+        teacher = load_teacher(settings.kind, settings.model, settings.pretrained, settings.device)
+        pairs = [(one, Path(path)) for one, path in images.select("id", "path").iter_rows()]
+        embedded = embed(teacher, pairs, cache, batch=settings.batch, max_pixels=config.max_pixels)
+        if embedded.failures:
+            raise SourceError(
+                f"{len(embedded.failures)} images changed or vanished after they were labeled. "
+                "Run `clip2yolo label` again."
+            )
+        vectors = embedded.vectors
+    return np.stack([vectors[one] for one in ids])

@@ -1,0 +1,252 @@
+"""`evaluate`: teacher, student and chance on images that the student has never seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import Config
+from pipeline.errors import ConfigError, SourceError, WorkspaceError
+from pipeline.ontology import Ontology
+from pipeline.paths import cache_dir
+from pipeline.records import DATASET, LABELS, Listener, Prediction
+from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
+from pipeline.workspace import Workspace, fingerprint, read_table, write_json, write_text
+
+
+@dataclass
+class _Chosen:
+    """Images to evaluate on, while they are being chosen; `truth` has a class name for each."""
+
+    pairs: list[tuple[str, Path]]
+    truth: list[str] | None
+    source: str
+    excluded: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, kept: Sequence[bool], reason: str) -> None:
+        """Leave out the images that are not kept, and count them under the reason."""
+        missing = len(kept) - sum(kept)
+        if missing:
+            self.excluded[reason] = self.excluded.get(reason, 0) + missing
+        self.pairs = [pair for pair, keep in zip(self.pairs, kept, strict=True) if keep]
+        if self.truth is not None:
+            self.truth = [name for name, keep in zip(self.truth, kept, strict=True) if keep]
+
+
+def evaluate(config: Config, listener: Listener = SILENT) -> StageResult:
+    """Compare the student with its teacher and write evaluation.json and report.html.
+
+    The held-out images are those of `truth` without the ones that the student was trained or
+    chosen on; where the config names no truth, the dataset's own test split, on which nothing but
+    agreement can be measured.
+
+    Raises:
+        WorkspaceError: there is no student yet, or the workspace is busy.
+        ConfigError: the truth names a class that the ontology lacks.
+        SourceError: no image is left to evaluate on.
+    """
+    ontology = ontology_of(config)
+    workspace = Workspace(config.workspace)
+    with workspace.locked():
+        started = time.monotonic()
+        plan = read_table(workspace.dataset_table, DATASET, "label")
+        if workspace.stamp("train") is None:
+            raise WorkspaceError(
+                f"{workspace.root} has no trained student yet. Run `clip2yolo train` first."
+            )
+        print_ = evaluate_fingerprint(config, ontology)
+        whole = workspace.evaluation.is_file() and workspace.report.is_file()
+        if workspace.is_current("evaluate", print_) and whole:
+            return up_to_date(workspace, "evaluate")
+        chosen = _held_out(config, ontology, plan, workspace, listener)
+        evaluation = _evaluate(config, ontology, plan, workspace, chosen, listener)
+
+        from pipeline.report import render_report
+
+        write_json(workspace.evaluation, evaluation)
+        curve = workspace.student / "curve.png"
+        write_text(workspace.report, render_report(evaluation, curve, config.max_pixels))
+        counts = {"summary": _summary(evaluation), "held_out": evaluation["held_out"]}
+        seconds = time.monotonic() - started
+        workspace.finish("evaluate", print_, counts, seconds)
+        return StageResult("evaluate", False, counts, seconds)
+
+
+def evaluate_fingerprint(config: Config, ontology: Ontology) -> str:
+    """Name what the evaluation depends on: labels, dataset, student, truth, devices."""
+    workspace = Workspace(config.workspace)
+    stamps = [workspace.stamp(stage) for stage in ("label", "dataset", "train")]
+    return fingerprint(
+        [None if stamp is None else [stamp.fingerprint, stamp.finished] for stamp in stamps],
+        ontology.dataset_classes,
+        _truth_state(config.truth),
+        _truth_state(config.pool_truth),
+        config.evaluate.model_dump(),
+        [config.teacher.device, config.student.device],
+    )
+
+
+def _truth_state(path: Path | None) -> list[Any]:
+    """Names, sizes and times of the files that hold the truth."""
+    if path is None:
+        return []
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [str(path), *([str(file.parent), file_state(file)] for file in files)]
+
+
+def _held_out(
+    config: Config,
+    ontology: Ontology,
+    plan: pl.DataFrame,
+    workspace: Workspace,
+    listener: Listener,
+) -> _Chosen:
+    if config.truth is None:
+        test = plan.filter(pl.col("split") == "test")
+        listener.warn("The config names no `truth`: agreement is measured, accuracy cannot be.")
+        pairs = [(one, Path(path)) for one, path in test.select("id", "path").iter_rows()]
+        chosen = _Chosen(pairs, None, "the dataset's test split")
+    else:
+        table = _read_truth(config, config.truth, ontology, listener)
+        chosen = _Chosen(
+            [(one, Path(path)) for one, path in table.select("id", "path").iter_rows()],
+            table["class"].to_list(),
+            str(config.truth),
+        )
+        known = set(ontology.dataset_classes)
+        assert chosen.truth is not None
+        chosen.keep(
+            [name in known for name in chosen.truth],
+            "of the background class, which the dataset leaves out",
+        )
+        learned = set(plan.filter(pl.col("split") != "test")["id"])
+        chosen.keep(
+            [one not in learned for one, _ in chosen.pairs], "the student was trained or chosen on"
+        )
+    if not chosen.pairs:
+        why = "".join(f" ({count} {reason})" for reason, count in chosen.excluded.items())
+        raise SourceError(
+            f"No image is left to evaluate on: {chosen.source} holds none{why}. Give `truth:` a "
+            "labeled folder of other images, or label more images."
+        )
+    return chosen
+
+
+def _read_truth(config: Config, path: Path, ontology: Ontology, listener: Listener) -> pl.DataFrame:
+    from pipeline.sources import read_truth
+
+    folders = [source for source in config.sources if source.is_dir()]
+    table, problems = read_truth(path, config.max_pixels, folders)
+    for sentence in problems[:5]:
+        listener.warn(sentence)
+    if len(problems) > 5:
+        listener.warn(f"{len(problems) - 5} more files of {path} cannot be used.")
+    unknown = sorted(set(table["class"]) - set(ontology.classes))
+    if unknown:
+        raise ConfigError(
+            f"{path} has the class {unknown[0]!r}, which the ontology does not have "
+            f"({', '.join(ontology.classes)}). Rename it there, or add a prompt for it."
+        )
+    return table
+
+
+def _evaluate(
+    config: Config,
+    ontology: Ontology,
+    plan: pl.DataFrame,
+    workspace: Workspace,
+    chosen: _Chosen,
+    listener: Listener,
+) -> dict[str, Any]:
+    from pipeline.embed import EmbeddingCache, embed
+    from pipeline.evaluate import Contender, HeldOut, label_figures
+    from pipeline.evaluate import evaluate as compare
+    from pipeline.measure import measure_latency, predict_files
+    from pipeline.student import Student
+    from pipeline.teachers import load_teacher
+    from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
+
+    classes = ontology.dataset_classes
+    settings = config.teacher
+    listener.say(f"Loading the teacher {settings.kind} {settings.model} and the student.")
+    encoder = load_teacher(settings.kind, settings.model, settings.pretrained, settings.device)
+    teacher = ZeroShot(encoder, ontology, embed_prompts(encoder, ontology), classes)
+    student = Student.load(workspace.student, config.student.device)
+
+    with listener.bar("Teacher", "images") as progress:
+        embedded = embed(
+            encoder,
+            chosen.pairs,
+            EmbeddingCache(cache_dir() / "embeddings", encoder.fingerprint),
+            batch=settings.batch,
+            max_pixels=config.max_pixels,
+            progress=progress,
+        )
+    chosen.keep([one in embedded.vectors for one, _ in chosen.pairs], "unreadable")
+    if not chosen.pairs:
+        raise SourceError(
+            f"No image of {chosen.source} can be read, so there is nothing to compare."
+        )
+    taught = teacher.classify(np.stack([embedded.vectors[one] for one, _ in chosen.pairs]))
+    paths = [path for _, path in chosen.pairs]
+    with listener.bar("Student", "images") as progress:
+        learned = predict_files(student, paths, max_pixels=config.max_pixels, progress=progress)
+
+    rows = np.linspace(0, len(paths) - 1, min(config.evaluate.latency_images, len(paths)))
+    encoded = [paths[int(row)].read_bytes() for row in rows]
+    listener.say(f"Timing both on {len(encoded)} images.")
+    with listener.bar("Timing", "images") as progress:
+        latency = measure_latency(
+            [teacher, student], encoded, max_pixels=config.max_pixels, progress=progress
+        )
+
+    training = plan.filter(pl.col("split") == "train").group_by("class").len()
+    return compare(
+        classes,
+        HeldOut(
+            ids=[one for one, _ in chosen.pairs],
+            paths=paths,
+            truth=None
+            if chosen.truth is None
+            else np.array([classes.index(name) for name in chosen.truth]),
+            source=chosen.source,
+            excluded=chosen.excluded,
+        ),
+        Contender(teacher, Prediction(classes, taught), latency[teacher.name]),
+        Contender(student, learned, latency[student.name]),
+        dict(training.iter_rows()),
+        label_figures(
+            read_table(workspace.labels, LABELS, "label"),
+            _known_truth(config, ontology, listener),
+        ),
+        config.evaluate.disagreements,
+    )
+
+
+def _known_truth(config: Config, ontology: Ontology, listener: Listener) -> dict[str, str]:
+    """Return id → class for every image that a person has labeled, to judge the labels by."""
+    known: dict[str, str] = {}
+    for path in (config.truth, config.pool_truth):
+        if path is not None:
+            table = _read_truth(config, path, ontology, listener)
+            known.update(dict(table.select("id", "class").iter_rows()))
+    return known
+
+
+def _summary(evaluation: Mapping[str, Any]) -> str:
+    from pipeline.evaluate import percent
+
+    student, teacher = evaluation["student"], evaluation["teacher"]
+    speed = f"{evaluation['comparison']['speedup']['end_to_end']:.1f} times as fast"
+    if student["accuracy"] is None:
+        return f"student agrees on {percent(student['agreement']['value'])}, {speed}"
+    return (
+        f"student {percent(student['accuracy']['value'])}, "
+        f"teacher {percent(teacher['accuracy']['value'])}, {speed}"
+    )

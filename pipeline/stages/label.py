@@ -1,0 +1,145 @@
+"""`label`: find the images, ask the teacher, decide."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import Config
+from pipeline.errors import SourceError, WorkspaceError
+from pipeline.label import label_table
+from pipeline.ontology import Ontology
+from pipeline.paths import cache_dir
+from pipeline.records import IMAGES, Listener
+from pipeline.review import read_review, review_table, write_review
+from pipeline.sources import describe, find_images, scan, with_failures
+from pipeline.stages.common import SILENT, StageResult, ontology_of, up_to_date, weights_on_disk
+from pipeline.stages.dataset import make_dataset
+from pipeline.workspace import Workspace, fingerprint, read_table, write_table
+
+
+def label(config: Config, listener: Listener = SILENT) -> list[StageResult]:
+    """Find the images, label them with the teacher and export the folder dataset.
+
+    Returns:
+        The results of the stages `label` and `dataset`.
+
+    Raises:
+        Clip2YoloError: bad input, a teacher that cannot be loaded, a busy workspace.
+    """
+    ontology = ontology_of(config)
+    workspace = Workspace(config.workspace)
+    with workspace.locked():
+        return [
+            _label(config, ontology, workspace, listener),
+            make_dataset(config, ontology, workspace, listener),
+        ]
+
+
+def label_fingerprint(config: Config, ontology: Ontology, images: pl.DataFrame) -> str:
+    """Name what the labels depend on: pictures, prompts, teacher, thresholds, human decisions."""
+    human = read_review(Workspace(config.workspace).review, ontology)
+    return fingerprint(
+        images.select("path", "id").rows(),
+        asdict(ontology),
+        config.teacher.model_dump(include={"kind", "model", "pretrained"}),
+        weights_on_disk(config.teacher),
+        config.label.model_dump(),
+        config.max_pixels,
+        human,
+    )
+
+
+def _label(
+    config: Config, ontology: Ontology, workspace: Workspace, listener: Listener
+) -> StageResult:
+    started = time.monotonic()
+    images = scan_sources(config, listener)
+    print_ = label_fingerprint(config, ontology, images)
+    if workspace.is_current("label", print_) and workspace.labels.is_file():
+        return up_to_date(workspace, "label")
+    listener.say(describe(images))
+
+    from pipeline.embed import EmbeddingCache, embed
+    from pipeline.teachers import load_teacher
+    from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
+
+    settings = config.teacher
+    listener.say(f"Loading the teacher {settings.kind} {settings.model}.")
+    teacher = load_teacher(settings.kind, settings.model, settings.pretrained, settings.device)
+    warnings = unknown_word_warnings(teacher, ontology)
+    for sentence in warnings:
+        listener.warn(sentence)
+    zero_shot = ZeroShot(teacher, ontology, embed_prompts(teacher, ontology), ontology.classes)
+
+    usable = images.filter(pl.col("status") == "ok")
+    with listener.bar("Embedding", "images") as progress:
+        embedded = embed(
+            teacher,
+            [(one, Path(path)) for one, path in usable.select("id", "path").iter_rows()],
+            EmbeddingCache(cache_dir() / "embeddings", teacher.fingerprint),
+            batch=settings.batch,
+            max_pixels=config.max_pixels,
+            progress=progress,
+        )
+    images = with_failures(images, embedded.failures)
+    if embedded.failures:
+        listener.warn(describe(images))
+    write_table(workspace.images, images)
+    usable = images.filter(pl.col("status") == "ok")
+    if usable.is_empty():
+        raise SourceError(
+            f"None of the {len(images)} images found can be read, so there is nothing to label. "
+            f"{workspace.images} says why for each."
+        )
+    labels = label_table(
+        usable["id"].to_list(),
+        usable["path"].to_list(),
+        zero_shot.classify(np.stack([embedded.vectors[one] for one in usable["id"]])),
+        ontology,
+        min_confidence=config.label.min_confidence,
+        min_margin=config.label.min_margin,
+        human=read_review(workspace.review, ontology),
+    )
+    write_table(workspace.labels, labels)
+    write_review(workspace.review, review_table(labels, ontology))
+    decisions = dict(labels.group_by("decision").len().iter_rows())
+    statuses = dict(images.group_by("status").len().iter_rows())
+    per_class = dict(labels.group_by("class").len().iter_rows())
+    counts = {
+        "found": len(images),
+        "usable": len(usable),
+        "duplicates": statuses.get("duplicate", 0),
+        "unreadable": statuses.get("unreadable", 0),
+        "embedded": embedded.computed,
+        "from_cache": len(embedded.vectors) - embedded.computed,
+        "accepted": decisions.get("accepted", 0),
+        "abstained": decisions.get("abstained", 0),
+        "human": decisions.get("human", 0),
+        "per_class": {name: per_class.get(name, 0) for name in ontology.classes},
+        "classes": list(ontology.classes),
+        "teacher": teacher.name,
+        "teacher_fingerprint": teacher.fingerprint,
+        "warnings": warnings,
+    }
+    seconds = time.monotonic() - started
+    workspace.finish("label", print_, counts, seconds)
+    return StageResult("label", False, counts, seconds)
+
+
+def scan_sources(config: Config, listener: Listener = SILENT) -> pl.DataFrame:
+    """Find and hash the config's images; files known from the last time are not opened again."""
+    workspace = Workspace(config.workspace)
+    paths = find_images(config.sources)
+    known = None
+    if workspace.images.is_file():
+        try:
+            known = read_table(workspace.images, IMAGES, "label")
+        except WorkspaceError as error:
+            listener.warn(f"{error} All images are hashed anew.")
+    with listener.bar("Scanning", "files") as progress:
+        return scan(paths, known, progress=progress, max_pixels=config.max_pixels)

@@ -1,0 +1,62 @@
+"""`train`: the student learns the exported dataset."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.config import Config
+from pipeline.ontology import Ontology
+from pipeline.records import DATASET, Listener
+from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
+from pipeline.workspace import Workspace, fingerprint, read_table
+
+
+def train(config: Config, listener: Listener = SILENT) -> StageResult:
+    """Train the student on the exported dataset.
+
+    Raises:
+        WorkspaceError: there is no dataset yet, or the workspace is busy.
+        StudentError: the dataset or the settings cannot be trained with.
+    """
+    ontology = ontology_of(config)
+    workspace = Workspace(config.workspace)
+    with workspace.locked():
+        started = time.monotonic()
+        plan = read_table(workspace.dataset_table, DATASET, "label")
+        print_ = train_fingerprint(config, ontology, plan)
+        if workspace.is_current("train", print_) and (workspace.student / "weights.pt").is_file():
+            return up_to_date(workspace, "train")
+
+        from pipeline import student
+
+        with listener.bar("Training", "epochs") as progress:
+
+            def on_epoch(report: student.EpochReport) -> None:
+                progress(report.epoch, report.epochs)
+                listener.epoch(report)
+
+            result = student.train(
+                workspace.dataset,
+                workspace.student,
+                config.student,
+                ontology.dataset_classes,
+                on_epoch=on_epoch,
+            )
+        counts = {**asdict(result), "classes": list(ontology.dataset_classes)}
+        seconds = time.monotonic() - started
+        workspace.finish("train", print_, counts, seconds)
+        return StageResult("train", False, counts, seconds)
+
+
+def train_fingerprint(config: Config, ontology: Ontology, plan: pl.DataFrame) -> str:
+    """Name what the student depends on: the pictures and their classes and splits, the settings."""
+    return fingerprint(
+        plan.select("file", "id").sort("file").rows(),
+        ontology.dataset_classes,
+        config.student.model_dump(exclude={"device", "workers"}),
+        file_state(Path(config.student.model)),
+    )

@@ -1,0 +1,116 @@
+"""Small deterministic stand-ins with real behaviour: they look at pictures and can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+COLORS = {
+    "red": (200, 30, 30),
+    "green": (30, 160, 40),
+    "blue": (40, 60, 200),
+    "yellow": (230, 210, 40),
+    "gray": (128, 128, 128),
+}
+NAMES = tuple(COLORS)
+_ANCHORS = np.array(list(COLORS.values()), np.float32) / 255
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32."""
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+class ColorTeacher:
+    """A teacher who sees mean colors and reads color names: nearer colors, larger cosines."""
+
+    name = "color teacher"
+    fingerprint = "c0102"
+    dim = len(NAMES) + 1
+    logit_scale = 12.0
+    logit_bias = 0.0
+    parameters = 15
+    file_bytes = None
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        small = np.asarray(image.resize((4, 4), Image.Resampling.BOX), np.float32) / 255
+        return small.transpose(2, 0, 1)
+
+    def embed_images(self, batch: np.ndarray) -> np.ndarray:
+        self.batches.append(len(batch))
+        mean = batch.mean(axis=(2, 3))
+        near = np.exp(-8 * np.linalg.norm(mean[:, None] - _ANCHORS[None], axis=2))
+        return unit(np.concatenate([near, np.full((len(batch), 1), 0.05)], axis=1))
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        rows = []
+        for text in texts:
+            words = text.lower().split()
+            row = [float(name in words) for name in NAMES]
+            rows.append([*row, 0.05 if any(row) else 1.0])
+        return unit(np.array(rows))
+
+    def context_overflow(self, text: str) -> int:
+        return max(0, len(text.split()) - 12)
+
+    def unknown_words(self, text: str) -> list[str]:
+        return [word for word in text.lower().split() if word == "flurb"]
+
+
+class ColorPredictor:
+    """A classifier by mean color; `bias` favours the first class, so that it errs as told."""
+
+    parameters = 15
+    file_bytes: int | None = 1234
+    device = "cpu"
+
+    def __init__(self, name: str = "student", bias: float = 0.0) -> None:
+        self.name = name
+        self.classes = NAMES
+        self.bias = bias
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        return np.asarray(image.resize((2, 2)), np.float32).transpose(2, 0, 1) / 255
+
+    def predict(self, batch: np.ndarray) -> np.ndarray:
+        mean = batch.mean(axis=(2, 3))
+        logits = -10 * np.linalg.norm(mean[:, None] - _ANCHORS[None], axis=2)
+        logits[:, 0] += self.bias
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def picture(name: str, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Image.Image:
+    """A noisy picture of one color with a dark disc at a place that the seed decides."""
+    rng = np.random.default_rng([seed, NAMES.index(name)])
+    width, height = size
+    pixels = np.full((height, width, 3), COLORS[name], np.float32)
+    pixels += rng.normal(0, 12, pixels.shape)
+    x, y = rng.uniform(0, width), rng.uniform(0, height)
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    pixels[(columns - x) ** 2 + (rows - y) ** 2 < 16] *= 0.5
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def photos(folder: Path, counts: dict[str, int], start: int = 0) -> list[Path]:
+    """Write pictures `folder/<color>_<number>.png`; returns their paths in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, count in counts.items():
+        for number in range(start, start + count):
+            paths.append(folder / f"{name}_{number:03d}.png")
+            picture(name, number).save(paths[-1])
+    return paths
+
+
+def sha256(path: Path) -> str:
+    """The id of an image file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

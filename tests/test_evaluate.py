@@ -1,0 +1,152 @@
+"""Teacher and student on the same pictures: what is claimed, and what is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline.errors import Clip2YoloError, SourceError
+from pipeline.evaluate import Contender, HeldOut, conclusion, evaluate, label_figures, summary_rows
+from pipeline.label import label_table
+from pipeline.measure import measure_latency, predict_files
+from pipeline.ontology import build_ontology
+from pipeline.records import Prediction
+from tests.fakes import NAMES, ColorPredictor, photos
+
+COUNTS = {"red": 6, "green": 5, "blue": 4, "yellow": 5, "gray": 4}
+
+
+def compare(tmp_path: Path, truth: bool = True, bias: float = 7.0, **kwargs: object) -> dict:
+    paths = photos(tmp_path / "photos", COUNTS)
+    wanted = np.array([NAMES.index(path.name.split("_")[0]) for path in paths])
+    teacher, student = ColorPredictor("teacher", bias=bias), ColorPredictor("student")
+    latency = measure_latency([teacher, student], [path.read_bytes() for path in paths[:8]])
+    sides = [
+        Contender(side, predict_files(side, paths, batch=7), latency[side.name])
+        for side in (teacher, student)
+    ]
+    held_out = HeldOut([path.name for path in paths], paths, wanted if truth else None, "photos")
+    labels = {"images": 24, "accepted": 20, "abstained": 4, "human": 0, "accuracy": None,
+              "thresholds": []}  # fmt: skip
+    return evaluate(NAMES, held_out, *sides, {"red": 9, "green": 3}, labels, **kwargs)
+
+
+def test_everything_promised_is_there_and_is_json(tmp_path: Path) -> None:
+    evaluation = compare(tmp_path)
+    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
+    assert evaluation["classes"] == list(NAMES)
+    for side in ("teacher", "student", "chance"):
+        assert set(evaluation[side]["accuracy"]) == {"value", "low", "high", "n"}
+    for side in ("teacher", "student"):
+        assert {"median", "p90", "p99"} <= set(evaluation[side]["latency_ms"]["end_to_end"])
+        assert {"median", "p90", "p99"} <= set(evaluation[side]["latency_ms"]["model_only"])
+        assert evaluation[side]["throughput"] > 0 and evaluation[side]["parameters"] == 15
+    assert set(evaluation["student"]["agreement"]) == {"value", "low", "high", "n"}
+    assert {"accepted", "abstained", "accuracy"} <= set(evaluation["labels"])
+
+
+def test_figures_are_those_of_the_answers(tmp_path: Path) -> None:
+    evaluation = compare(tmp_path)
+    teacher, student = evaluation["teacher"], evaluation["student"]
+    assert student["accuracy"]["value"] == 1.0
+    wrong = sum(sum(row) - row[i] for i, row in enumerate(teacher["confusion"]))
+    assert wrong > 0 and teacher["accuracy"]["value"] == pytest.approx(1 - wrong / 24)
+    assert student["agreement"]["value"] == pytest.approx(1 - wrong / 24)
+    assert evaluation["comparison"]["only_student_right"] == wrong
+    assert evaluation["comparison"]["only_teacher_right"] == 0
+    # Chance names the commonest class of the training labels, red, for every picture.
+    assert evaluation["chance"]["accuracy"]["value"] == pytest.approx(6 / 24)
+
+
+def test_surest_mistakes_come_first(tmp_path: Path) -> None:
+    cases = compare(tmp_path, disagreements=3)["disagreements"]
+    assert len(cases) == 3
+    sure = [case["teacher_confidence"] for case in cases]
+    assert sure == sorted(sure, reverse=True)
+    assert all(case["teacher"] == "red" != case["truth"] == case["student"] for case in cases)
+
+
+def test_without_truth_nothing_is_called_accuracy(tmp_path: Path) -> None:
+    evaluation = compare(tmp_path, truth=False)
+    for side in ("teacher", "student", "chance"):
+        assert evaluation[side]["accuracy"] is None
+    assert 0 < evaluation["student"]["agreement"]["value"] < 1
+    words = conclusion(evaluation) + json.dumps(summary_rows(evaluation))
+    assert "agree" in words and "accuracy" not in words and "is right on" not in words
+
+
+def test_conclusion_claims_no_winner_without_proof(tmp_path: Path) -> None:
+    assert "do not show which" in conclusion(compare(tmp_path / "same", bias=0.0))
+    assert "The student is the better" in conclusion(compare(tmp_path / "far", bias=30.0))
+
+
+def test_answers_in_other_classes_are_refused(tmp_path: Path) -> None:
+    paths = photos(tmp_path, {"red": 1})
+    side = ColorPredictor()
+    latency = measure_latency([side], [paths[0].read_bytes()])[side.name]
+    good = Contender(side, predict_files(side, paths), latency)
+    odd = Contender(side, Prediction(("a",), np.ones((1, 1), np.float32)), latency)
+    with pytest.raises(ValueError, match="answers in"):
+        evaluate(NAMES, HeldOut(["x"], paths, None, "here"), good, odd, {}, {})
+
+
+def test_order_does_not_depend_on_batches(tmp_path: Path) -> None:
+    paths = photos(tmp_path, COUNTS)
+    one, many = (predict_files(ColorPredictor(), paths, batch=size) for size in (1, 5))
+    assert np.allclose(one.probabilities, many.probabilities, atol=1e-6)
+    assert [NAMES[i] for i in many.probabilities.argmax(axis=1)] == [
+        path.name.split("_")[0] for path in paths
+    ]
+
+
+def test_image_that_vanished_is_named(tmp_path: Path) -> None:
+    paths = photos(tmp_path, {"red": 3})
+    paths[1].unlink()
+    with pytest.raises(SourceError, match="red_001"):
+        predict_files(ColorPredictor(), paths)
+
+
+def test_damaged_weights_are_noticed(tmp_path: Path) -> None:
+    paths = photos(tmp_path, {"red": 3})
+    with pytest.raises(Clip2YoloError, match="not finite"):
+        predict_files(ColorPredictor(bias=float("nan")), paths)
+
+
+def test_latency_takes_turns_and_counts_every_image(tmp_path: Path) -> None:
+    encoded = [path.read_bytes() for path in photos(tmp_path, {"red": 5, "blue": 5})]
+    told: list[tuple[int, int]] = []
+    sides = [ColorPredictor("a"), ColorPredictor("b")]
+    found = measure_latency(sides, encoded, progress=lambda done, total: told.append((done, total)))
+    assert set(found) == {"a", "b"} and all(one.images == 10 for one in found.values())
+    for one in found.values():
+        assert 0 < one.model_only.median <= one.end_to_end.median <= one.end_to_end.p99
+    assert told[-1][0] == told[-1][1]
+    with pytest.raises(ValueError, match="different names"):
+        measure_latency([sides[0], sides[0]], encoded)
+
+
+def labels_of(confidences: list[float]) -> pl.DataFrame:
+    ontology = build_ontology({"a cat": "cat", "a dog": "dog"}, ["{}"], None, True)
+    probabilities = np.array([[share, 1 - share] for share in confidences], np.float32)
+    ids = [f"{number}" for number in range(len(confidences))]
+    return label_table(ids, ids, probabilities, ontology, min_confidence=0.7, min_margin=0)
+
+
+def test_labels_are_judged_by_truth_where_there_is_some() -> None:
+    labels = labels_of([0.9, 0.8, 0.6, 0.1])  # cat, cat, abstained, dog
+    figures = label_figures(labels, {"0": "cat", "1": "dog", "2": "dog"})
+    assert (figures["accepted"], figures["abstained"]) == (3, 1)
+    assert figures["accuracy"]["value"] == 0.5 and figures["accuracy"]["n"] == 2
+    everything = figures["thresholds"][0]
+    assert everything["kept"] == 1.0 and everything["accuracy"]["value"] == pytest.approx(1 / 3)
+    surest = figures["thresholds"][-2]
+    assert surest["min_confidence"] == 0.9 and surest["accuracy"]["value"] == 1.0
+
+
+def test_labels_without_truth_have_no_accuracy() -> None:
+    figures = label_figures(labels_of([0.9, 0.2]), {})
+    assert figures["accuracy"] is None and figures["thresholds"] == []
