@@ -44,6 +44,7 @@ def train(config: Config, listener: Listener = SILENT) -> StageResult:
                 workspace.student,
                 config.student,
                 ontology.dataset_classes,
+                max_pixels=config.max_pixels,
                 on_epoch=on_epoch,
             )
         counts = {**asdict(result), "classes": list(ontology.dataset_classes)}

@@ -1,0 +1,95 @@
+"""The exported dataset as the student reads it, through the same decoder as the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipeline.errors import StudentError
+from pipeline.pixels import read_rgb
+from pipeline.records import SPLITS
+
+# Decoded pictures are kept in memory up to this many bytes, shared by both splits: decoding big
+# photos again in every epoch would take longer than training on them.
+_KEEP_BYTES = 512 << 20
+
+
+class FolderImages:
+    """The images of one split, as ultralytics' trainer expects a dataset.
+
+    ultralytics' own class is not used: it reads with other decoders than the teacher, writes cache
+    files beside the dataset, repairs damaged JPEGs in place (ours are links to a person's photos)
+    and numbers the classes by the folders that it finds.
+
+    Args:
+        samples: (file, class index) pairs.
+        transforms: from an RGB image to a float32 tensor (3, H, W).
+        max_pixels: larger images are refused.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[tuple[Path, int]],
+        transforms: Callable[[Image.Image], Any],
+        max_pixels: int,
+    ) -> None:
+        self.samples = list(samples)
+        self.torch_transforms = transforms
+        self._max_pixels = max_pixels
+        self._kept: dict[int, Image.Image] = {}
+        self._room = _KEEP_BYTES // 2
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        path, index = self.samples[row]
+        image = self._kept.get(row)
+        if image is None:
+            image = read_rgb(path, self._max_pixels)
+            size = image.width * image.height * 3
+            if size <= self._room:
+                self._kept[row] = image
+                self._room -= size
+        return {"img": self.torch_transforms(image), "cls": index}
+
+
+def list_samples(dataset: Path, classes: Sequence[str]) -> dict[str, list[tuple[Path, int]]]:
+    """Return each split's (file, class index) pairs; indices follow `classes`, not the folders.
+
+    Raises:
+        StudentError: a split or a class folder is missing, or there is nothing to train or to
+            choose the best epoch on. No split ever stands in for another.
+    """
+    samples: dict[str, list[tuple[Path, int]]] = {}
+    for split in SPLITS:
+        folder = dataset / split
+        if not folder.is_dir():
+            raise StudentError(
+                f"{folder} is missing. Run `clip2yolo label` again: it writes all three splits."
+            )
+        there = {path.name for path in folder.iterdir() if path.is_dir()}
+        for name in classes:
+            if name not in there:
+                raise StudentError(f"{folder / name} is missing. Run `clip2yolo label` again.")
+        if foreign := sorted(there - set(classes)):
+            raise StudentError(
+                f"{folder / foreign[0]} belongs to no class of the ontology. Remove the folder, or "
+                "run `clip2yolo label` again."
+            )
+        samples[split] = [
+            (path, index)
+            for index, name in enumerate(classes)
+            for path in sorted((folder / name).iterdir())
+            if not path.name.startswith(".")
+        ]
+    for split, least in (("train", 2), ("valid", 1)):
+        if len(samples[split]) < least:
+            raise StudentError(
+                f"{dataset / split} holds {len(samples[split])} images, and a student needs at "
+                f"least {least} there. Add images, or lower `label.min_confidence`."
+            )
+    return samples

@@ -1,0 +1,69 @@
+"""Asking a trained student."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import StudentError
+
+
+class Student:
+    """A trained student (see `pipeline.records.Predictor`); `Student.load` opens one."""
+
+    def __init__(
+        self, name: str, model: Any, classes: tuple[str, ...], imgsz: int, file: Path, device: str
+    ) -> None:
+        from ultralytics.data.augment import classify_transforms
+
+        self.name = name
+        self.classes = classes
+        self.parameters = sum(weight.numel() for weight in model.parameters())
+        self.file_bytes: int | None = file.stat().st_size
+        self.device = device
+        # Convolution and batch norm become one; the answers stay, the time falls.
+        self._model = model.eval().requires_grad_(False).fuse(verbose=False).to(device)
+        self._transforms = classify_transforms(size=imgsz)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto") -> Student:
+        """Open the student that `train` put into `folder`.
+
+        Raises:
+            StudentError: there is none, its files do not belong together, or the device is absent.
+        """
+        from pipeline.student.library import load_checkpoint, pick_device
+
+        about, weights = folder / "student.json", folder / "weights.pt"
+        if not weights.is_file():
+            raise StudentError(f"{folder} holds no student. Run `clip2yolo train` first.")
+        try:
+            known = json.loads(about.read_text("utf-8"))
+            classes, imgsz = tuple(known["classes"]), int(known["imgsz"])
+            name = Path(known["trained_with"]["model"]).stem
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StudentError(f"{about} is damaged. Run `clip2yolo train` again.") from error
+        model = load_checkpoint(weights)["model"].float()
+        if tuple(model.names[index] for index in sorted(model.names)) != classes:
+            raise StudentError(
+                f"{weights} answers in other classes than {about} says. Train again."
+            )
+        return cls(name, model, classes, imgsz, weights, pick_device(device))
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return float32 (3, imgsz, imgsz), exactly as ultralytics prepares for prediction."""
+        return self._transforms(image).numpy()  # type: ignore[no-any-return]
+
+    def predict(self, batch: np.ndarray) -> np.ndarray:
+        """Return probabilities (n, classes) float32 for prepared images (n, 3, H, W)."""
+        import torch
+
+        with torch.inference_mode():
+            images = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
+            answers = self._model(images)
+            probabilities = answers[0] if isinstance(answers, (list, tuple)) else answers
+            return probabilities.float().cpu().numpy()  # type: ignore[no-any-return]

@@ -1,0 +1,278 @@
+"""Training: ultralytics' own trainer on our dataset, resumable at every epoch."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import StudentConfig
+from pipeline.errors import Clip2YoloError, StudentError
+from pipeline.workspace import fingerprint, replacing, write_text
+
+# What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
+DEFAULTS: dict[str, Any] = {
+    "optimizer": "AdamW",  # "auto" picks by the number of steps, so more images would change it
+    "lr0": 1e-3,
+    "cos_lr": True,
+    "warmup_epochs": 1.0,  # three epochs of warm-up are a quarter of a short run
+    "warmup_bias_lr": 0.0,  # 0.1 is meant for SGD
+    "patience": 0,  # a small valid split is too noisy to stop early on
+}
+
+# What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
+SETTABLE = {
+    *("optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "nbs", "patience"),
+    *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "dropout", "freeze", "deterministic"),
+    *("hsv_h", "hsv_s", "hsv_v", "scale", "fliplr", "flipud", "erasing", "auto_augment"),
+}
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch of training; losses are cross-entropy, `valid_top1` a share from 0 to 1."""
+
+    epoch: int  # from 1
+    epochs: int
+    train_loss: float
+    valid_loss: float
+    valid_top1: float  # agreement with the labels of the valid split
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished student."""
+
+    epochs: int
+    best_epoch: int
+    best_top1: float
+    images: int  # of the train split
+    parameters: int
+    file_bytes: int
+
+
+def train(
+    dataset: Path,
+    out: Path,
+    config: StudentConfig,
+    classes: Sequence[str],
+    *,
+    max_pixels: int = 100_000_000,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+) -> TrainResult:
+    """Train a student and put it into `out`: weights.pt, student.json, curve.csv, curve.png.
+
+    The state after each epoch lies beside `out` until the training is finished. Called again with
+    the same dataset and settings it goes on after the last whole epoch; with others it starts anew.
+    An earlier student in `out` stays until the new one is whole.
+
+    Args:
+        dataset: `{train,valid,test}/<class>/…`, with every class folder in every split.
+        classes: in class order; index i of the student's answers is `classes[i]`.
+        on_epoch: told after each epoch.
+
+    Raises:
+        StudentError: a split, model or setting that cannot be trained with, or a training that
+            failed; nothing that was there before is lost.
+        SourceError: an image of the dataset cannot be read.
+    """
+    from pipeline.student.data import list_samples
+    from pipeline.student.library import describe_failure, find_model, load_checkpoint, pick_device
+
+    samples = list_samples(dataset, classes)
+    settings = _settings(config, pick_device(config.device))
+    start = find_model(config.model)
+    state = out.parent / f".{out.name}.training"
+    checkpoint_file = state / "weights" / "last.pt"
+    plan = _plan(samples, config, classes)
+    checkpoint, reports = None, []
+    if _read_text(state / "plan.txt") == plan and checkpoint_file.is_file():
+        try:
+            checkpoint = load_checkpoint(checkpoint_file)
+            reports = _read_curve(state / "curve.csv")[: checkpoint["epoch"] + 1]
+        except StudentError:
+            checkpoint = None  # cut off while it was written
+    if checkpoint is None or len(reports) <= checkpoint["epoch"]:
+        checkpoint, reports = None, []
+        shutil.rmtree(state, ignore_errors=True)
+        write_text(state / "plan.txt", plan)
+
+    def after_epoch(report: EpochReport) -> None:
+        reports.append(report)
+        _write_curve(state / "curve.csv", reports)
+        on_epoch(report)
+
+    if checkpoint is None or checkpoint["epoch"] + 1 < config.epochs:
+        from pipeline.student.trainer import Trainer
+
+        try:
+            Trainer(
+                settings | {"project": str(state.parent.absolute()), "name": state.name},
+                samples,
+                classes,
+                start,
+                checkpoint,
+                max_pixels,
+                after_epoch,
+            ).train()
+        except Clip2YoloError:
+            raise
+        except (MemoryError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+            raise StudentError(describe_failure(error, config.batch)) from error
+
+    result = _finish(state, out, config, classes, reports, len(samples["train"]))
+    shutil.rmtree(state, ignore_errors=True)
+    return result
+
+
+def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
+    """Everything that ultralytics is told, project and name aside."""
+    for key in config.train:
+        if key not in SETTABLE:
+            raise StudentError(
+                f"`student.train.{key}` cannot be set. What can: {', '.join(sorted(SETTABLE))}; "
+                "model, imgsz, epochs, batch, seed, device and workers are keys of `student`."
+            )
+    if config.imgsz % 32:
+        raise StudentError(f"`student.imgsz` is {config.imgsz}. It must be a multiple of 32.")
+    return {
+        **DEFAULTS,
+        **config.train,
+        "patience": config.train.get("patience", DEFAULTS["patience"]) or config.epochs,
+        "model": config.model,
+        "data": "clip2yolo",  # never looked up: the trainer is handed its images
+        "imgsz": config.imgsz,
+        "epochs": config.epochs,
+        "batch": config.batch,
+        "seed": config.seed,
+        "device": "0" if device == "cuda" else device.removeprefix("cuda:"),
+        "workers": config.workers,
+        # "True" would download a detector and try mixed precision on it.
+        "amp": "bf16" if device.startswith("cuda") else False,
+        "exist_ok": True,
+        "plots": False,
+        "verbose": False,
+        "pretrained": True,
+    }
+
+
+def _plan(
+    samples: dict[str, list[tuple[Path, int]]], config: StudentConfig, classes: Sequence[str]
+) -> str:
+    """Name what a half-finished training belongs to."""
+    listing = [
+        [split, path.name, index, path.stat().st_size]
+        for split, rows in samples.items()
+        for path, index in rows
+    ]
+    model = Path(config.model)
+    weights = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
+    return fingerprint(
+        listing, list(classes), config.model_dump(exclude={"device", "workers"}), weights
+    )
+
+
+def _finish(
+    state: Path,
+    out: Path,
+    config: StudentConfig,
+    classes: Sequence[str],
+    reports: list[EpochReport],
+    images: int,
+) -> TrainResult:
+    """Put the best epoch's weights and what belongs to them into place, in one step."""
+    from ultralytics import __version__ as ultralytics_version
+    from ultralytics.utils.torch_utils import strip_optimizer
+
+    from pipeline.student.curve import draw_curve
+    from pipeline.student.library import load_checkpoint
+
+    best = state / "weights" / "best.pt"
+    checkpoint = load_checkpoint(best)
+    with replacing(out) as aside:
+        aside.mkdir()
+        strip_optimizer(best, str(aside / "weights.pt"))
+        model = load_checkpoint(aside / "weights.pt")["model"]
+        parameters = sum(weight.numel() for weight in model.parameters())
+        epoch = checkpoint["epoch"] + 1
+        result = TrainResult(
+            epochs=len(reports),
+            best_epoch=epoch,
+            best_top1=reports[epoch - 1].valid_top1,
+            images=images,
+            parameters=parameters,
+            file_bytes=(aside / "weights.pt").stat().st_size,
+        )
+        _write_curve(aside / "curve.csv", reports)
+        draw_curve(reports, epoch, aside / "curve.png")
+        about = {
+            "classes": list(classes),
+            "imgsz": config.imgsz,
+            "preprocessing": "short side to imgsz (bilinear), center crop, RGB, 0 to 1",
+            "trained_with": config.model_dump(mode="json"),
+            "defaults": DEFAULTS,
+            "ultralytics": ultralytics_version,
+            **asdict(result),
+        }
+        (aside / "student.json").write_text(
+            json.dumps(about, indent=2, ensure_ascii=False), "utf-8"
+        )
+    return result
+
+
+def _write_curve(path: Path, reports: Sequence[EpochReport]) -> None:
+    with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(field.name for field in fields(EpochReport))
+        rows.writerows(astuple(report) for report in reports)
+
+
+def _read_curve(path: Path) -> list[EpochReport]:
+    """The epochs that are written down, up to the first one that cannot be read."""
+    reports: list[EpochReport] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                figures = [float(row[field.name]) for field in fields(EpochReport)[2:]]
+                reports.append(EpochReport(int(row["epoch"]), int(row["epochs"]), *figures))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return reports
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return None
+
+
+def report_of(trainer: Any, started: float) -> EpochReport:
+    """Read an epoch's figures off ultralytics' trainer.
+
+    Raises:
+        StudentError: the loss is not a number any more.
+    """
+    losses = trainer.label_loss_items(trainer.tloss)
+    report = EpochReport(
+        epoch=trainer.epoch + 1,
+        epochs=trainer.epochs,
+        train_loss=float(sum(losses.values())),
+        valid_loss=float(sum(v for k, v in trainer.metrics.items() if k.startswith("val/"))),
+        valid_top1=float(trainer.metrics["metrics/accuracy_top1"]),
+        seconds=time.monotonic() - started,
+    )
+    if not math.isfinite(report.train_loss):
+        raise StudentError(
+            "The training diverged: its loss is not a number any more. Lower the learning rate, as "
+            "in `student: {train: {lr0: 0.0001}}`."
+        )
+    return report
