@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -187,8 +188,11 @@ def parse_config(data: dict[str, Any], file: Path) -> Config:
 
 
 def _absolute(base: Path, text: str) -> Path:
-    # Not resolve(): a link that a person named stays the link that they named.
-    return (base / Path(text).expanduser()).absolute()
+    # Not resolve(): a link that a person named stays the link that they named. `a/../b` becomes `b`,
+    # unless `a` is a link and that would be another place.
+    path = (base / Path(text).expanduser()).absolute()
+    short = Path(os.path.normpath(path))
+    return short if short.resolve() == path.resolve() else path
 
 
 def _resolve_model(data: dict[str, Any], section: str, base: Path) -> None:

@@ -33,6 +33,10 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
     after_epoch: told when an epoch's figures are known, before its state is saved.
     """
 
+    wdir: Path  # where ultralytics keeps its states; last.pt and best.pt lie in it
+    last: Path
+    best: Path
+
     def __init__(
         self,
         settings: dict[str, Any],
@@ -119,7 +123,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
 
     def save_model(self) -> bool:
         """Write the state aside and rename it into place, so that a kill leaves a whole one."""
-        folder: Path = self.wdir
+        folder = self.wdir
         final = folder, folder / "last.pt", folder / "best.pt"
         self.wdir = folder / "aside"
         self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
