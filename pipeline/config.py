@@ -188,8 +188,8 @@ def parse_config(data: dict[str, Any], file: Path) -> Config:
 
 
 def _absolute(base: Path, text: str) -> Path:
-    # Not resolve(): a link that a person named stays the link that they named. `a/../b` becomes `b`,
-    # unless `a` is a link and that would be another place.
+    # Not resolve(): a link that a person named stays the link that they named. `a/../b` becomes
+    # `b`, unless `a` is a link and that would be another place.
     path = (base / Path(text).expanduser()).absolute()
     short = Path(os.path.normpath(path))
     return short if short.resolve() == path.resolve() else path

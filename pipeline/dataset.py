@@ -243,7 +243,9 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
 
 def _file_name(path: Path, one: str) -> str:
     """A name people recognize, made unique and stable by the content: `IMG_1-3f0a9c….jpg`."""
-    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")[:60] or "image"
+    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")
+    # File systems count bytes: 60 characters of some scripts are more than a name may have.
+    stem = stem[:60].encode()[:150].decode("utf-8", "ignore") or "image"
     return f"{stem}-{one[:12]}{_true_suffix(path) or '.png'}"
 
 

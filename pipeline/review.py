@@ -62,7 +62,21 @@ def read_review(path: Path, ontology: Ontology) -> dict[str, str]:
     return dict(decided)
 
 
-def write_review(path: Path, table: pl.DataFrame) -> None:
-    """Replace the review file in one step."""
+def write_review(path: Path, table: pl.DataFrame, keep: Ontology | None = None) -> None:
+    """Replace the review file in one step.
+
+    Args:
+        path: the review file.
+        table: from `review_table`.
+        keep: where given, rows of the old file that a person has decided and whose images are not
+            in `table` stay at the end: an image that is away for a day must not cost the decision.
+    """
+    if keep is not None and (absent := set(read_review(path, keep)) - set(table["id"])):
+        old = pl.read_csv(path, infer_schema=False, encoding="utf8")
+        rows = old.filter(pl.col("id").is_in(list(absent))).select(
+            pl.col(name).cast(kind) if name in old.columns else pl.lit(None, kind).alias(name)
+            for name, kind in table.schema.items()
+        )
+        table = pl.concat([table, rows])
     with replacing(path) as aside:
         table.write_csv(aside, float_precision=4)

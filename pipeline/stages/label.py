@@ -106,7 +106,7 @@ def _label(
         human=read_review(workspace.review, ontology),
     )
     write_table(workspace.labels, labels)
-    write_review(workspace.review, review_table(labels, ontology))
+    write_review(workspace.review, review_table(labels, ontology), keep=ontology)
     decisions = dict(labels.group_by("decision").len().iter_rows())
     statuses = dict(images.group_by("status").len().iter_rows())
     per_class = dict(labels.group_by("class").len().iter_rows())

@@ -12,6 +12,7 @@ from pipeline.student.data import FolderImages
 
 # isort: split
 # After `library`, which has to set the environment first.
+import torch
 from ultralytics.data import build_dataloader
 from ultralytics.data.augment import classify_augmentations, classify_transforms
 from ultralytics.models.yolo.classify import ClassificationTrainer
@@ -75,7 +76,15 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         shape = dict(self._start) if weights is None else weights.yaml
         self.model = self.get_model(shape, weights, verbose=False)
         ClassificationModel.reshape_outputs(self.model, self.data["nc"])
+        # ultralytics does so on CUDA only; on an AVX2 CPU an epoch took 0.72 of the time with it.
+        self.model = self.model.to(memory_format=torch.channels_last)
         return self._checkpoint
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Move a batch to the device, in the model's memory format."""
+        batch = super().preprocess_batch(batch)
+        batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        return batch
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> FolderImages:
         """Return a split's images with ultralytics' own transforms."""

@@ -1,0 +1,145 @@
+"""From vectors to labels: the numbers are CLIP's, the decisions have reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ConfigError
+from pipeline.label import class_probabilities, label_table
+from pipeline.ontology import Ontology, build_ontology
+from pipeline.records import LABELS
+from pipeline.review import read_review, review_table, write_review
+from tests.fakes import ColorTeacher, picture, unit
+
+ONTOLOGY = build_ontology(
+    {"a cat": "cat", "a kitten": "cat", "a dog": "dog", "a street": "none"}, ["{}"], "none", True
+)
+
+
+def labels_for(probabilities: list[list[float]], **options: object) -> pl.DataFrame:
+    ids = [f"id{number}" for number in range(len(probabilities))]
+    settings: dict[str, object] = {"min_confidence": 0.5, "min_margin": 0.0} | options
+    table = np.array(probabilities, np.float32)
+    return label_table(ids, [f"/p/{one}.jpg" for one in ids], table, ONTOLOGY, **settings)
+
+
+vectors = st.integers(0, 2**32 - 1).map(
+    lambda seed: unit(np.random.default_rng(seed).normal(size=(4, 16)))
+)
+
+
+@given(vectors, st.floats(0.1, 100), st.floats(-20, 20))
+def test_one_prompt_a_class_gives_clips_own_numbers(
+    prompts: np.ndarray, scale: float, bias: float
+) -> None:
+    images = unit(np.random.default_rng(1).normal(size=(5, 16)))
+    logits = scale * images.astype(float) @ prompts.T.astype(float) + bias
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    ours = class_probabilities(images, prompts, [0, 1, 2, 3], scale, bias)
+    assert ours.dtype == np.float32 and ours == pytest.approx(wanted, abs=1e-5)
+    # Prompts of one class add up, and nothing is lost or invented.
+    joined = class_probabilities(images, prompts, [0, 1, 0, 1], scale, bias)
+    assert joined == pytest.approx(
+        np.stack([wanted[:, [0, 2]].sum(axis=1), wanted[:, [1, 3]].sum(axis=1)], axis=1), abs=1e-5
+    )
+
+
+def test_decisions_and_their_reasons() -> None:
+    labels = labels_for([[0.9, 0.05, 0.05], [0.4, 0.35, 0.25], [0.1, 0.52, 0.38]], min_margin=0.2)
+    assert labels.schema == pl.Schema(LABELS)
+    assert labels["decision"].to_list() == ["accepted", "abstained", "abstained"]
+    assert labels["class"].to_list() == ["cat", None, None]
+    assert labels["guess"].to_list() == ["cat", "cat", "dog"]
+    assert "below 0.5" in labels["reason"][1]
+    assert "'none' by 0.140, less than 0.2" in labels["reason"][2]
+
+
+def test_a_person_overrules_the_teacher() -> None:
+    labels = labels_for([[0.9, 0.05, 0.05]], human={"id0": "dog"})
+    assert labels.select("class", "guess", "decision").row(0) == ("dog", "cat", "human")
+
+
+def test_review_is_sorted_by_doubt_and_survives_a_round_trip(tmp_path: Path) -> None:
+    labels = labels_for([[0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.36, 0.34, 0.3]])
+    path = tmp_path / "review.csv"
+    write_review(path, review_table(labels, ONTOLOGY))
+    review = pl.read_csv(path)
+    assert review["id"].to_list() == ["id2", "id0"]
+    assert review["rival"].to_list()[0] == "dog"
+    assert read_review(path, ONTOLOGY) == {}
+    filled = review.with_columns(pl.Series("class", [" dog ", None], dtype=pl.String))
+    filled.write_csv(path)
+    assert read_review(path, ONTOLOGY) == {"id2": "dog"}
+
+
+def test_decisions_about_absent_images_are_kept(tmp_path: Path) -> None:
+    """A photo that is away for a day, or a person's work, is not lost by labeling again."""
+    path = tmp_path / "review.csv"
+    write_review(path, review_table(labels_for([[0.4, 0.3, 0.3]] * 2), ONTOLOGY))
+    review = pl.read_csv(path).with_columns(pl.lit("dog").alias("class"))
+    review.write_csv(path)
+    human = read_review(path, ONTOLOGY)
+    labels = labels_for([[0.4, 0.3, 0.3]], human=human)
+    write_review(path, review_table(labels, ONTOLOGY), keep=ONTOLOGY)
+    assert read_review(path, ONTOLOGY) == {"id0": "dog", "id1": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("id,class\nx,horse\n", "'horse', which the ontology does not have"),
+     ("a,b\n1,2\n", "cannot be read as the review table"),
+     ('id,class\n"x', "cannot be read|does not have")],
+)  # fmt: skip
+def test_spoiled_reviews_are_refused_not_ignored(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "review.csv").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        read_review(tmp_path / "review.csv", ONTOLOGY)
+
+
+def color_ontology(**prompts: str) -> Ontology:
+    return build_ontology({key.replace("_", " "): name for key, name in prompts.items()}, ["{}"],
+                          None, True)  # fmt: skip
+
+
+def test_zero_shot_answers_only_in_the_classes_asked_for() -> None:
+    from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
+
+    teacher = ColorTeacher()
+    ontology = color_ontology(a_red_ball="red", a_blue_ball="blue", a_gray_road="none")
+    prompts = embed_prompts(teacher, ontology)
+    everything = ZeroShot(teacher, ontology, prompts, ("red", "blue", "none"))
+    two = ZeroShot(teacher, ontology, prompts, ("blue", "red"))
+    batch = np.stack([everything.prepare(picture(name)) for name in ("red", "blue", "gray")])
+    full, part = everything.predict(batch), two.predict(batch)
+    assert full.argmax(axis=1).tolist() == [0, 1, 2]
+    assert part.argmax(axis=1).tolist()[:2] == [1, 0]
+    assert part.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-6)
+    assert part[:, 1] == pytest.approx(full[:, 0] / (full[:, 0] + full[:, 1]), abs=1e-6)
+
+
+def test_templates_are_averaged_as_unit_vectors() -> None:
+    from pipeline.teachers.zero_shot import embed_prompts
+
+    teacher = ColorTeacher()
+    templates = ["{}", "a gray photo of {}"]
+    ontology = build_ontology({"red": "red", "blue": "blue"}, templates, None, True)
+    first, second = teacher.embed_texts(["red"]), teacher.embed_texts(["a gray photo of red"])
+    assert embed_prompts(teacher, ontology)[0] == pytest.approx(unit(first + second)[0], abs=1e-6)
+
+
+def test_long_prompts_are_refused_and_unknown_words_named() -> None:
+    from pipeline.teachers.zero_shot import embed_prompts, unknown_word_warnings
+
+    teacher = ColorTeacher()
+    long = build_ontology({"red " * 20: "red", "blue": "blue"}, ["{}"], None, True)
+    with pytest.raises(ConfigError, match="8 tokens too long"):
+        embed_prompts(teacher, long)
+    odd = color_ontology(a_red_flurb="red", blue="blue")
+    (warning,) = unknown_word_warnings(teacher, odd)
+    assert "'flurb'" in warning and "'a red flurb'" in warning
