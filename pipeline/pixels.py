@@ -85,7 +85,8 @@ def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
             yield image
     except SourceError:
         raise
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, ModuleNotFoundError):
+        # ultralytics, once imported, replaces Image.open by one that looks for a HEIF reader.
         raise SourceError("It is no image in a format that can be read.") from None
     except Image.DecompressionBombError:
         raise SourceError(

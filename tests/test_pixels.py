@@ -154,7 +154,7 @@ SEEDS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(SEEDS), st.data())
 def test_damaged_bytes_never_raise_anything_else(seed: bytes, data: st.DataObject) -> None:
     damaged = bytearray(seed[: data.draw(st.integers(0, len(seed)))])

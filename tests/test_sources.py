@@ -159,7 +159,7 @@ printable = st.text(
 ).filter(lambda text: not text.startswith(".") and len(text.encode()) < 200)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.sets(printable, min_size=1, max_size=4))
 def test_names_in_any_script_come_through(
     tmp_path_factory: pytest.TempPathFactory, stems: set[str]

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.errors import StudentError
+from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import read_rgb
 from pipeline.records import SPLITS
 
@@ -49,7 +49,12 @@ class FolderImages:
         path, index = self.samples[row]
         image = self._kept.get(row)
         if image is None:
-            image = read_rgb(path, self._max_pixels)
+            try:
+                image = read_rgb(path, self._max_pixels)
+            except SourceError as error:
+                raise SourceError(
+                    f"{path} cannot be trained on. {error} Run `clip2yolo label` again."
+                ) from error
             size = image.width * image.height * 3
             if size <= self._room:
                 self._kept[row] = image

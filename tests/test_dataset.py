@@ -1,0 +1,181 @@
+"""The exported dataset: stable splits without leaks, and every reader opens it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.config import DatasetConfig, SplitsConfig
+from pipeline.dataset import (
+    assign_splits,
+    deal,
+    export_dataset,
+    near_duplicates,
+    plan_dataset,
+    warnings_about,
+)
+from pipeline.errors import SourceError
+from pipeline.records import DATASET
+from tests.fakes import photos, sha256, unit
+
+NO_PAIRS = np.empty((0, 2), np.int64)
+SHARES = SplitsConfig()
+CLASSES = ("red", "blue", "empty")
+
+
+def random_vectors(n: int, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(n, 32)))
+
+
+def accepted_photos(folder: Path, red: int = 30, blue: int = 20) -> pl.DataFrame:
+    paths = photos(folder, {"red": red, "blue": blue})
+    return pl.DataFrame(
+        {
+            "id": [sha256(path) for path in paths],
+            "path": [str(path) for path in paths],
+            "class": [path.name.split("_")[0] for path in paths],
+        }
+    )
+
+
+def planned(folder: Path, **counts: int) -> pl.DataFrame:
+    accepted = accepted_photos(folder, **counts)
+    return plan_dataset(accepted, random_vectors(len(accepted)), DatasetConfig())
+
+
+def test_shares_come_out_over_many_images() -> None:
+    counts = Counter(deal(f"{number:064x}", SHARES, 0) for number in range(20_000))
+    assert counts["train"] / 20_000 == pytest.approx(0.8, abs=0.01)
+    assert counts["valid"] / 20_000 == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_seed_deals_the_same_and_another_one_anew() -> None:
+    keys = [f"{number:064x}" for number in range(500)]
+    first = [deal(key, SHARES, 0) for key in keys]
+    assert first == [deal(key, SHARES, 0) for key in keys]
+    assert first != [deal(key, SHARES, 1) for key in keys]
+
+
+ids = st.sets(st.integers(0, 10**6), min_size=1, max_size=40).map(
+    lambda numbers: [f"{number:064x}" for number in sorted(numbers)]
+)
+
+
+@given(ids, st.data())
+def test_added_images_never_move_old_ones_and_look_alikes_share_a_split(
+    keys: list[str], data: st.DataObject
+) -> None:
+    index = st.integers(0, len(keys) - 1)
+    pairs = np.array(
+        [pair for pair in data.draw(st.lists(st.tuples(index, index), max_size=30))
+         if pair[0] < pair[1]], np.int64
+    ).reshape(-1, 2)  # fmt: skip
+    old = data.draw(st.integers(0, len(keys)))
+    within = pairs[(pairs < old).all(axis=1)] if old else NO_PAIRS
+    before = assign_splits(keys[:old], within, SHARES, 0)
+    remembered = {key: split for key, split in zip(keys, before.splits, strict=False) if split}
+    after = assign_splits(keys, pairs, SHARES, 0, remembered)
+    assert {key: after.splits[keys.index(key)] for key in remembered} == remembered
+    for first, second in pairs.tolist():
+        splits = {after.splits[first], after.splits[second]} - {None}
+        both_old = keys[first] in remembered and keys[second] in remembered
+        assert len(splits) <= 1 or both_old
+
+
+def test_near_duplicates_are_found_beneath_what_all_images_share() -> None:
+    common = np.full(32, 3.0)
+    spread = np.random.default_rng(0).normal(size=(60, 32))
+    spread[7] = spread[3] + 0.01
+    pairs = near_duplicates(unit(spread + common), 0.98)
+    assert pairs.tolist() == [[3, 7]]
+    assert len(near_duplicates(unit(spread[:1]), 0.5)) == 0
+
+
+def test_near_duplicates_agree_across_blocks() -> None:
+    vectors = random_vectors(4500)
+    vectors[4400] = vectors[10]
+    assert [10, 4400] in near_duplicates(vectors, 0.999).tolist()
+
+
+def test_bytes_arrive_unchanged_under_names_that_never_collide(tmp_path: Path) -> None:
+    photos(tmp_path / "a", {"red": 3})
+    photos(tmp_path / "b", {"red": 3}, start=50)
+    for number, path in enumerate(sorted((tmp_path / "b").iterdir())):
+        path.rename(path.with_name(f"red_{number:03d}.png"))
+    paths = sorted(tmp_path.glob("?/*.png"))
+    accepted = pl.DataFrame(
+        {"id": [sha256(p) for p in paths], "path": [str(p) for p in paths], "class": ["red"] * 6}
+    )
+    plan = plan_dataset(accepted, random_vectors(6), DatasetConfig())
+    assert plan.schema == pl.Schema(DATASET)
+    out = tmp_path / "dataset"
+    for way in ("link", "copy"):
+        export_dataset(plan, CLASSES, out, files=way)
+        written = [path for path in out.rglob("*") if path.is_file()]
+        assert sorted(map(sha256, written)) == sorted(accepted["id"])
+        for split in ("train", "valid", "test"):
+            assert {path.name for path in (out / split).iterdir()} == set(CLASSES)
+    linked = {path.stat().st_ino for path in paths}
+    assert not linked & {path.stat().st_ino for path in written}
+
+
+def test_every_reader_opens_it(tmp_path: Path) -> None:
+    import supervision
+    from torchvision.datasets import ImageFolder
+
+    from pipeline.student.data import list_samples
+
+    plan = planned(tmp_path / "photos")
+    out = tmp_path / "dataset"
+    export_dataset(plan, ("red", "blue"), out)
+    count = plan.filter(pl.col("split") == "train").height
+    folder = supervision.ClassificationDataset.from_folder_structure(str(out / "train"))
+    assert len(folder) == count and folder.classes == ["blue", "red"]
+    assert len(ImageFolder(str(out / "train"))) == count
+    assert len(list_samples(out, ("red", "blue"))["train"]) == count
+
+
+def test_formats_that_readers_skip_arrive_as_png(tmp_path: Path) -> None:
+    path = tmp_path / "x.gif"
+    Image.new("P", (9, 9), 3).save(path)
+    accepted = pl.DataFrame({"id": [sha256(path)], "path": [str(path)], "class": ["red"]})
+    plan = plan_dataset(accepted, random_vectors(1), DatasetConfig())
+    export_dataset(plan, CLASSES, tmp_path / "dataset")
+    (written,) = (path for path in (tmp_path / "dataset").rglob("*") if path.is_file())
+    assert written.suffix == ".png" and Image.open(written).format == "PNG"
+
+
+@settings(max_examples=30)
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\0"), min_size=1))
+def test_file_names_are_legal_everywhere(stem: str) -> None:
+    accepted = pl.DataFrame({"id": ["ab" * 32], "path": [f"/p/{stem}.jpg"], "class": ["red"]})
+    name = plan_dataset(accepted, random_vectors(1), DatasetConfig())["file"][0].split("/", 2)[2]
+    assert len(name.encode()) < 200
+    assert not set('<>:"/\\|?*') & set(name) and name == name.strip(" .")
+
+
+def test_a_vanished_image_leaves_the_old_dataset(tmp_path: Path) -> None:
+    plan = planned(tmp_path / "photos", red=4, blue=4)
+    out = tmp_path / "dataset"
+    export_dataset(plan, CLASSES, out)
+    before = sorted(path.name for path in out.rglob("*"))
+    Path(plan["path"][2]).unlink()
+    with pytest.raises(SourceError, match="not there any more"):
+        export_dataset(plan, CLASSES, out)
+    assert sorted(path.name for path in out.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
+    (few,) = warnings_about(planned(tmp_path, red=60, blue=3).filter(pl.col("class") == "blue"),
+                            ("blue",), 0)  # fmt: skip
+    assert "blue (3)" in few
+    sentences = warnings_about(planned(tmp_path / "b", red=60, blue=60), ("red", "blue"), 2)
+    assert any("2 new images resemble" in sentence for sentence in sentences)

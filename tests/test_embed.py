@@ -1,0 +1,112 @@
+"""Each picture is embedded once, whatever interrupts, and the cache never lies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.embed import EmbeddingCache, embed
+from tests.conftest import REPOSITORY
+from tests.fakes import ColorTeacher, photos, picture, sha256
+
+
+def pairs_of(paths: list[Path]) -> list[tuple[str, Path]]:
+    return [(sha256(path), path) for path in paths]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> EmbeddingCache:
+    return EmbeddingCache(tmp_path / "cache", ColorTeacher.fingerprint)
+
+
+def test_vectors_are_the_teachers_and_come_from_the_cache_next_time(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
+    paths = photos(tmp_path / "p", {"red": 5, "blue": 4})
+    teacher = ColorTeacher()
+    first = embed(teacher, pairs_of(paths), cache, batch=4)
+    assert teacher.batches == [4, 4, 1] and first.computed == 9
+    wanted = teacher.embed_images(np.stack([teacher.prepare(picture("red", 2))]))[0]
+    assert first.vectors[sha256(paths[2])] == pytest.approx(wanted)
+    again = embed(teacher, pairs_of(paths), cache)
+    assert again.computed == 0 and len(teacher.batches) == 4
+    for key, vector in first.vectors.items():
+        assert (again.vectors[key] == vector).all()
+
+
+def test_new_images_alone_are_embedded(tmp_path: Path, cache: EmbeddingCache) -> None:
+    embed(ColorTeacher(), pairs_of(photos(tmp_path, {"red": 3})), cache)
+    assert embed(ColorTeacher(), pairs_of(photos(tmp_path, {"red": 5})), cache).computed == 2
+
+
+def test_another_teacher_has_its_own_vectors(tmp_path: Path, cache: EmbeddingCache) -> None:
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 2}))
+    embed(ColorTeacher(), pairs, cache)
+    other = EmbeddingCache(tmp_path / "cache", "other")
+    assert embed(ColorTeacher(), pairs, other).computed == 2
+
+
+def test_bad_images_fail_alone(tmp_path: Path, cache: EmbeddingCache) -> None:
+    paths = photos(tmp_path, {"red": 4})
+    paths[1].write_bytes(paths[1].read_bytes()[:200])
+    pairs = pairs_of(paths)
+    paths[3].write_bytes(paths[0].read_bytes())  # changed after it was hashed
+    paths[0].unlink()
+    result = embed(ColorTeacher(), pairs, cache)
+    reasons = [result.failures.get(key, "") for key, _ in pairs]
+    assert "could not be read" in reasons[0] and "damaged" in reasons[1]
+    assert reasons[2] == "" and "changed" in reasons[3]
+    assert list(result.vectors) == [pairs[2][0]]
+
+
+def test_damaged_shards_cost_only_their_own_images(tmp_path: Path, cache: EmbeddingCache) -> None:
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 6}))
+    embed(ColorTeacher(), pairs, cache, batch=2)
+    shards = sorted(cache.folder.glob("*.npy"))
+    assert len(shards) == 3
+    shards[0].write_bytes(shards[0].read_bytes()[:90])
+    shards[1].write_bytes(b"")
+    assert embed(ColorTeacher(), pairs, cache).computed == 4
+
+
+def test_many_shards_are_merged_and_nothing_is_lost(tmp_path: Path, cache: EmbeddingCache) -> None:
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 40}))
+    embed(ColorTeacher(), pairs, cache, batch=1)
+    assert len(list(cache.folder.glob("*.npy"))) < 10
+    assert embed(ColorTeacher(), pairs, cache).computed == 0
+
+
+def test_progress_is_told_to_the_end(tmp_path: Path, cache: EmbeddingCache) -> None:
+    told: list[tuple[int, int]] = []
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 5}))
+    embed(ColorTeacher(), pairs, cache, batch=2, progress=lambda *step: told.append(step))
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_kill_costs_at_most_the_batch_in_flight(tmp_path: Path, cache: EmbeddingCache) -> None:
+    photos(tmp_path / "p", {"red": 30})
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from pipeline.embed import EmbeddingCache, embed
+        from tests.fakes import ColorTeacher, sha256
+        pairs = [(sha256(p), p) for p in sorted(Path({str(tmp_path / "p")!r}).iterdir())]
+        def progress(done, total):
+            if done >= 12:
+                os.kill(os.getpid(), signal.SIGKILL)
+        cache = EmbeddingCache(Path({str(tmp_path / "cache")!r}), ColorTeacher.fingerprint)
+        embed(ColorTeacher(), pairs, cache, batch=4, progress=progress)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    rest = embed(ColorTeacher(), pairs_of(sorted((tmp_path / "p").iterdir())), cache)
+    assert rest.computed == 18

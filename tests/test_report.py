@@ -1,0 +1,70 @@
+"""The report: whole in itself, safe against hostile names, honest without truth."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from pipeline.report import render_report
+from tests.test_evaluate import compare
+
+
+class Page(HTMLParser):
+    """Collects what a browser would fetch or run, and the text it would show."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_report_shows_the_figures_and_needs_no_network(tmp_path: Path) -> None:
+    evaluation = compare(tmp_path)
+    html = render_report(evaluation)
+    page = Page(html)
+    assert "100.0 %" in page.text and "McNemar" in page.text
+    assert page.tags.count("svg") == 2 and "img" in page.tags
+    assert all(address.startswith("data:image/") for address in page.fetched)
+    assert "http" not in re.sub(r"data:image/[^\"]+", "", html).replace("http-equiv", "")
+    assert "script" not in page.tags
+    assert page.text.count("red_0") >= 0 and "yellow_000.png" in page.text
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    evaluation = compare(tmp_path)
+    evil = '"><script>alert(1)</script>'
+    evaluation["student"]["name"] = evil
+    evaluation["classes"][0] = evil
+    for side in ("student", "teacher"):
+        evaluation[side]["per_class"][evil] = evaluation[side]["per_class"].pop("red")
+    evaluation["disagreements"][0] |= {"truth": evil, "path": f"/x/{evil}.png"}
+    page = Page(render_report(evaluation))
+    assert "script" not in page.tags and evil in page.text
+
+
+def test_without_truth_agreement_is_called_agreement(tmp_path: Path) -> None:
+    page = Page(render_report(compare(tmp_path, truth=False)))
+    assert "agreement with the teacher" in page.text
+    assert "accuracy" not in page.text and "unknown: no truth" in page.text
+    assert page.tags.count("svg") == 1
+
+
+def test_pictures_that_are_gone_and_the_curve(tmp_path: Path) -> None:
+    evaluation = compare(tmp_path)
+    Path(evaluation["disagreements"][0]["path"]).unlink()
+    curve = tmp_path / "curve.png"
+    curve.write_bytes(b"\x89PNG")
+    page = Page(render_report(evaluation, curve))
+    assert "not readable" in page.text
+    assert "data:image/png;base64,iVBORw==" in page.fetched
+    assert "Training" not in Page(render_report(evaluation, tmp_path / "none.png")).text

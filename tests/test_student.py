@@ -1,0 +1,311 @@
+"""The student learns, resumes, keeps its classes in order, and trusts no file."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.config import StudentConfig
+from pipeline.errors import SourceError, StudentError
+from pipeline.pixels import read_rgb
+from pipeline.student import EpochReport, Student, train
+from tests.conftest import REPOSITORY
+from tests.fakes import picture, sha256
+
+# Neither alphabetical nor reverse: ultralytics would number the folders otherwise.
+CLASSES = ("green", "red", "blue")
+
+
+def config(**settings: object) -> StudentConfig:
+    quick = {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "batch": 16, "workers": 0}
+    return StudentConfig.model_validate(quick | settings)
+
+
+def make_dataset(folder: Path, images: int = 12) -> Path:
+    for split, share in (("train", images), ("valid", 4), ("test", 2)):
+        for name in CLASSES:
+            (folder / split / name).mkdir(parents=True)
+            for number in range(share):
+                picture(name, number + 1000 * len(split)).save(
+                    folder / split / name / f"{number}.png"
+                )
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "dataset")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a student that has learned three colors."""
+    root = tmp_path_factory.mktemp("taught")
+    make_dataset(root / "dataset", 40)
+    lessons = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
+    settings = config(epochs=14, train=lessons)
+    train(root / "dataset", root / "student", settings, CLASSES)
+    return root / "student"
+
+
+def test_it_learns_and_its_classes_keep_their_order(taught: Path, tmp_path: Path) -> None:
+    student = Student.load(taught, "cpu")
+    assert student.classes == CLASSES and student.name == "yolov8n-cls"
+    names = [name for name in CLASSES for _ in range(5)]
+    batch = np.stack([student.prepare(picture(name, 77 + i)) for i, name in enumerate(names)])
+    answers = student.predict(batch)
+    assert answers.shape == (15, 3) and answers.dtype == np.float32
+    assert answers.sum(axis=1) == pytest.approx(np.ones(15), abs=1e-4)
+    right = [CLASSES[i] == name for i, name in zip(answers.argmax(axis=1), names, strict=True)]
+    assert np.mean(right) > 0.9
+
+
+def test_what_lies_beside_the_weights(taught: Path) -> None:
+    about = json.loads((taught / "student.json").read_text())
+    assert about["classes"] == list(CLASSES) and about["imgsz"] == 32
+    assert about["file_bytes"] == (taught / "weights.pt").stat().st_size < 4e6
+    assert len((taught / "curve.csv").read_text().splitlines()) == 15
+    assert Image.open(taught / "curve.png").width > 600
+    assert sorted(path.name for path in taught.parent.iterdir()) == ["dataset", "student"]
+
+
+@pytest.mark.parametrize("size", [(32, 32), (90, 40), (31, 77), (200, 150)])
+def test_answers_are_ultralytics_own(taught: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    from ultralytics import YOLO
+
+    path = tmp_path / "x.png"
+    picture("blue", 5, size).save(path)
+    student = Student.load(taught, "cpu")
+    ours = student.predict(student.prepare(read_rgb(path))[np.newaxis])[0]
+    (result,) = YOLO(taught / "weights.pt").predict(
+        str(path), imgsz=32, device="cpu", verbose=False
+    )
+    theirs = {result.names[i]: float(p) for i, p in enumerate(result.probs.data)}
+    assert ours == pytest.approx([theirs[name] for name in CLASSES], abs=1e-4)
+
+
+def test_nothing_is_written_elsewhere_and_pictures_stay(dataset: Path, tmp_path: Path) -> None:
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
+    home.mkdir()
+    cwd.mkdir()
+    before = {path: sha256(path) for path in dataset.rglob("*") if path.is_file()}
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from tests.test_student import CLASSES, config
+        from pipeline.student import train
+        out = Path({str(tmp_path / "student")!r})
+        train(Path({str(dataset)!r}), out, config(epochs=1), CLASSES)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=cwd,
+        env=os.environ | {"HOME": str(home), "CLIP2YOLO_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(cwd.iterdir()) == []
+    written = [path for path in home.rglob("*") if path.is_file() and "matplotlib" not in str(path)]
+    assert written == []
+    assert {path: sha256(path) for path in dataset.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir() if "training" in path.name) == []
+
+
+def test_odd_pictures_are_trained_on(dataset: Path, tmp_path: Path) -> None:
+    folder = dataset / "train" / "red"
+    Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(folder / "cmyk.jpg")
+    Image.fromarray(np.full((30, 30), 40_000, np.uint16)).save(folder / "deep.png")
+    result = train(dataset, tmp_path / "s", config(epochs=1), CLASSES)
+    assert result.images == 38
+
+
+def test_an_unreadable_picture_is_named(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "train" / "red" / "bad.png").write_bytes(b"no")
+    with pytest.raises(SourceError, match=r"bad\.png"):
+        train(dataset, tmp_path / "s", config(), CLASSES)
+
+
+def run_until_killed(dataset: Path, out: Path, epoch: int) -> None:
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from tests.test_student import CLASSES, config
+        from pipeline.student import train
+        def on_epoch(report):
+            if report.epoch == {epoch}:
+                os.kill(os.getpid(), signal.SIGKILL)
+        train(Path({str(dataset)!r}), Path({str(out)!r}), config(epochs=4), CLASSES,
+              on_epoch=on_epoch)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_kill_costs_at_most_an_epoch(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    run_until_killed(dataset, out, 3)  # after two whole epochs, within the third
+    assert not out.exists()
+    shutil.copytree(tmp_path / ".student.training", tmp_path / "torn")
+    seen: list[EpochReport] = []
+    result = train(dataset, out, config(epochs=4), CLASSES, on_epoch=seen.append)
+    assert [report.epoch for report in seen] == [3, 4] and result.epochs == 4
+    lines = (out / "curve.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert not (tmp_path / ".student.training").exists()
+
+    # Other settings start anew, and so does a state that was torn.
+    for spoil, settings in ((False, config(epochs=2)), (True, config(epochs=4))):
+        state = tmp_path / ".again.training"
+        shutil.copytree(tmp_path / "torn", state)
+        if spoil:
+            last = state / "weights" / "last.pt"
+            last.write_bytes(last.read_bytes()[:5000])
+        seen.clear()
+        train(dataset, tmp_path / "again", settings, CLASSES, on_epoch=seen.append)
+        assert seen[0].epoch == 1
+
+
+def test_an_earlier_student_stays_until_the_new_one_is_whole(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    train(dataset, out, config(epochs=1), CLASSES)
+    before = sha256(out / "weights.pt")
+
+    def stop(report: EpochReport) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, out, config(epochs=2), CLASSES, on_epoch=stop)
+    assert sha256(out / "weights.pt") == before
+    train(dataset, out, config(epochs=2), CLASSES)
+    assert sha256(out / "weights.pt") != before
+
+
+@pytest.mark.parametrize("missing", ["valid", "test/blue", "train/green"])
+def test_a_missing_split_is_refused(dataset: Path, tmp_path: Path, missing: str) -> None:
+    shutil.rmtree(dataset / missing)
+    with pytest.raises(StudentError, match="is missing"):
+        train(dataset, tmp_path / "s", config(), CLASSES)
+
+
+def test_an_empty_split_is_refused(dataset: Path, tmp_path: Path) -> None:
+    for path in (dataset / "valid").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(StudentError, match="holds 0 images"):
+        train(dataset, tmp_path / "s", config(), CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"model": "yolov8n.yaml"}, "lists no classification architecture"),
+        ({"model": "yolov8n.pt"}, "publishes no classification weights"),
+        ({"model": "resnet"}, "must end in .yaml"),
+        ({"model": "/nowhere/x-cls.pt"}, "does not exist"),
+        ({"model": "/nowhere/x-cls.yaml"}, "does not exist"),
+        ({"imgsz": 100}, "multiple of 32"),
+        ({"train": {"project": "/tmp"}}, "`student.train.project` cannot be set"),
+        ({"train": {"lr0": "fast"}}, "lr0"),
+        ({"device": "cuda:7"}, "not available"),
+    ],
+)
+def test_what_cannot_be_trained_gets_a_sentence(
+    dataset: Path, tmp_path: Path, settings: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(StudentError, match=reason):
+        train(dataset, tmp_path / "s", config(**settings), CLASSES)
+    assert not (tmp_path / "s").exists()
+
+
+def test_every_size_and_family_of_architecture_is_known(dataset: Path) -> None:
+    from pipeline.student.library import find_model
+
+    for name in ("yolov8n-cls.yaml", "yolov8s-cls.yaml", "yolo11n-cls.yaml"):
+        assert find_model(name)["scale"] == name.split("-")[0][-1]
+
+
+def test_training_starts_from_given_weights(dataset: Path, taught: Path, tmp_path: Path) -> None:
+    seen: list[EpochReport] = []
+    start = config(model=str(taught / "weights.pt"), epochs=1, train={"lr0": 1e-6})
+    train(dataset, tmp_path / "s", start, CLASSES, on_epoch=seen.append)
+    assert seen[0].valid_top1 > 0.8
+
+
+class Evil:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.target}",)
+
+
+def test_weights_that_would_run_code_are_refused(
+    dataset: Path, taught: Path, tmp_path: Path
+) -> None:
+    marker = tmp_path / "ran"
+    legacy, packed = tmp_path / "legacy.pt", tmp_path / "packed.pt"
+    legacy.write_bytes(pickle.dumps({"model": Evil(marker)}))
+    with zipfile.ZipFile(taught / "weights.pt") as source, zipfile.ZipFile(packed, "w") as target:
+        for item in source.infolist():
+            data = source.read(item)
+            if item.filename.endswith("data.pkl"):
+                data = pickle.dumps({"model": Evil(marker), "ema": None}, protocol=2)
+            target.writestr(item, data)
+    for path in (legacy, packed):
+        with pytest.raises(StudentError, match="could run code"):
+            train(dataset, tmp_path / "s", config(model=str(path)), CLASSES)
+        folder = tmp_path / f"as-student-{path.stem}"
+        shutil.copytree(taught, folder)
+        shutil.copy(path, folder / "weights.pt")
+        with pytest.raises(StudentError, match="could run code"):
+            Student.load(folder)
+    assert not marker.exists()
+
+
+def test_damaged_students_are_refused(taught: Path, tmp_path: Path) -> None:
+    with pytest.raises(StudentError, match="holds no student"):
+        Student.load(tmp_path)
+    folder = tmp_path / "student"
+    shutil.copytree(taught, folder)
+    about = json.loads((folder / "student.json").read_text())
+    (folder / "student.json").write_text(json.dumps(about | {"classes": ["a", "b", "c"]}))
+    with pytest.raises(StudentError, match="other classes"):
+        Student.load(folder)
+    (folder / "student.json").write_text("{")
+    with pytest.raises(StudentError, match="damaged"):
+        Student.load(folder)
+
+
+def test_a_diverging_training_says_so(dataset: Path, taught: Path, tmp_path: Path) -> None:
+    import torch
+
+    checkpoint = torch.load(taught / "weights.pt", weights_only=False)
+    for weight in checkpoint["model"].parameters():
+        weight.fill_(float("nan"))
+    torch.save(checkpoint, tmp_path / "lost.pt")
+    with pytest.raises(StudentError, match="Lower the learning rate"):
+        train(dataset, tmp_path / "s", config(model=str(tmp_path / "lost.pt")), CLASSES)
+
+
+def test_weights_of_the_field_can_be_started_from(
+    dataset: Path, tmp_path: Path, shared: Path
+) -> None:
+    start = shared / "students" / "yolov8n-cls-features.pt"
+    result = train(dataset, tmp_path / "s", config(model=str(start), epochs=1), CLASSES)
+    assert result.parameters > 1_000_000
