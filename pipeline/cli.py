@@ -252,9 +252,8 @@ def _print_train(
         return
     counts = result.counts
     click.echo(
-        f"Student: {config.workspace / 'student' / 'weights.pt'} (best of {counts['epochs']} "
-        f"epochs: {counts['best_epoch']}, {counts['best_top1']:.1%} agreement with its labels on "
-        f"valid; {result.seconds:.1f} s)"
+        f"Student: {config.workspace / 'student' / 'weights.pt'} ({counts['epochs']} epochs, "
+        f"{counts['valid_top1']:.1%} agreement with its labels on valid; {result.seconds:.1f} s)"
     )
 
 

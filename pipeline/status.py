@@ -86,5 +86,5 @@ def _summary(stage: str, counts: Mapping[str, Any]) -> str:
         sizes = (f"{sum(part.values()):,} {name}" for name, part in counts["splits"].items())
         return ", ".join(sizes)
     if stage == "train":
-        return f"best epoch {counts['best_epoch']} of {counts['epochs']}"
+        return f"{counts['epochs']} epochs, {counts['valid_top1']:.1%} agreement on valid"
     return str(counts["summary"])

@@ -18,7 +18,7 @@ of a toy world. It has never seen a photograph: **for your own photos take a rea
 - Image tower: timm `regnetx_002` at 64 px, {image_parameters:,} parameters. Text tower: a
   transformer of width 48, two layers, {text_parameters:,} parameters, nearly all of them the
   token table of open_clip's tokenizer, most of whose rows were never trained.
-- Training: {epochs} epochs in {minutes:.0f} minutes on two shared cores, after some seven minutes of
+- Training: {epochs} epochs in {minutes:.0f} minutes on two shared cores, after some four minutes of
   drawing. Source: `datasets/pocket_world/`. Licence: Apache-2.0, as the code.
 
 ## What it understands

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from pipeline.student.train import EpochReport
 
 
-def draw_curve(reports: Sequence[EpochReport], best: int, path: Path) -> None:
-    """Draw losses and top-1 by epoch into a PNG; `best` is the epoch whose weights were kept."""
+def draw_curve(reports: Sequence[EpochReport], path: Path) -> None:
+    """Draw losses and top-1 by epoch into a PNG."""
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
     epochs = [report.epoch for report in reports]
@@ -22,8 +22,6 @@ def draw_curve(reports: Sequence[EpochReport], best: int, path: Path) -> None:
     left.set(title="Cross-entropy", xlabel="epoch", ylim=(0, None))
     left.legend(frameon=False)
     right.plot(epochs, [100 * report.valid_top1 for report in reports], color="#d07a2d")
-    right.axvline(best, color="#888888", linewidth=1, linestyle=":")
-    right.annotate(f" kept: {best}", (best, 2), color="#666666")
     right.set(title="Top-1 on valid, against its labels (%)", xlabel="epoch", ylim=(0, 101))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

@@ -24,12 +24,11 @@ DEFAULTS: dict[str, Any] = {
     "cos_lr": True,
     "warmup_epochs": 1.0,  # three epochs of warm-up are a quarter of a short run
     "warmup_bias_lr": 0.0,  # 0.1 is meant for SGD
-    "patience": 0,  # a small valid split is too noisy to stop early on
 }
 
 # What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
 SETTABLE = {
-    *("optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "nbs", "patience"),
+    *("optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "nbs"),
     *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "dropout", "freeze", "deterministic"),
     *("hsv_h", "hsv_s", "hsv_v", "scale", "fliplr", "flipud", "erasing", "auto_augment"),
 }
@@ -52,8 +51,7 @@ class TrainResult:
     """A finished student."""
 
     epochs: int
-    best_epoch: int
-    best_top1: float
+    valid_top1: float  # of the weights that were kept, against the labels of the valid split
     images: int  # of the train split
     parameters: int
     file_bytes: int
@@ -146,7 +144,8 @@ def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
     return {
         **DEFAULTS,
         **config.train,
-        "patience": config.train.get("patience", DEFAULTS["patience"]) or config.epochs,
+        "nbs": config.train.get("nbs", config.batch),  # a step after every batch, not after 64
+        "patience": config.epochs,  # never: see `Trainer.validate`
         "model": config.model,
         "data": "clip2yolo",  # never looked up: the trainer is handed its images
         "imgsz": config.imgsz,
@@ -176,7 +175,7 @@ def _plan(
     model = Path(config.model)
     weights = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
     return fingerprint(
-        listing, list(classes), config.model_dump(exclude={"device", "workers"}), weights
+        listing, list(classes), DEFAULTS, config.model_dump(exclude={"device", "workers"}), weights
     )
 
 
@@ -188,31 +187,27 @@ def _finish(
     reports: list[EpochReport],
     images: int,
 ) -> TrainResult:
-    """Put the best epoch's weights and what belongs to them into place, in one step."""
+    """Put the last epoch's weights and what belongs to them into place, in one step."""
     from ultralytics import __version__ as ultralytics_version
     from ultralytics.utils.torch_utils import strip_optimizer
 
     from pipeline.student.curve import draw_curve
     from pipeline.student.library import load_checkpoint
 
-    best = state / "weights" / "best.pt"
-    checkpoint = load_checkpoint(best)
     with replacing(out) as aside:
         aside.mkdir()
-        strip_optimizer(best, str(aside / "weights.pt"))
+        strip_optimizer(state / "weights" / "last.pt", str(aside / "weights.pt"))
         model = load_checkpoint(aside / "weights.pt")["model"]
         parameters = sum(weight.numel() for weight in model.parameters())
-        epoch = checkpoint["epoch"] + 1
         result = TrainResult(
             epochs=len(reports),
-            best_epoch=epoch,
-            best_top1=reports[epoch - 1].valid_top1,
+            valid_top1=reports[-1].valid_top1,
             images=images,
             parameters=parameters,
             file_bytes=(aside / "weights.pt").stat().st_size,
         )
         _write_curve(aside / "curve.csv", reports)
-        draw_curve(reports, epoch, aside / "curve.png")
+        draw_curve(reports, aside / "curve.png")
         about = {
             "classes": list(classes),
             "imgsz": config.imgsz,

@@ -130,18 +130,26 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         """Pass the epoch's figures on; the table of them is ours to write."""
         self._after_epoch(report_of(self, self._began))
 
+    def validate(self) -> tuple[Any, Any]:
+        """Validate, and count the latest epoch as the best one.
+
+        The valid split holds the teacher's labels, noisy and often few: choosing an epoch by them
+        chose worse than keeping the end of the cosine (79.5 against 82.5 % of real test photos,
+        93.5 against 94.5 % of the packing line's).
+        """
+        metrics, _ = super().validate()
+        self.best_fitness = self.epoch
+        return metrics, self.epoch
+
     def save_model(self) -> bool:
         """Write the state aside and rename it into place, so that a kill leaves a whole one."""
         folder = self.wdir
-        final = folder, folder / "last.pt", folder / "best.pt"
+        final = folder, self.last, self.best
         self.wdir = folder / "aside"
         self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
         try:
             saved = bool(super().save_model())
-            # The best one first: resuming goes by the last one, whose best is then in place.
-            for file, target in ((self.best, final[2]), (self.last, final[1])):
-                if file.exists():
-                    file.replace(target)
+            self.last.replace(final[1])
         finally:
             self.wdir, self.last, self.best = final
         return saved

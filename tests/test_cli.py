@@ -1,0 +1,357 @@
+"""The whole path through the command line, on drawn frames, with the bundled teacher."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from packing_line.render import draw_sample
+
+from pipeline.cli import main
+from pipeline.workspace import Workspace
+from tests.conftest import REPOSITORY
+from tests.fakes import sha256
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    draw_sample(folder, images=120, test=24, workers=1)
+    return folder
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config like the built-in run's, beside a source of its own, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLIP2YOLO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+    shutil.copytree(sample, tmp_path / "sample")
+    settings = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
+    settings |= {
+        "source": "sample/images", "truth": "sample/test",
+        "pool_truth": "sample/pool_truth.csv", "workspace": "run",
+        "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
+        "evaluate": {"latency_images": 8, "disagreements": 4},
+    }  # fmt: skip
+    write_config(tmp_path, settings)
+    return tmp_path
+
+
+def write_config(folder: Path, settings: dict[str, Any]) -> None:
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def change_config(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    settings = yaml.safe_load((folder / "run.yaml").read_text())
+    change(settings)
+    write_config(folder, settings)
+
+
+def clip2yolo(*words: str) -> Result:
+    """Run a command in this process; tests that kill use `start`."""
+    return CliRunner().invoke(main, words)
+
+
+def answer(*words: str) -> Any:
+    done = clip2yolo(*words, "--config", "run.yaml", "--json")
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", *words, "--config", "run.yaml"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def kill_when(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
+    """SIGKILL the process as soon as something is there."""
+    end = time.monotonic() + 120
+    while not there():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_the_whole_path_and_what_it_leaves(run_folder: Path) -> None:
+    labeled = answer("label")
+    assert labeled["label"]["usable"] == 120 and labeled["label"]["embedded"] == 120
+    trained = answer("train")["train"]
+    assert trained["epochs"] == 3 and trained["classes"] == labeled["label"]["classes"]
+    evaluation = answer("evaluate")
+    assert evaluation["held_out"]["images"] == 24 and evaluation["labels"]["accuracy"]["n"] > 90
+    assert evaluation["teacher"]["accuracy"]["value"] > 0.6  # far above chance, which is 0.25
+    workspace = Workspace(run_folder / "run")
+    assert json.loads(workspace.evaluation.read_text()) == evaluation
+    assert "<svg" in workspace.report.read_text()
+
+    # Nothing has changed, so nothing is done again, and the readers say so.
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.glob("*.*")}
+    again = clip2yolo("run", "--config", "run.yaml")
+    assert again.exit_code == 0 and again.stderr.count("up to date") == 4
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.glob("*.*")} == before
+    states = answer("status")
+    assert [state["state"] for state in states["stages"]] == ["done"] * 4
+    assert states["next"] is None
+
+    # A setting of the student redoes it and what follows, nothing before.
+    change_config(run_folder, lambda config: config["student"].update(epochs=2))
+    states = answer("status")
+    assert [state["state"] for state in states["stages"]] == [
+        "done", "done", "out of date", "out of date",
+    ]  # fmt: skip
+    done = clip2yolo("run", "--config", "run.yaml")
+    assert done.stderr.count("up to date") == 2
+
+    # Other prompts embed nothing.
+    change_config(run_folder, lambda c: c["ontology"].update({"two oranges": "orange"}))
+    labeled = answer("label")
+    assert labeled["label"]["embedded"] == 0 and labeled["label"]["from_cache"] == 120
+
+
+def test_new_images_are_added_and_old_splits_stay(run_folder: Path) -> None:
+    files = sorted((run_folder / "sample" / "images").iterdir())
+    aside = run_folder / "aside"
+    aside.mkdir()
+    for path in files[:40]:
+        path.rename(aside / path.name)
+    answer("label")
+    before = pl.read_parquet(run_folder / "run" / "dataset.parquet")
+    for path in aside.iterdir():
+        path.rename(run_folder / "sample" / "images" / path.name)
+    assert answer("label")["label"]["embedded"] == 40
+    after = pl.read_parquet(run_folder / "run" / "dataset.parquet")
+    splits = dict(after.select("id", "split").iter_rows())
+    assert len(splits) > len(before)
+    assert all(splits[one] == split for one, split in before.select("id", "split").iter_rows())
+
+
+def test_a_person_decides(run_folder: Path) -> None:
+    change_config(run_folder, lambda config: config["label"].update(min_confidence=0.95))
+    counts = answer("label")["label"]
+    assert counts["abstained"] > 0
+    review = run_folder / "run" / "review.csv"
+    table = pl.read_csv(review, infer_schema=False)
+    doubtful = table["id"][0]
+    table.with_columns(
+        pl.when(pl.col("id") == doubtful).then(pl.lit("banana")).otherwise("class").alias("class")
+    ).write_csv(review)
+    assert answer("label")["label"]["human"] == 1
+    plan = pl.read_parquet(run_folder / "run" / "dataset.parquet")
+    assert plan.filter(pl.col("id") == doubtful)["class"].to_list() == ["banana"]
+    change_config(run_folder, lambda config: config["ontology"].update({"a lemon": "nothing"}))
+    assert answer("label")["label"]["human"] == 1
+
+
+def test_bad_images_never_stop_the_run(run_folder: Path) -> None:
+    images = run_folder / "sample" / "images"
+    first, second, *_ = sorted(images.iterdir())
+    (images / "copy.jpg").write_bytes(first.read_bytes())
+    (images / "cut.jpg").write_bytes(second.read_bytes()[:900])
+    (images / "empty.jpg").touch()
+    done = clip2yolo("label", "--config", "run.yaml")
+    assert done.exit_code == 0
+    assert "1 exact duplicate" in done.stderr and "2 unreadable" in done.stderr
+    table = pl.read_parquet(run_folder / "run" / "images.parquet")
+    assert dict(table.group_by("status").len().iter_rows()) == {
+        "ok": 120, "duplicate": 1, "unreadable": 2,
+    }  # fmt: skip
+    states = answer("status")["stages"]
+    assert [state["state"] for state in states[:2]] == ["done", "done"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_killed_in_any_stage_it_goes_on(run_folder: Path) -> None:
+    run, cache = run_folder / "run", run_folder / "cache" / "embeddings"
+    change_config(run_folder, lambda config: config["teacher"].update(batch=8))
+    kill_when(start("label"), lambda: len(list(cache.glob("*/*.npy"))) >= 3)
+    assert not (run / "label.json").exists()
+    counts = answer("label")["label"]
+    assert counts["from_cache"] >= 24 and counts["embedded"] + counts["from_cache"] == 120
+    labels, dataset = sha256(run / "labels.parquet"), sha256(run / "dataset.parquet")
+
+    (run / "dataset.json").unlink()
+    kill_when(start("label"), lambda: bool(list(run.glob(".dataset.*"))))
+    answer("label")
+    assert sha256(run / "dataset.parquet") == dataset and sha256(run / "labels.parquet") == labels
+    written = [path for path in (run / "dataset").rglob("*") if path.is_file()]
+    assert len(written) == len(pl.read_parquet(run / "dataset.parquet"))
+
+    state = run / ".student.training" / "weights" / "last.pt"
+    kill_when(start("train"), state.exists)
+    done = clip2yolo("train", "--config", "run.yaml")
+    assert done.exit_code == 0 and "epoch   1/3" not in done.stderr
+
+    (run / "report.html").unlink(missing_ok=True)
+    held_out = len(list(cache.glob("*/*.npy")))
+    kill_when(start("evaluate"), lambda: len(list(cache.glob("*/*.npy"))) > held_out)
+    assert not (run / "evaluate.json").exists()
+    evaluation = answer("evaluate")
+    assert evaluation["held_out"]["images"] == 24
+
+
+def test_a_busy_run_refuses_a_second_process(run_folder: Path) -> None:
+    with Workspace(run_folder / "run").locked():
+        done = clip2yolo("label", "--config", "run.yaml")
+    assert done.exit_code == 1 and "in use by another clip2yolo process" in done.stderr
+
+
+def small_files_only() -> None:
+    """What a full disk looks like: writing beyond the first 3 kB of a file fails."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
+def test_a_disk_that_takes_no_more(run_folder: Path) -> None:
+    answer("label")
+    before = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
+    change_config(run_folder, lambda config: config["label"].update(min_confidence=0.6))
+    full = start("label", preexec_fn=small_files_only)
+    _, said = full.communicate()
+    assert full.returncode == 1 and "Traceback" not in said
+    assert said.strip().splitlines()[-1].startswith("error: ")
+    after = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def failing(*words: str) -> tuple[int, str]:
+    done = clip2yolo(*words)
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    return done.exit_code, done.stderr
+
+
+def test_mistakes_get_a_sentence_and_a_status(run_folder: Path) -> None:
+    status, text = failing("train", "--config", "run.yaml")
+    assert status == 1 and "Run `clip2yolo label` first" in text
+    status, text = failing("label", "--config", "none.yaml")
+    assert status == 2 and "none.yaml" in text
+    status, text = failing("label", "--confg", "run.yaml")
+    assert status == 2
+
+    def refused(change: Callable[[dict[str, Any]], None], status: int, words: str) -> None:
+        original = (run_folder / "run.yaml").read_text()
+        change_config(run_folder, change)
+        code, text = failing("label", "--config", "run.yaml")
+        assert code == status and words in text, text
+        (run_folder / "run.yaml").write_text(original)
+
+    refused(lambda c: c.update(sauce=1), 2, "`sauce` is not a key that is known")
+    refused(lambda c: c.update(source="nowhere"), 1, "nowhere does not exist")
+    refused(lambda c: c["teacher"].update(model="ViT-Q"), 1, "ViT-Q")
+    refused(lambda c: c["ontology"].update({"an apple " * 20: "apple"}), 2, "too long")
+    refused(lambda c: c.update(workspace="run.yaml/x"), 1, "a part of the path is a file")
+
+    (run_folder / "sample" / "images2").mkdir()
+    (run_folder / "sample" / "images2" / "x.jpg").write_text("no picture")
+    refused(
+        lambda c: c.update(source="sample/images2"), 1, "None of the 1 images found can be read"
+    )
+
+
+def test_truth_must_speak_the_ontologys_language(run_folder: Path) -> None:
+    answer("label")
+    answer("train")
+    (run_folder / "sample" / "test" / "apple").rename(run_folder / "sample" / "test" / "apples")
+    code, text = failing("evaluate", "--config", "run.yaml")
+    assert code == 2 and "'apples', which the ontology does not have" in text
+
+
+def test_without_truth_only_agreement(run_folder: Path) -> None:
+    change_config(run_folder, lambda config: (config.pop("truth"), config.pop("pool_truth")))
+    for stage in ("label", "train"):
+        answer(stage)
+    done = clip2yolo("evaluate", "--config", "run.yaml")
+    assert done.exit_code == 0 and "agreement with teacher" in done.stdout
+    assert "accuracy" not in done.stdout and "names no `truth`" in done.stderr
+
+
+def test_a_background_class_can_be_left_out(run_folder: Path) -> None:
+    change_config(run_folder, lambda config: config["background"].update(keep=False))
+    labeled = answer("label")
+    assert "nothing" not in labeled["dataset"]["splits"]["train"]
+    assert labeled["label"]["per_class"]["nothing"] > 0
+    assert answer("train")["train"]["classes"] == ["orange", "apple", "banana"]
+    evaluation = answer("evaluate")
+    assert evaluation["held_out"]["images"] == 18
+    assert list(evaluation["held_out"]["excluded"].values()) == [6]
+
+
+def test_images_that_were_trained_on_are_not_tested_on(run_folder: Path) -> None:
+    change_config(run_folder, lambda config: config.update(truth="sample/pool_truth.csv"))
+    for stage in ("label", "train"):
+        answer(stage)
+    evaluation = answer("evaluate")
+    plan = pl.read_parquet(run_folder / "run" / "dataset.parquet")
+    learned = plan.filter(pl.col("split") != "test").height
+    assert evaluation["held_out"]["excluded"] == {"the student was trained or chosen on": learned}
+    assert evaluation["held_out"]["images"] == 120 - learned
+
+
+def test_init_writes_a_config_that_runs(run_folder: Path) -> None:
+    words = ("init", "--images", "sample/images", "--classes", "orange, apple,banana",
+             "--background", "nothing", "--teacher", "pocket", "-o", "mine.yaml")  # fmt: skip
+    assert clip2yolo(*words).exit_code == 0
+    again = clip2yolo(*words)
+    assert again.exit_code == 2 and "--force" in again.stderr
+    done = clip2yolo("label", "--config", "mine.yaml", "--quiet")
+    assert done.exit_code == 0, done.stderr
+    assert (run_folder / "runs" / "mine" / "dataset" / "train" / "orange").is_dir()
+
+
+def test_help_is_light_and_complete() -> None:
+    script = (
+        "import sys\nfrom click.testing import CliRunner\nfrom pipeline.cli import main\n"
+        "print(CliRunner().invoke(main, ['--help']).output)\n"
+        "heavy = {'torch', 'ultralytics', 'open_clip', 'polars', 'numpy', 'rich'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for command in ("label", "train", "evaluate", "run", "status", "init"):
+        assert command in done.stdout
+        text = clip2yolo(command, "--help").stdout
+        assert "Example: clip2yolo" in text and "--json" in text
+
+
+def test_documented_commands_exist() -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    shown = re.findall(r"^(?:\$ )?(make|clip2yolo) (.+?)(?:  +#.*)?$", readme, re.MULTILINE)
+    assert {name for name, _ in shown} == {"make", "clip2yolo"}
+    helps: dict[str, str] = {}
+    for name, line in shown:
+        words = line.split()
+        if name == "make":
+            for target in (word for word in words if "=" not in word):
+                assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), target
+            continue
+        command = words[0]
+        helps.setdefault(command, clip2yolo(command, "--help").stdout)
+        for option in (word for word in words[1:] if word.startswith("-")):
+            assert option.split("=")[0] in helps[command], f"{command} {option}"
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (REPOSITORY / path).exists(), path
