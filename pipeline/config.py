@@ -99,7 +99,8 @@ class Config(Section):
     file: Path = Field(exclude=True)
     workspace: Path
     source: Path | list[Path]
-    max_pixels: PositiveInt = 100_000_000
+    # Pillow itself refuses more than 178,956,970 as a decompression bomb.
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 100_000_000
     truth: Path | None = None
     pool_truth: Path | None = None
     ontology: dict[str, str]

@@ -54,6 +54,7 @@ _OS_ADVICE = {
 def describe_os_error(error: OSError) -> str:
     """Return one sentence for an `OSError`: which path, what happened, what to do."""
     where = str(error.filename) if error.filename else "The operating system"
-    code = error.errno if error.errno is not None else -1
-    advice = _OS_ADVICE.get(code) or error.strerror or str(error)
+    if error.errno is None:  # numpy's way to say that a file took less than it was given
+        return f"A file could not be written whole ({error}). Free some space and run again."
+    advice = _OS_ADVICE.get(error.errno) or error.strerror or str(error)
     return f"{where}: {advice}."

@@ -149,9 +149,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
-    """Replace a Parquet file in one step."""
+    """Replace a Parquet file in one step.
+
+    Raises:
+        WorkspaceError: the disk takes no more; the earlier file is as it was.
+    """
     with replacing(path) as aside:
-        frame.write_parquet(aside)
+        try:
+            frame.write_parquet(aside)
+        except pl.exceptions.PolarsError as error:  # how polars words a failed write
+            raise WorkspaceError(
+                f"{path} cannot be written ({' '.join(str(error).split())[:160]}). "
+                "Free some space on the disk and run the same command again."
+            ) from error
 
 
 def read_table(path: Path, schema: Schema, made_by: str) -> pl.DataFrame:

@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from packing_line.render import draw_sample
 
+from packing_line.render import draw_sample
 from pipeline.cli import main
 from pipeline.workspace import Workspace
 from tests.conftest import REPOSITORY
@@ -230,7 +230,7 @@ def test_a_disk_that_takes_no_more(run_folder: Path) -> None:
     change_config(run_folder, lambda config: config["label"].update(min_confidence=0.6))
     full = start("label", preexec_fn=small_files_only)
     _, said = full.communicate()
-    assert full.returncode == 1 and "Traceback" not in said
+    assert full.returncode == 1 and "Traceback" not in said, said
     assert said.strip().splitlines()[-1].startswith("error: ")
     after = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
     assert after == before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -50,9 +49,7 @@ def plan(images: int, test: int, seed: int) -> list[Job]:
     counts["orange"] += images - sum(counts.values())
     kinds = [kind for kind in CLASSES for _ in range(counts[kind])]
     rng.shuffle(kinds)
-    jobs = [
-        Job(f"images/frame_{i:06d}.jpg", kind, seed, _POOL, i) for i, kind in enumerate(kinds)
-    ]
+    jobs = [Job(f"images/frame_{i:06d}.jpg", kind, seed, _POOL, i) for i, kind in enumerate(kinds)]
     for i in range(test):
         kind = CLASSES[i * len(CLASSES) // test]
         jobs.append(Job(f"test/{kind}/{kind}_{i:06d}.jpg", kind, seed, _TEST, i))
@@ -164,7 +161,7 @@ def _move_in(aside: Path, out: Path) -> None:
         else:
             old.unlink(missing_ok=True)
     for part in _PARTS:
-        os.replace(aside / part, out / part)
+        (aside / part).replace(out / part)
     marker.unlink()
 
 

@@ -12,8 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from painter import (
-    Body, Camera, Finish, Lens, Light, Scene, blend, develop, ramp, render, rest, rgb, spin,
-)  # fmt: skip
+    Body,
+    Camera,
+    Finish,
+    Lens,
+    Light,
+    Scene,
+    blend,
+    develop,
+    ramp,
+    render,
+    rest,
+    rgb,
+    spin,
+)
 from painter.fruit import apple, banana, lie, orange, tumble
 from painter.noise import Array, noise2, noise3
 from painter.scene import Ground, Rng

@@ -95,8 +95,7 @@ def orange(rng: Rng, kind: str = "orange", radius: float | None = None) -> list[
         bump = _bumpy(pit * 0.5, 0.11, seed)(scaled)
         return Finish(color, gloss=0.045, sharpness=26.0, bump=bump, wrap=0.28)
 
-    parts = [Body(Round(profile, squash=rng.uniform(0.95, 1.04)), paint)]
-    return parts
+    return [Body(Round(profile, squash=rng.uniform(0.95, 1.04)), paint)]
 
 
 def apple(rng: Rng, kind: str = "red", radius: float | None = None) -> list[Body]:

@@ -13,9 +13,7 @@ import numpy as np
 from painter.noise import Array
 
 _STEPS = 20
-_TETRAHEDRON = np.array(
-    [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], dtype=np.float32
-)
+_TETRAHEDRON = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], dtype=np.float32)
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -158,7 +156,8 @@ class Arc(Shape):
     """A tube of varying radius along an arc of a circle in the x-y plane: banana, twig, handle.
 
     `bend` is half the arc's angle in radians, `length` the arc's length, `taper` the radius as a
-    function of the position in [-1, 1]; `bend` stays below pi / 2; `facets` makes the cross-section softly five-sided.
+    function of the position in [-1, 1]; `bend` stays below pi / 2; `facets` makes the
+    cross-section softly five-sided.
     """
 
     _BINS = 512

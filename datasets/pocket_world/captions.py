@@ -60,7 +60,9 @@ class Facts:
 
     def true_of(self, picture: Facts) -> bool:
         """Whether a caption with these facts holds for `picture`."""
-        counted = self.count in (None, picture.count) or (self.count == MANY and picture.count in (2, 3))
+        counted = self.count in (None, picture.count) or (
+            self.count == MANY and picture.count in (2, 3)
+        )
         return counted and all(
             claim is None or claim == fact
             for claim, fact in (
@@ -85,7 +87,8 @@ def plural_of(name: str, thing: str) -> str:
 def _where(place: str, rng: Rng) -> str:
     if place in _BARE and rng.random() < 0.6:
         bare = _BARE[place]
-        return f"{'in' if bare == 'grass' and rng.random() < 0.4 else 'on'} {'the ' if rng.random() < 0.4 else ''}{bare}"
+        within = "in" if bare == "grass" and rng.random() < 0.4 else "on"
+        return f"{within} {'the ' if rng.random() < 0.4 else ''}{bare}"
     name = PLACES[place][rng.integers(len(PLACES[place]))]
     return f"on {'the ' + name if rng.random() < 0.2 else article(name)}"
 
@@ -116,7 +119,9 @@ def _named(facts: Facts, rng: Rng) -> str:
     if facts.count is None:
         return name
     if facts.count == 1:
-        return f"{'one' if rng.random() < 0.15 else 'single'} {name}" if rng.random() < 0.1 else article(name)
+        if rng.random() < 0.1:
+            return f"{'one' if rng.random() < 0.15 else 'single'} {name}"
+        return article(name)
     many = plural_of(name, thing)
     if facts.count == MANY:
         return f"some {many}" if rng.random() < 0.4 else many

@@ -68,7 +68,9 @@ def text(
         megabytes=megabytes,
         image_parameters=parameters[0],
         text_parameters=parameters[1],
-        rows="\n".join(f"| {asked[key]} | {share:.1%} |" for key, share in figures["judged"].items()),
+        rows="\n".join(
+            f"| {asked[key]} | {share:.1%} |" for key, share in figures["judged"].items()
+        ),
         count=len(words),
         words=textwrap.fill(", ".join(words), 100, break_on_hyphens=False),
     )

@@ -50,7 +50,7 @@ def _draw_part(path: Path, seed: int, stream: int, start: int, count: int) -> No
             pixels=np.stack([picture.pixels for picture in pictures]),
             facts=np.array([_encode(picture.facts) for picture in pictures], np.int16),
         )
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def world(

@@ -73,12 +73,10 @@ def judge(model: Any, tokenizer: Any, pictures: World) -> dict[str, float]:
             [f"a photo of {_thing(kind)}" for kind in KINDS], KINDS,
             [facts[row].thing for row in everything], everything,
         ),
-        "colors": own(colored, lambda thing, color: f"a photo of a {color} {thing}", COLORS, "color"),
-        "counts": own(
-            single,
-            lambda thing, count: f"{_NUMBERS[count]} {plural_of(thing, thing) if count > 1 else thing}",
-            [1, 2, 3], "count",
+        "colors": own(
+            colored, lambda thing, color: f"a photo of a {color} {thing}", COLORS, "color"
         ),
+        "counts": own(single, _counted, [1, 2, 3], "count"),
         "grounds": share(
             [f"something on a {names[0]}" for names in PLACES.values()], list(PLACES),
             [facts[row].place for row in everything], everything,
@@ -86,9 +84,11 @@ def judge(model: Any, tokenizer: Any, pictures: World) -> dict[str, float]:
     }  # fmt: skip
 
 
+def _counted(thing: str, count: int) -> str:
+    return f"{_NUMBERS[count]} {plural_of(thing, thing) if count > 1 else thing}"
+
+
 def _thing(kind: str) -> str:
     if kind == EMPTY:
         return "an empty table"
     return kind if kind == "grapes" else article(kind)
-
-

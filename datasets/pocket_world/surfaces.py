@@ -49,7 +49,9 @@ def _grass(rng: Rng) -> Ground:
         other = noise2(x * np.float32(0.5) + y, y * np.float32(1.5), fine, shift + 1)
         height = np.maximum(blades, other)
         color = blend(base, dry, ramp(noise2(x, y, 0.7, shift), 0.0, 2.0))
-        return Finish((color * np.clip(0.75 + 0.5 * height, 0.15, 2)).astype(np.float32), 0.005, 4.0)
+        return Finish(
+            (color * np.clip(0.75 + 0.5 * height, 0.15, 2)).astype(np.float32), 0.005, 4.0
+        )
 
     return ground
 
@@ -79,7 +81,9 @@ def _concrete(rng: Rng) -> Ground:
         level = 1 + 0.1 * noise2(x, y, 0.5, shift) + 0.06 * noise2(x, y, 6.0, shift)
         pores = ramp(noise2(x, y, 3.5, shift + 1), 2.0, 2.6)
         crack = np.abs(noise2(x, y, 0.35, shift + 2)) < 0.012
-        return Finish((base * (level * (1 - 0.4 * pores - 0.4 * crack))).astype(np.float32), 0.01, 4.0)
+        return Finish(
+            (base * (level * (1 - 0.4 * pores - 0.4 * crack))).astype(np.float32), 0.01, 4.0
+        )
 
     return ground
 

@@ -305,7 +305,9 @@ def _box(rng: Rng, color: str) -> list[Body]:
         strip = ramp(np.abs(p[0]), 0.09, 0.08) * taped
         return Finish(blend(base * (1 + 0.05 * noise3(p, 3.0)), tape, strip), 0.02, 8.0)
 
-    return [Body(Box((rng.uniform(0.35, 0.7), rng.uniform(0.3, 0.6), rng.uniform(0.2, 0.5))), paint)]
+    return [
+        Body(Box((rng.uniform(0.35, 0.7), rng.uniform(0.3, 0.6), rng.uniform(0.2, 0.5))), paint)
+    ]
 
 
 def _leaf(rng: Rng, color: str) -> list[Body]:
@@ -356,9 +358,9 @@ class Thing:
     weight: float = 1.0  # how often it is drawn
 
 
-def _of(kinds: dict[str, list[str]], make: Callable[[Rng, str], list[Body]]) -> Callable[
-    [Rng, str], list[Body]
-]:
+def _of(
+    kinds: dict[str, list[str]], make: Callable[[Rng, str], list[Body]]
+) -> Callable[[Rng, str], list[Body]]:
     return lambda rng, color: make(rng, kinds[color][rng.integers(len(kinds[color]))])
 
 

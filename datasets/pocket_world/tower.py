@@ -85,7 +85,7 @@ def encode(facts: Sequence[Facts]) -> Tensor:
 
 
 def holds(claims: Tensor, pictures: Tensor) -> Tensor:
-    """Which claims (c, 5) are true of which pictures (p, 5): booleans (p, c). As `Facts.true_of`."""
+    """Say which claims (c, 5) are true of which pictures (p, 5), as `Facts.true_of`: (p, c)."""
     claim, picture = claims[None], pictures[:, None]
     same = (claim == -1) | (claim == picture)
     count = FIELDS.index("count")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ from pocket_world.tower import CONFIG, Heads, encode, holds, new_model
 _HERE = Path(__file__).resolve().parent
 _BATCH = 128
 _PEAK = 1.5e-3  # learning rate
-_HELD_OUT_PICTURES = 2000
 
 
 class Training:
@@ -59,7 +57,8 @@ class Training:
                 flat = weight.ndim < 2 or "logit_scale" in name or "positional" in name
                 (slow if flat else fast).append(weight)
         self.optimizer = torch.optim.AdamW(
-            [{"params": fast, "weight_decay": 0.05}, {"params": slow, "weight_decay": 0.0}], lr=_PEAK
+            [{"params": fast, "weight_decay": 0.05}, {"params": slow, "weight_decay": 0.0}],
+            lr=_PEAK,
         )
 
     @property
@@ -123,7 +122,7 @@ class Training:
             },
             aside,
         )  # fmt: skip
-        os.replace(aside, path)
+        aside.replace(path)
 
     def resume(self, path: Path) -> bool:
         """Go on from a saved state of the same plan; False where there is none."""
@@ -180,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=_HERE / "work", help="pictures and state")
     parser.add_argument("--pictures", type=int, default=24_000)
     parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--held-out", type=int, default=2_000, help="pictures to judge it on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     args = parser.parse_args(argv)
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     folder = args.work / "pictures"
     pictures = world(folder, args.pictures, args.seed, TRAIN, args.workers, report)
-    held_out = world(folder, _HELD_OUT_PICTURES, args.seed, HELD_OUT, args.workers, report)
+    held_out = world(folder, args.held_out, args.seed, HELD_OUT, args.workers, report)
     training = Training(pictures, args.epochs, args.seed)
     if training.resume(args.work / "state.pt"):
         print(f"going on after epoch {training.epoch}", flush=True)
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out,
         {
             "pictures": args.pictures, "epochs": args.epochs, "minutes": minutes,
-            "held_out": _HELD_OUT_PICTURES, "judged": figures,
+            "held_out": args.held_out, "judged": figures,
         },
     )  # fmt: skip
     print(f"Wrote {args.out}.")

@@ -143,6 +143,7 @@ def test_the_pocket_teacher_is_small_and_knows_its_words(pocket: Any) -> None:
 def test_the_pocket_teacher_understands_what_it_was_taught(pocket: Any) -> None:
     """Zero-shot on pictures of its own world that it has never seen, far above chance."""
     from PIL import Image
+
     from pocket_world.scene import draw
 
     things = ("apple", "orange", "banana", "cup", "box", "leaf")

@@ -1,0 +1,88 @@
+"""The sample: the same pictures for the same seed, never half of one, nothing replaced unasked."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from packing_line.render import SampleError, contact_sheet, draw_sample, main, plan
+from packing_line.scene import CLASSES, frame
+from pipeline.pixels import read_rgb
+from tests.fakes import sha256
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line")
+    assert draw_sample(folder, images=24, test=4, workers=2)
+    return folder
+
+
+def test_pool_is_flat_and_unlabeled_and_test_is_labeled(drawn: Path) -> None:
+    pool = sorted((drawn / "images").iterdir())
+    assert len(pool) == 24
+    assert not any(kind in path.name for path in pool for kind in CLASSES)
+    assert sorted(path.name for path in (drawn / "test").iterdir()) == sorted(CLASSES)
+    with (drawn / "pool_truth.csv").open(newline="") as file:
+        truth = {Path(row["path"]).name: row["class"] for row in csv.DictReader(file)}
+    assert set(truth) == {path.name for path in pool}
+    assert set(truth.values()) == set(CLASSES)
+    assert read_rgb(pool[0].read_bytes()).size == (128, 128)
+
+
+def test_the_seed_decides_everything(drawn: Path, tmp_path: Path) -> None:
+    draw_sample(tmp_path / "same", images=24, test=4, workers=1)
+    assert files(tmp_path / "same") == files(drawn)
+    draw_sample(tmp_path / "other", images=24, test=4, seed=1, workers=1)
+    assert not set(files(tmp_path / "other").values()) & set(files(drawn).values())
+
+
+def test_no_two_frames_are_alike() -> None:
+    frames = [frame("orange", 0, stream, index) for stream in (0, 1) for index in range(3)]
+    assert frames[0].dtype == np.uint8
+    assert len({one.tobytes() for one in frames}) == len(frames)
+
+
+def test_the_plan_keeps_its_shares() -> None:
+    kinds = [job.kind for job in plan(1200, 400, 0)]
+    assert [kinds[:1200].count(kind) for kind in CLASSES] == [360, 336, 288, 216]
+    assert [kinds[1200:].count(kind) for kind in CLASSES] == [100] * 4
+
+
+def test_a_sample_that_is_there_is_neither_drawn_again_nor_replaced_unasked(drawn: Path) -> None:
+    before = files(drawn)
+    assert not draw_sample(drawn, images=24, test=4)
+    with pytest.raises(SampleError, match="--force"):
+        draw_sample(drawn, images=28, test=4)
+    assert files(drawn) == before
+
+
+def test_other_peoples_files_are_safe(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.jpg").write_bytes(b"dear to me")
+    with pytest.raises(SampleError, match="not a whole sample"):
+        draw_sample(tmp_path, images=24, test=4)
+    assert (tmp_path / "images" / "mine.jpg").read_bytes() == b"dear to me"
+
+
+def test_impossible_counts_get_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path), "--images", "3"]) != 0
+    assert "at least 20 images" in capsys.readouterr().err
+
+
+def test_contact_sheet(tmp_path: Path) -> None:
+    contact_sheet(tmp_path / "sheet.png", columns=2, rows=1)
+    assert read_rgb((tmp_path / "sheet.png").read_bytes()).height == len(CLASSES) * 128
