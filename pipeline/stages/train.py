@@ -55,7 +55,10 @@ def train(config: Config, listener: Listener = SILENT) -> StageResult:
 
 def train_fingerprint(config: Config, ontology: Ontology, plan: pl.DataFrame) -> str:
     """Name what the student depends on: the pictures and their classes and splits, the settings."""
+    from pipeline.student import DEFAULTS
+
     return fingerprint(
+        DEFAULTS,
         plan.select("file", "id").sort("file").rows(),
         ontology.dataset_classes,
         config.student.model_dump(exclude={"device", "workers"}),

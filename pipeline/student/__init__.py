@@ -1,6 +1,6 @@
 """The student: a YOLO classifier, trained and asked. The only room that imports ultralytics."""
 
 from pipeline.student.predict import Student
-from pipeline.student.train import EpochReport, TrainResult, train
+from pipeline.student.train import DEFAULTS, EpochReport, TrainResult, train
 
-__all__ = ["EpochReport", "Student", "TrainResult", "train"]
+__all__ = ["DEFAULTS", "EpochReport", "Student", "TrainResult", "train"]

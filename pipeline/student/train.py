@@ -24,9 +24,6 @@ DEFAULTS: dict[str, Any] = {
     "cos_lr": True,
     "warmup_epochs": 1.0,  # three epochs of warm-up are a quarter of a short run
     "warmup_bias_lr": 0.0,  # 0.1 is meant for SGD
-    # Erasing patches of small pictures costs more than it gives: on benchmarks/everyday.yaml 82.5 %
-    # with ultralytics' 0.4, 84.6 % without. RandAugment, its default too, gives 4 points there.
-    "erasing": 0.0,
 }
 
 # What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
