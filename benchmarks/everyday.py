@@ -23,7 +23,10 @@ def main() -> None:
     evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
     labels = evaluation["labels"]
     rows = [
-        ["accepted of all", f"{labels['accepted']:,} of {labels['accepted'] + labels['abstained']:,}"],
+        [
+            "accepted of all",
+            f"{labels['accepted']:,} of {labels['accepted'] + labels['abstained']:,}",
+        ],
         ["right among the accepted", f"{labels['accuracy']['value']:.1%}"],
     ]
     print_table("Labels of the pool", ["", ""], rows)

@@ -30,6 +30,11 @@ class TeacherConfig(Section):
     pretrained: str | None = None
     device: str = "auto"
     batch: PositiveInt = 64
+    weight: Annotated[float, Field(gt=0)] = 1.0  # among several teachers
+    trust_remote_code: bool = False  # kind transformers: run Python that a model brings
+    url: str = "https://infer.roboflow.com"  # kind inference: the server
+    connections: Annotated[int, Field(ge=1, le=64)] = 8  # kind inference: requests at a time
+    timeout: Annotated[float, Field(gt=0)] = 60.0  # kind inference: seconds for one answer
 
 
 class LabelConfig(Section):
@@ -104,9 +109,10 @@ class Config(Section):
     truth: Path | None = None
     pool_truth: Path | None = None
     ontology: dict[str, str]
-    templates: list[str] = ["{}"]
+    describe: dict[str, list[str]] = {}
+    templates: Literal["none", "photo", "openai7"] | list[str] = "none"
     background: BackgroundConfig | None = None
-    teacher: TeacherConfig = TeacherConfig()
+    teachers: list[TeacherConfig] = Field([TeacherConfig()], alias="teacher", min_length=1)
     label: LabelConfig = LabelConfig()
     dataset: DatasetConfig = DatasetConfig()
     student: StudentConfig = StudentConfig()
@@ -180,12 +186,19 @@ def parse_config(data: dict[str, Any], file: Path) -> Config:
         data["source"] = [
             _absolute(base, item) if isinstance(item, str) else item for item in data["source"]
         ]
-    _resolve_model(data, "teacher", base)
-    _resolve_model(data, "student", base)
+    data["teacher"] = _teachers(data.get("teacher", {}), base)
+    data["student"] = _with_model_path(data.get("student", {}), "student", base)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_explain(error, file)) from None
+
+
+def _teachers(given: Any, base: Path) -> Any:
+    """One teacher or several, each a name or a mapping, as a list of mappings."""
+    several = given if isinstance(given, list) else [given]
+    named = [{"model": one} if isinstance(one, str) else one for one in several]
+    return [_with_model_path(one, "teacher", base) for one in named]
 
 
 def _absolute(base: Path, text: str) -> Path:
@@ -196,11 +209,10 @@ def _absolute(base: Path, text: str) -> Path:
     return short if short.resolve() == path.resolve() else path
 
 
-def _resolve_model(data: dict[str, Any], section: str, base: Path) -> None:
+def _with_model_path(part: Any, section: str, base: Path) -> Any:
     """Make `local-dir:x` and `./x.pt` absolute; names such as `ViT-B-32` stay names."""
-    part = data.get(section)
     if not isinstance(part, dict) or not isinstance(part.get("model"), str):
-        return
+        return part
     model: str = part["model"]
     if model.startswith("local-dir:"):
         model = f"local-dir:{_absolute(base, model.removeprefix('local-dir:'))}"
@@ -208,13 +220,16 @@ def _resolve_model(data: dict[str, Any], section: str, base: Path) -> None:
         model.startswith((".", "~", "/")) or (section == "student" and "/" in model)
     ):
         model = str(_absolute(base, model))
-    data[section] = {**part, "model": model}
+    return {**part, "model": model}
 
 
 def _explain(error: ValidationError, file: Path) -> str:
     """One sentence for each problem, with its dotted key."""
     lines = []
     for problem in error.errors(include_url=False):
+        if problem["loc"][:1] == ("teacher",) and "literal" not in problem["type"]:
+            # A single teacher was wrapped into a list; people know only the keys.
+            problem["loc"] = tuple(part for part in problem["loc"] if part != 0)
         # Unions add the alternative's name to the location; people know only the keys.
         where = ".".join(
             str(part)

@@ -133,7 +133,7 @@ def deal(key: str, shares: SplitsConfig, seed: int) -> str:
 
 def plan_dataset(
     accepted: pl.DataFrame,
-    vectors: np.ndarray,
+    vectors: np.ndarray | None,
     config: DatasetConfig,
     previous: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
@@ -141,7 +141,8 @@ def plan_dataset(
 
     Args:
         accepted: columns id, path, class; one row a picture.
-        vectors: the teacher's unit vectors (n, dim), row by row.
+        vectors: the teacher's unit vectors (n, dim), row by row; None where it gives none, so that
+            near-duplicates cannot be found.
         config: shares, seed, near-duplicate threshold.
         previous: the table of an earlier export, whose splits stand.
 
@@ -151,7 +152,7 @@ def plan_dataset(
     ids = accepted["id"].to_list()
     pairs = (
         np.empty((0, 2), np.int64)
-        if config.near_duplicate is None
+        if config.near_duplicate is None or vectors is None
         else near_duplicates(vectors, config.near_duplicate)
     )
     before = {} if previous is None else dict(previous.select("id", "split").iter_rows())

@@ -186,7 +186,7 @@ def embed(
                     except SourceError as error:
                         result.failures[one] = str(error)
                 if ready:
-                    embedded = teacher.embed_images(np.stack(list(ready.values())))
+                    embedded = teacher.embed_images(list(ready.values()))
                     fresh = dict(zip(ready, embedded, strict=True))
                     cache.put(fresh)
                     vectors.update(fresh)

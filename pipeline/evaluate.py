@@ -55,6 +55,15 @@ class Contender:
     latency: Latency
 
 
+@dataclass(frozen=True)
+class Member:
+    """One of several teachers, and what it answered alone."""
+
+    name: str
+    weight: float  # its share of the common answer
+    prediction: Prediction
+
+
 def evaluate(
     classes: Sequence[str],
     held_out: HeldOut,
@@ -63,6 +72,7 @@ def evaluate(
     training_counts: Mapping[str, int],
     labels: Mapping[str, Any],
     disagreements: int = 24,
+    members: Sequence[Member] = (),
 ) -> dict[str, Any]:
     """Compare the student with its teacher and with chance.
 
@@ -73,6 +83,7 @@ def evaluate(
         training_counts: training images per class; chance always names the commonest of them.
         labels: what `label_figures` returned.
         disagreements: how many of the most confident ones to list.
+        members: the teachers whose common answers `teacher` holds, where they are several.
 
     Returns:
         What evaluation.json holds: plain dicts, lists, numbers and None.
@@ -103,6 +114,17 @@ def evaluate(
             **_described(teacher),
             **answers(teacher.prediction, held_out.truth),
         },
+        "teachers": [
+            {
+                "name": member.name,
+                "weight": member.weight,
+                **answers(member.prediction, held_out.truth),
+                "agreement": _as_dict(
+                    agreement(member.prediction.probabilities.argmax(axis=1), taught)
+                ),
+            }
+            for member in members
+        ],
         "student": {
             **_described(student),
             **answers(student.prediction, held_out.truth),

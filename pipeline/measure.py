@@ -77,7 +77,7 @@ def predict_files(
         Clip2YoloError: the predictor answered with something that is no probability.
     """
 
-    def prepare(path: Path) -> np.ndarray:
+    def prepare(path: Path) -> Any:
         try:
             return predictor.prepare(read_rgb(path, max_pixels))
         except SourceError as error:
@@ -109,12 +109,12 @@ def predict_files(
 
 
 def _batches(
-    prepare: Callable[[Item], np.ndarray], items: Sequence[Item], batch: int
-) -> Generator[np.ndarray, None, None]:
-    """Yield the prepared items, stacked, in their order; threads work ahead of the consumer."""
+    prepare: Callable[[Item], Any], items: Sequence[Item], batch: int
+) -> Generator[list[Any], None, None]:
+    """Yield the prepared items in their order, batch by batch; threads work ahead."""
     queue = iter(items)
     with ThreadPoolExecutor(_decode_threads(), thread_name_prefix="decode") as pool:
-        ahead: deque[Future[np.ndarray]] = deque()
+        ahead: deque[Future[Any]] = deque()
 
         def refill() -> None:
             missing = 3 * batch - len(ahead)
@@ -123,7 +123,7 @@ def _batches(
         try:
             refill()
             while ahead:
-                ready = np.stack([ahead.popleft().result() for _ in range(min(batch, len(ahead)))])
+                ready = [ahead.popleft().result() for _ in range(min(batch, len(ahead)))]
                 refill()
                 yield ready
         finally:
@@ -171,7 +171,7 @@ def measure_latency(
         progress(done, total)
 
     prepared = [
-        np.stack([predictor.prepare(read_rgb(data, max_pixels)) for data in encoded[:batch]])
+        [predictor.prepare(read_rgb(data, max_pixels)) for data in encoded[:batch]]
         for predictor in predictors
     ]
     for predictor, images in zip(predictors, prepared, strict=True):
@@ -202,7 +202,7 @@ def measure_latency(
 def _time_one(predictor: Predictor, data: bytes, max_pixels: int) -> tuple[float, float]:
     """Seconds for one image from its bytes to its probabilities, and the model's part of them."""
     started = time.perf_counter()
-    prepared = predictor.prepare(read_rgb(data, max_pixels))[np.newaxis]
+    prepared = [predictor.prepare(read_rgb(data, max_pixels))]
     asked = time.perf_counter()
     predictor.predict(prepared)  # returns numpy, so an accelerator has finished by then
     answered = time.perf_counter()
@@ -212,7 +212,7 @@ def _time_one(predictor: Predictor, data: bytes, max_pixels: int) -> tuple[float
 def _rate_end_to_end(
     predictor: Predictor, encoded: Sequence[bytes], batch: int, max_pixels: int
 ) -> float:
-    def prepare(data: bytes) -> np.ndarray:
+    def prepare(data: bytes) -> Any:
         return predictor.prepare(read_rgb(data, max_pixels))
 
     started = time.perf_counter()
@@ -222,7 +222,7 @@ def _rate_end_to_end(
     return len(encoded) / _since(started)
 
 
-def _rate_model_only(predictor: Predictor, prepared: np.ndarray) -> float:
+def _rate_model_only(predictor: Predictor, prepared: Sequence[Any]) -> float:
     started = time.perf_counter()
     predictor.predict(prepared)
     return len(prepared) / _since(started)

@@ -19,6 +19,23 @@ _MAX_NAME_BYTES = 120
 _JOINERS = "\u200c\u200d"
 
 
+# Named lists of templates, for `templates:` in the config. "openai7" is the subset of its 80 that
+# OpenAI found best for ImageNet (notebook "Prompt Engineering for ImageNet" of openai/CLIP).
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "none": ("{}",),
+    "photo": ("a photo of {}.",),
+    "openai7": (
+        "itap of a {}.",
+        "a bad photo of the {}.",
+        "a origami {}.",
+        "a photo of the large {}.",
+        "a {} in a video game.",
+        "art of the {}.",
+        "a photo of the small {}.",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Ontology:
     """Prompts, the class of each, and the classes in their fixed order (first mention first)."""
@@ -41,12 +58,18 @@ class Ontology:
         """The prompt in every template."""
         return [template.replace("{}", prompt) for template in self.templates]
 
+    @property
+    def sentences(self) -> list[str]:
+        """Every prompt in every template: what a teacher is asked, prompt by prompt."""
+        return [text for prompt in self.prompts for text in self.texts(prompt)]
+
 
 def build_ontology(
     prompts: Mapping[str, str],
-    templates: Sequence[str] = ("{}",),
+    templates: Sequence[str] | str = "none",
     background: str | None = None,
     keep_background: bool = True,
+    describe: Mapping[str, Sequence[str]] | None = None,
 ) -> Ontology:
     """Check prompts and class names and fix their order.
 
@@ -54,9 +77,11 @@ def build_ontology(
 
     Args:
         prompts: prompt → class, in the order that the classes shall have.
-        templates: sentences with one `{}` for the prompt; their vectors are averaged.
+        templates: sentences with one `{}` for the prompt, whose vectors are averaged; or a name
+            in `TEMPLATES`.
         background: the class that stands for "something else", if there is one.
         keep_background: whether the dataset keeps it as a class.
+        describe: class → further prompts of it, beside those of `prompts`.
 
     Raises:
         ConfigError: there is nothing to choose between, or a name or prompt cannot be used.
@@ -65,10 +90,19 @@ def build_ontology(
         raise ConfigError(
             "The ontology is empty. Give it one line per prompt: `a photo of a dog: dog`."
         )
+    if isinstance(templates, str):
+        templates = TEMPLATES[templates]
+    for name in describe or {}:
+        if name not in prompts.values():
+            raise ConfigError(
+                f"`describe` names the class {name!r}, which no prompt of the ontology leads to. "
+                f"Add a prompt for it, or correct the name."
+            )
+    further = [(text, name) for name, texts in (describe or {}).items() for text in texts]
     seen: dict[str, int] = {}
     clean_prompts: list[str] = []
     prompt_classes: list[int] = []
-    for raw_prompt, raw_class in prompts.items():
+    for raw_prompt, raw_class in [*prompts.items(), *further]:
         prompt = unicodedata.normalize("NFC", raw_prompt).strip()
         name = unicodedata.normalize("NFC", raw_class)
         if not prompt:

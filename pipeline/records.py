@@ -96,12 +96,12 @@ class Predictor(Protocol):
     file_bytes: int | None
     device: str
 
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return the float32 array of shape (3, H, W) that the model takes. Thread-safe."""
+    def prepare(self, image: Image.Image) -> Any:
+        """Return what `predict` takes for one RGB image. Thread-safe."""
         ...
 
-    def predict(self, batch: np.ndarray) -> np.ndarray:
-        """Return float32 probabilities (n, classes) for a batch (n, 3, H, W)."""
+    def predict(self, batch: Sequence[Any]) -> np.ndarray:
+        """Return float32 probabilities (n, classes) for n prepared images."""
         ...
 
 

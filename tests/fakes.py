@@ -30,6 +30,7 @@ class ColorTeacher:
 
     name = "color teacher"
     fingerprint = "c0102"
+    gives_vectors = True
     dim = len(NAMES) + 1
     logit_scale = 12.0
     logit_bias = 0.0
@@ -44,9 +45,9 @@ class ColorTeacher:
         small = np.asarray(image.resize((4, 4), Image.Resampling.BOX), np.float32) / 255
         return small.transpose(2, 0, 1)
 
-    def embed_images(self, batch: np.ndarray) -> np.ndarray:
+    def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         self.batches.append(len(batch))
-        mean = batch.mean(axis=(2, 3))
+        mean = np.stack(batch).mean(axis=(2, 3))
         near = np.exp(-8 * np.linalg.norm(mean[:, None] - _ANCHORS[None], axis=2))
         return unit(np.concatenate([near, np.full((len(batch), 1), 0.05)], axis=1))
 
@@ -80,8 +81,8 @@ class ColorPredictor:
     def prepare(self, image: Image.Image) -> np.ndarray:
         return np.asarray(image.resize((2, 2)), np.float32).transpose(2, 0, 1) / 255
 
-    def predict(self, batch: np.ndarray) -> np.ndarray:
-        mean = batch.mean(axis=(2, 3))
+    def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        mean = np.stack(batch).mean(axis=(2, 3))
         logits = -10 * np.linalg.norm(mean[:, None] - _ANCHORS[None], axis=2)
         logits[:, 0] += self.bias
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))

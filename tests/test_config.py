@@ -31,7 +31,7 @@ def test_paths_are_relative_to_the_file_not_to_where_one_stands(
     )
     assert config.sources == [tmp_path / "photos"]
     assert config.truth == tmp_path / "t.csv"
-    assert config.teacher.model == f"local-dir:{tmp_path / 'clip'}"
+    assert config.teachers[0].model == f"local-dir:{tmp_path / 'clip'}"
     assert config.student.model == str(tmp_path / "own.pt")
     assert config.workspace == tmp_path / "runs" / "pets"
 
@@ -40,7 +40,7 @@ def test_names_of_models_stay_names(tmp_path: Path) -> None:
     config = load_config(
         write(tmp_path, MINIMAL + "teacher: {model: ViT-B-32}\nstudent: {model: yolov8n-cls.pt}\n")
     )
-    assert config.teacher.model == "ViT-B-32"
+    assert config.teachers[0].model == "ViT-B-32"
     assert config.student.model == "yolov8n-cls.pt"
 
 
@@ -59,7 +59,9 @@ def test_prompts_keep_the_order_of_the_file(tmp_path: Path) -> None:
         (MINIMAL + "student: {epochs: 0}\n", r"`student\.epochs` is 0"),
         (MINIMAL + "dataset: {splits: {train: 0.9}}\n", "sum to 1"),
         (MINIMAL + "dataset: {splits: {train: 1.0, valid: 0.0, test: 0.0}}\n", "above 0"),
-        (MINIMAL + "teacher: open_clip\n", "`teacher` is 'open_clip'"),
+        (MINIMAL + "teacher: 3\n", "`teacher` is 3"),
+        (MINIMAL + "teacher: []\n", "`teacher` is "),
+        (MINIMAL + "teacher: [pocket, {weight: 0}]\n", r"`teacher\.1\.weight` is 0"),
         ("ontology: {a cat: cat}\n", "`source` is missing"),
         ("source: x\n", "`ontology` is missing"),
         ("source: 3\nontology: {a: b}\n", "`source` is 3"),

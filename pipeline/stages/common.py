@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, TeacherConfig
+from pipeline.config import Config
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.records import Listener
 from pipeline.workspace import Workspace
@@ -33,6 +33,7 @@ def ontology_of(config: Config) -> Ontology:
         config.templates,
         None if background is None else background.name,
         True if background is None else background.keep,
+        config.describe,
     )
 
 
@@ -43,15 +44,21 @@ def up_to_date(workspace: Workspace, stage: str) -> StageResult:
     return StageResult(stage, True, stamp.counts, 0.0)
 
 
-def weights_on_disk(settings: TeacherConfig) -> list[Any]:
-    """State of the files of a teacher that lies in a folder, so that replaced weights count."""
-    from pipeline.teachers import locate
+def teachers_asked(config: Config) -> list[Any]:
+    """What a teacher's answers depend on: names, weight, and the files of those in folders."""
+    from pipeline.teachers import resolve
 
-    model = locate(settings.model)
-    if not model.startswith("local-dir:"):
-        return [file_state(Path(settings.pretrained))] if settings.pretrained else []
-    folder = Path(model.removeprefix("local-dir:"))
-    return [file_state(path) for path in sorted(folder.glob("*")) if path.is_file()]
+    asked = []
+    for settings in map(resolve, config.teachers):
+        state: list[Any] = []
+        if settings.model.startswith("local-dir:"):
+            folder = Path(settings.model.removeprefix("local-dir:"))
+            state = [file_state(path) for path in sorted(folder.glob("*")) if path.is_file()]
+        elif settings.pretrained:
+            state = [file_state(Path(settings.pretrained))]
+        named = settings.model_dump(include={"kind", "model", "pretrained", "weight", "url"})
+        asked.append([named, state])
+    return asked
 
 
 def file_state(path: Path) -> list[Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from pipeline.errors import SourceError, WorkspaceError
 from pipeline.ontology import Ontology
 from pipeline.paths import cache_dir
 from pipeline.records import DATASET, LABELS, SPLITS, Listener
+from pipeline.stages.asking import load_panel, pairs_of
 from pipeline.stages.common import StageResult, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table, write_table
 
@@ -52,9 +52,15 @@ def make_dataset(
         )
     dealt = {"seed": config.dataset.seed, "splits": config.dataset.splits.model_dump()}
     previous = _previous_plan(workspace, dealt)
+    vectors = vectors_of(config, ontology, accepted, workspace)
+    if vectors is None and config.dataset.near_duplicate is not None:
+        listener.warn(
+            "This teacher gives no vectors, so near-duplicates cannot be kept in one split. Set "
+            "`dataset.near_duplicate: null` if that is meant."
+        )
     plan = plan_dataset(
         accepted,
-        vectors_of(config, accepted, workspace),
+        vectors,
         config.dataset,
         previous,
     )
@@ -97,24 +103,26 @@ def _previous_plan(workspace: Workspace, dealt: dict[str, Any]) -> pl.DataFrame 
     return read_table(workspace.dataset_table, DATASET, "label")
 
 
-def vectors_of(config: Config, images: pl.DataFrame, workspace: Workspace) -> np.ndarray:
-    """The teacher's vectors (n, dim) of labeled images, from the cache; the teacher is loaded only
-    where the cache has lost some."""
+def vectors_of(
+    config: Config, ontology: Ontology, images: pl.DataFrame, workspace: Workspace
+) -> np.ndarray | None:
+    """The vectors (n, dim) of labeled images, from the cache of the first teacher that gives any;
+    it is loaded only where the cache has lost some. None where no teacher gives vectors."""
     from pipeline.embed import EmbeddingCache, embed
 
     stamp = workspace.stamp("label")
     if stamp is None:
         raise WorkspaceError(f"{workspace.root} has no labels yet. Run `clip2yolo label` first.")
-    cache = EmbeddingCache(cache_dir() / "embeddings", stamp.counts["teacher_fingerprint"])
+    fingerprint = stamp.counts["vectors_of"]
+    if fingerprint is None:
+        return None
+    cache = EmbeddingCache(cache_dir() / "embeddings", fingerprint)
     ids = images["id"].to_list()
     vectors = cache.get(ids)
     if len(vectors) < len(ids):
-        from pipeline.teachers import load_teacher
-
-        settings = config.teacher
-        teacher = load_teacher(settings.kind, settings.model, settings.pretrained, settings.device)
-        pairs = [(one, Path(path)) for one, path in images.select("id", "path").iter_rows()]
-        embedded = embed(teacher, pairs, cache, batch=settings.batch, max_pixels=config.max_pixels)
+        panel = load_panel(config, ontology, ontology.classes)
+        teacher = next(m.teacher for m in panel.members if m.teacher.fingerprint == fingerprint)
+        embedded = embed(teacher, pairs_of(images), cache, max_pixels=config.max_pixels)
         if embedded.failures:
             raise SourceError(
                 f"{len(embedded.failures)} images changed or vanished after they were labeled. "

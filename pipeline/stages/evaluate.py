@@ -14,8 +14,8 @@ import polars as pl
 from pipeline.config import Config
 from pipeline.errors import ConfigError, SourceError, WorkspaceError
 from pipeline.ontology import Ontology
-from pipeline.paths import cache_dir
 from pipeline.records import DATASET, LABELS, Listener, Prediction
+from pipeline.stages.asking import ask, in_words, load_panel
 from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table, write_json, write_text
 
@@ -88,7 +88,7 @@ def evaluate_fingerprint(config: Config, ontology: Ontology) -> str:
         _truth_state(config.truth),
         _truth_state(config.pool_truth),
         config.evaluate.model_dump(),
-        [config.teacher.device, config.student.device],
+        [[one.device for one in config.teachers], config.student.device],
     )
 
 
@@ -164,36 +164,22 @@ def _evaluate(
     chosen: _Chosen,
     listener: Listener,
 ) -> dict[str, Any]:
-    from pipeline.embed import EmbeddingCache, embed
-    from pipeline.evaluate import Contender, HeldOut, label_figures
+    from pipeline.evaluate import Contender, HeldOut, Member, label_figures
     from pipeline.evaluate import evaluate as compare
     from pipeline.measure import measure_latency, predict_files
     from pipeline.student import Student
-    from pipeline.teachers import load_teacher
-    from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
 
     classes = ontology.dataset_classes
-    settings = config.teacher
-    listener.say(f"Loading the teacher {settings.kind} {settings.model} and the student.")
-    encoder = load_teacher(settings.kind, settings.model, settings.pretrained, settings.device)
-    teacher = ZeroShot(encoder, ontology, embed_prompts(encoder, ontology), classes)
+    listener.say(f"Loading {in_words(config)} and the student.")
+    teacher = load_panel(config, ontology, classes)
     student = Student.load(workspace.student, config.student.device)
-
-    with listener.bar("Teacher", "images") as progress:
-        embedded = embed(
-            encoder,
-            chosen.pairs,
-            EmbeddingCache(cache_dir() / "embeddings", encoder.fingerprint),
-            batch=settings.batch,
-            max_pixels=config.max_pixels,
-            progress=progress,
-        )
-    chosen.keep([one in embedded.vectors for one, _ in chosen.pairs], "unreadable")
+    asked = ask(teacher, chosen.pairs, config, listener)
+    readable = set(asked.ids)
+    chosen.keep([one in readable for one, _ in chosen.pairs], "unreadable")
     if not chosen.pairs:
         raise SourceError(
             f"No image of {chosen.source} can be read, so there is nothing to compare."
         )
-    taught = teacher.classify(np.stack([embedded.vectors[one] for one, _ in chosen.pairs]))
     paths = [path for _, path in chosen.pairs]
     with listener.bar("Student", "images") as progress:
         learned = predict_files(student, paths, max_pixels=config.max_pixels, progress=progress)
@@ -218,7 +204,7 @@ def _evaluate(
             source=chosen.source,
             excluded=chosen.excluded,
         ),
-        Contender(teacher, Prediction(classes, taught), latency[teacher.name]),
+        Contender(teacher, Prediction(classes, asked.together), latency[teacher.name]),
         Contender(student, learned, latency[student.name]),
         dict(training.iter_rows()),
         label_figures(
@@ -226,6 +212,12 @@ def _evaluate(
             _known_truth(config, ontology, listener),
         ),
         config.evaluate.disagreements,
+        [
+            Member(member.name, weight, Prediction(classes, answer))
+            for member, weight, answer in zip(
+                teacher.members, teacher.weights, asked.alone, strict=True
+            )
+        ],
     )
 
 

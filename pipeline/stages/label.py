@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from pipeline.config import Config
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.label import label_table
 from pipeline.ontology import Ontology
-from pipeline.paths import cache_dir
 from pipeline.records import IMAGES, Listener
 from pipeline.review import read_review, review_table, write_review
 from pipeline.sources import describe, find_images, scan, with_failures
-from pipeline.stages.common import SILENT, StageResult, ontology_of, up_to_date, weights_on_disk
+from pipeline.stages.asking import ask, in_words, load_panel, pairs_of, prompt_warnings
+from pipeline.stages.common import SILENT, StageResult, ontology_of, teachers_asked, up_to_date
 from pipeline.stages.dataset import make_dataset
 from pipeline.workspace import Workspace, fingerprint, read_table, write_table
 
@@ -46,8 +44,7 @@ def label_fingerprint(config: Config, ontology: Ontology, images: pl.DataFrame) 
     return fingerprint(
         images.select("path", "id").rows(),
         asdict(ontology),
-        config.teacher.model_dump(include={"kind", "model", "pretrained"}),
-        weights_on_disk(config.teacher),
+        teachers_asked(config),
         config.label.model_dump(),
         config.max_pixels,
         human,
@@ -64,30 +61,17 @@ def _label(
         return up_to_date(workspace, "label")
     listener.say(describe(images))
 
-    from pipeline.embed import EmbeddingCache, embed
-    from pipeline.teachers import load_teacher
-    from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
-
-    settings = config.teacher
-    listener.say(f"Loading the teacher {settings.kind} {settings.model}.")
-    teacher = load_teacher(settings.kind, settings.model, settings.pretrained, settings.device)
-    warnings = unknown_word_warnings(teacher, ontology)
+    listener.say(f"Loading {in_words(config)}.")
+    panel = load_panel(config, ontology, ontology.classes)
+    warnings = [
+        one for member in panel.members for one in prompt_warnings(member.teacher, ontology)
+    ]
     for sentence in warnings:
         listener.warn(sentence)
-    zero_shot = ZeroShot(teacher, ontology, embed_prompts(teacher, ontology), ontology.classes)
-
     usable = images.filter(pl.col("status") == "ok")
-    with listener.bar("Embedding", "images") as progress:
-        embedded = embed(
-            teacher,
-            [(one, Path(path)) for one, path in usable.select("id", "path").iter_rows()],
-            EmbeddingCache(cache_dir() / "embeddings", teacher.fingerprint),
-            batch=settings.batch,
-            max_pixels=config.max_pixels,
-            progress=progress,
-        )
-    images = with_failures(images, embedded.failures)
-    if embedded.failures:
+    asked = ask(panel, pairs_of(usable), config, listener)
+    images = with_failures(images, asked.failures)
+    if asked.failures:
         listener.warn(describe(images))
     write_table(workspace.images, images)
     usable = images.filter(pl.col("status") == "ok")
@@ -99,7 +83,7 @@ def _label(
     labels = label_table(
         usable["id"].to_list(),
         usable["path"].to_list(),
-        zero_shot.classify(np.stack([embedded.vectors[one] for one in usable["id"]])),
+        asked.together,
         ontology,
         min_confidence=config.label.min_confidence,
         min_margin=config.label.min_margin,
@@ -115,15 +99,17 @@ def _label(
         "usable": len(usable),
         "duplicates": statuses.get("duplicate", 0),
         "unreadable": statuses.get("unreadable", 0),
-        "embedded": embedded.computed,
-        "from_cache": len(embedded.vectors) - embedded.computed,
+        "embedded": asked.computed,
+        "from_cache": asked.from_cache,
         "accepted": decisions.get("accepted", 0),
         "abstained": decisions.get("abstained", 0),
         "human": decisions.get("human", 0),
         "per_class": {name: per_class.get(name, 0) for name in ontology.classes},
         "classes": list(ontology.classes),
-        "teacher": teacher.name,
-        "teacher_fingerprint": teacher.fingerprint,
+        "teacher": panel.name,
+        "vectors_of": next(
+            (m.teacher.fingerprint for m in panel.members if m.teacher.gives_vectors), None
+        ),
         "warnings": warnings,
     }
     seconds = time.monotonic() - started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,12 @@ class Student:
         """Return float32 (3, imgsz, imgsz), exactly as ultralytics prepares for prediction."""
         return self._transforms(image).numpy()  # type: ignore[no-any-return]
 
-    def predict(self, batch: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, classes) float32 for prepared images (n, 3, H, W)."""
+    def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return probabilities (n, classes) float32 for prepared images, (3, H, W) each."""
         import torch
 
         with torch.inference_mode():
-            images = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
+            images = torch.from_numpy(np.stack(batch)).to(self.device)
             answers = self._model(images)
             probabilities = answers[0] if isinstance(answers, (list, tuple)) else answers
             return probabilities.float().cpu().numpy()  # type: ignore[no-any-return]

@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
+from collections.abc import Sequence
 
+from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError
 from pipeline.teachers.base import Teacher
+from pipeline.teachers.presets import PRESETS
 
-# kind in the config → module that holds `load(model, pretrained, device) -> Teacher`.
+# kind in the config → module that holds `load(settings, sentences) -> Teacher`.
 BACKENDS = {
     "open_clip": "pipeline.teachers.open_clip",
+    "transformers": "pipeline.teachers.transformers",
+    "autodistill": "pipeline.teachers.autodistill",
+    "inference": "pipeline.teachers.inference",
 }
 
-# Short names for weights that come with clip2yolo.
-BUNDLED = {"pocket": Path(__file__).parent.parent / "assets" / "pocket"}
 
-
-def load_teacher(kind: str, model: str, pretrained: str | None, device: str) -> Teacher:
+def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teacher:
     """Load a teacher.
 
+    Args:
+        settings: one teacher of the config.
+        sentences: what it will be asked. Only teachers that give no vectors need them at once.
+
     Raises:
-        ConfigError: there is no backend of that name.
+        ConfigError: there is no backend of that name, or its settings do not belong together.
         TeacherError: its weights cannot be found, fetched or used.
     """
-    if kind not in BACKENDS:
+    settings = resolve(settings)
+    if settings.kind not in BACKENDS:
         raise ConfigError(
-            f"`teacher.kind` is {kind!r}. It must be one of: {', '.join(sorted(BACKENDS))}."
+            f"`teacher.kind` is {settings.kind!r}. It must be one of: "
+            f"{', '.join(sorted(BACKENDS))}."
         )
-    return importlib.import_module(BACKENDS[kind]).load(  # type: ignore[no-any-return]
-        locate(model), pretrained, device
+    backend = importlib.import_module(BACKENDS[settings.kind])
+    return backend.load(settings, sentences)  # type: ignore[no-any-return]
+
+
+def resolve(settings: TeacherConfig) -> TeacherConfig:
+    """Spell out a named preset as backend, model and weights; others stay as they are.
+
+    Raises:
+        ConfigError: weights were asked for that the preset does not have.
+    """
+    preset = PRESETS.get(settings.model)
+    if preset is None:
+        return settings
+    if settings.pretrained not in (None, preset.pretrained):
+        raise ConfigError(
+            f"`teacher.model: {preset.name}` brings its own weights. Remove `pretrained`, or name "
+            f"the architecture itself: {preset.model}."
+        )
+    return settings.model_copy(
+        update={"kind": preset.kind, "model": preset.model, "pretrained": preset.pretrained}
     )
-
-
-def locate(model: str) -> str:
-    """Spell out a bundled teacher's name as the folder that it lies in; others stay as they are."""
-    return f"local-dir:{BUNDLED[model]}" if model in BUNDLED else model

@@ -18,6 +18,9 @@ class Teacher(Protocol):
 
     name: str
     fingerprint: str
+    gives_vectors: (
+        bool  # False: an image's "vector" is its answer to the sentences it was loaded with
+    )
     dim: int
     logit_scale: float  # already exponentiated: cosines are multiplied by it
     logit_bias: float  # 0 where the model has none
@@ -26,11 +29,11 @@ class Teacher(Protocol):
     device: str
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return the model's float32 input (3, H, W) for one RGB image. Thread-safe."""
+        """Return what the backend takes for one RGB image, as an array. Thread-safe."""
         ...
 
-    def embed_images(self, batch: np.ndarray) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for prepared images (n, 3, H, W)."""
+    def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for prepared images."""
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

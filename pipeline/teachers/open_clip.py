@@ -19,6 +19,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
+from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.teachers.base import pick_device
 
@@ -28,6 +29,8 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 class OpenClipTeacher:
     """A CLIP-like model of open_clip (see `pipeline.teachers.base.Teacher`)."""
+
+    gives_vectors = True
 
     def __init__(self, name: str, model: Any, tokenizer: Any, device: str) -> None:
         self.name = name
@@ -51,9 +54,9 @@ class OpenClipTeacher:
         return self._transform(image).numpy()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def embed_images(self, batch: np.ndarray) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for prepared images (n, 3, H, W)."""
-        images = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
+    def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for prepared images, (3, H, W) each."""
+        images = torch.from_numpy(np.stack(batch)).to(self.device)
         vectors = self._model.encode_image(images, normalize=True)
         return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
@@ -84,14 +87,14 @@ class OpenClipTeacher:
         return [word for word in words if word not in self.vocabulary]
 
 
-def load(model: str, pretrained: str | None, device: str) -> OpenClipTeacher:
+def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeacher:
     """Load `ViT-B-32` with a `pretrained` tag or file, `hf-hub:org/name` or `local-dir:folder`.
 
     Raises:
         TeacherError: unknown names, missing or damaged weights, or no way to download them. A model
             without its weights is never used: its labels would be noise.
     """
-    device = pick_device(device)
+    model, pretrained, device = settings.model, settings.pretrained, pick_device(settings.device)
     folder = Path(model.removeprefix("local-dir:")) if model.startswith("local-dir:") else None
     options: dict[str, Any] = {}
     if folder is not None:

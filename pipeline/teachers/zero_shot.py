@@ -32,18 +32,18 @@ class ZeroShot:
         self.parameters = teacher.parameters
         self.file_bytes = teacher.file_bytes
         self.device = teacher.device
-        self._teacher = teacher
+        self.teacher = teacher
         self._prompts = prompts
         self._ontology = ontology
         self._columns = [ontology.classes.index(name) for name in classes]
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return the teacher's float32 input (3, H, W)."""
-        return self._teacher.prepare(image)
+        """Return what the teacher takes for one RGB image."""
+        return self.teacher.prepare(image)
 
-    def predict(self, batch: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, classes) float32 for prepared images (n, 3, H, W)."""
-        return self.classify(self._teacher.embed_images(batch))
+    def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return probabilities (n, classes) float32 for prepared images."""
+        return self.classify(self.teacher.embed_images(batch))
 
     def classify(self, vectors: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes) float32 for image vectors (n, dim)."""
@@ -51,12 +51,47 @@ class ZeroShot:
             vectors,
             self._prompts,
             self._ontology.prompt_classes,
-            self._teacher.logit_scale,
-            self._teacher.logit_bias,
+            self.teacher.logit_scale,
+            self.teacher.logit_bias,
         )
         chosen = everything[:, self._columns].astype(np.float64)
         chosen /= np.maximum(chosen.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         return chosen.astype(np.float32)
+
+
+class Panel:
+    """Several zero-shot classifiers that answer as one: the weighted mean of their probabilities.
+
+    Args:
+        members: at least one, all with the same classes.
+        weights: one a member, each above 0.
+    """
+
+    def __init__(self, members: Sequence[ZeroShot], weights: Sequence[float]) -> None:
+        self.members = tuple(members)
+        self.weights = tuple(weight / sum(weights) for weight in weights)
+        self.name = " + ".join(member.name for member in members)
+        self.classes = members[0].classes
+        self.parameters = sum(member.parameters for member in members)
+        sizes = [member.file_bytes for member in members]
+        self.file_bytes = None if None in sizes else sum(size or 0 for size in sizes)
+        self.device = ", ".join(dict.fromkeys(member.device for member in members))
+
+    def prepare(self, image: Image.Image) -> list[np.ndarray]:
+        """Return what each member takes for one RGB image."""
+        return [member.prepare(image) for member in self.members]
+
+    def predict(self, batch: Sequence[list[np.ndarray]]) -> np.ndarray:
+        """Return probabilities (n, classes) float32 for prepared images."""
+        parts = zip(*batch, strict=True)
+        return self.mean([m.predict(part) for m, part in zip(self.members, parts, strict=True)])
+
+    def mean(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the members' probabilities, (n, classes) each, as one."""
+        together = np.zeros_like(answers[0])
+        for weight, answer in zip(self.weights, answers, strict=True):
+            together += np.float32(weight) * answer
+        return together
 
 
 def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:
@@ -69,7 +104,7 @@ def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:
     Raises:
         ConfigError: a sentence is longer than the teacher reads; nothing is cut off in silence.
     """
-    sentences = [text for prompt in ontology.prompts for text in ontology.texts(prompt)]
+    sentences = ontology.sentences
     for text in sentences:
         overflow = teacher.context_overflow(text)
         if overflow:

@@ -67,9 +67,10 @@ def test_the_training_script_makes_a_teacher_that_loads_and_goes_on_after_a_stop
     assert train.main([*words, "--epochs", "1"]) == 0
     assert "going on after epoch 1" in capsys.readouterr().out
 
+    from pipeline.config import TeacherConfig
     from pipeline.teachers import load_teacher
 
-    teacher = load_teacher("open_clip", f"local-dir:{tmp_path / 'out'}", None, "cpu")
+    teacher = load_teacher(TeacherConfig(model=f"local-dir:{tmp_path / 'out'}", device="cpu"))
     vectors = teacher.embed_texts(["an apple on a table"])
     assert np.isclose(np.linalg.norm(vectors), 1, atol=1e-5)
     assert teacher.unknown_words("an apple on a zeppelin") == ["zeppelin"]

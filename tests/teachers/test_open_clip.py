@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.ontology import build_ontology
-from pipeline.teachers import BUNDLED, load_teacher
+from pipeline.teachers import PRESETS, load_teacher
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
 from tests.fakes import picture
 
@@ -29,6 +30,10 @@ PREPROCESS = {
     "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3],
     "interpolation": "bicubic", "resize_mode": "shortest",
 }  # fmt: skip
+
+
+def load(model: str, **settings: Any) -> Any:
+    return load_teacher(TeacherConfig(model=model, **({"device": "cpu"} | settings)))
 
 
 def write_model(folder: Path, seed: int = 0, bias: float | None = None) -> Any:
@@ -47,7 +52,7 @@ def write_model(folder: Path, seed: int = 0, bias: float | None = None) -> Any:
 @pytest.mark.parametrize("bias", [None, -4.0])
 def test_vectors_and_probabilities_are_the_librarys_own(tmp_path: Path, bias: float | None) -> None:
     write_model(tmp_path, bias=bias)
-    teacher = load_teacher("open_clip", f"local-dir:{tmp_path}", None, "cpu")
+    teacher = load(f"local-dir:{tmp_path}")
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
     model.eval()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path}")
@@ -73,11 +78,11 @@ def test_the_fingerprint_names_weights_and_preprocessing(tmp_path: Path) -> None
     prints = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_model(tmp_path / name, seed)
-        prints.append(load_teacher("open_clip", f"local-dir:{tmp_path / name}", None, "cpu"))
+        prints.append(load(f"local-dir:{tmp_path / name}"))
     config = json.loads((tmp_path / "b" / "open_clip_config.json").read_text())
     config["preprocess_cfg"]["mean"] = [0.1, 0.1, 0.1]
     (tmp_path / "b" / "open_clip_config.json").write_text(json.dumps(config))
-    other = load_teacher("open_clip", f"local-dir:{tmp_path / 'b'}", None, "cpu")
+    other = load(f"local-dir:{tmp_path / 'b'}")
     first, same, seeded = (teacher.fingerprint for teacher in prints)
     assert first == same and len({first, seeded, other.fingerprint}) == 3
 
@@ -87,7 +92,7 @@ def test_what_cannot_be_loaded_gets_a_sentence(tmp_path: Path) -> None:
 
     def fails(model: str, pretrained: str | None, reason: str, device: str = "cpu") -> None:
         with pytest.raises(TeacherError, match=reason):
-            load_teacher("open_clip", model, pretrained, device)
+            load(model, pretrained=pretrained, device=device)
 
     fails(f"local-dir:{tmp_path / 'none'}", None, "is not a folder")
     (tmp_path / "bare").mkdir()
@@ -100,32 +105,32 @@ def test_what_cannot_be_loaded_gets_a_sentence(tmp_path: Path) -> None:
     fails("ViT-B-33", "openai", "ViT-B-33")
     fails("ViT-B-32", "opanai", "opanai")
     fails("ViT-B-32", None, "pretrained")
-    fails(f"local-dir:{BUNDLED['pocket']}", None, "not available", device="cuda:9")
-    with pytest.raises(ConfigError, match="must be one of: open_clip"):
-        load_teacher("opencv", "x", None, "cpu")
+    fails(PRESETS["pocket"].model, None, "not available", device="cuda:9")
+    with pytest.raises(ConfigError, match=r"must be one of: .*open_clip"):
+        load("x", kind="opencv")
 
 
 def test_pickled_weights_are_not_even_looked_for(tmp_path: Path) -> None:
     write_model(tmp_path)
     (tmp_path / "open_clip_model.safetensors").rename(tmp_path / "open_clip_pytorch_model.bin")
     with pytest.raises(TeacherError, match="safetensors"):
-        load_teacher("open_clip", f"local-dir:{tmp_path}", None, "cpu")
+        load(f"local-dir:{tmp_path}")
 
 
 def test_prompts_beyond_the_context_are_refused(tmp_path: Path) -> None:
     write_model(tmp_path)
-    teacher = load_teacher("open_clip", f"local-dir:{tmp_path}", None, "cpu")
+    teacher = load(f"local-dir:{tmp_path}")
     assert teacher.context_overflow("a cat " * 7) == 0
     assert teacher.context_overflow("a cat " * 8) == 2
 
 
 @pytest.fixture(scope="module")
 def pocket() -> Any:
-    return load_teacher("open_clip", "pocket", None, "cpu")
+    return load("pocket")
 
 
 def test_the_pocket_teacher_is_small_and_knows_its_words(pocket: Any) -> None:
-    folder = BUNDLED["pocket"]
+    folder = Path(PRESETS["pocket"].model.removeprefix("local-dir:"))
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 10_000_000
     known = build_ontology(
         {"a green apple on a table": "a", "two bananas": "b", "an empty conveyor belt": "c"},
@@ -176,7 +181,7 @@ def test_a_real_clip_gives_its_published_accuracy(shared: Path) -> None:
         {f"a photo of {article[name]} {name}": name for name in names}, ["{}"], None, True
     )
     model = f"local-dir:{shared / 'teachers' / 'natural-tiny'}"
-    teacher = load_teacher("open_clip", model, None, "cpu")
+    teacher = load(model)
     asked = ZeroShot(teacher, ontology, embed_prompts(teacher, ontology), ontology.classes)
     files = sorted(folder.glob("*/*"))
     answers = np.concatenate(
