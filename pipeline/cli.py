@@ -260,8 +260,8 @@ def _print_train(
 def _print_evaluate(
     config: Config, result: StageResult, as_json: bool, listener: TerminalListener
 ) -> None:
-    from pipeline.evaluate import conclusion, summary_rows
     from pipeline.terminal import print_table
+    from pipeline.wording import conclusion, summary_rows
 
     evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
     if as_json:

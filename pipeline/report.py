@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 
 from pipeline.errors import SourceError
-from pipeline.evaluate import conclusion, interval, megabytes, number, percent, summary_rows
 from pipeline.pixels import read_rgb
+from pipeline.wording import conclusion, interval, megabytes, number, percent, summary_rows
 
 _THUMBNAIL = 160  # pixels, the longer side; shown at half of it, for dense screens
 

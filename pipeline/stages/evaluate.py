@@ -232,7 +232,7 @@ def _known_truth(config: Config, ontology: Ontology, listener: Listener) -> dict
 
 
 def _summary(evaluation: Mapping[str, Any]) -> str:
-    from pipeline.evaluate import percent
+    from pipeline.wording import percent
 
     student, teacher = evaluation["student"], evaluation["teacher"]
     speed = f"{evaluation['comparison']['speedup']['end_to_end']:.1f} times as fast"
