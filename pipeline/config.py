@@ -35,6 +35,7 @@ class TeacherConfig(Section):
     url: str = "https://infer.roboflow.com"  # kind inference: the server
     connections: Annotated[int, Field(ge=1, le=64)] = 8  # kind inference: requests at a time
     timeout: Annotated[float, Field(gt=0)] = 60.0  # kind inference: seconds for one answer
+    retries: Annotated[int, Field(ge=0, le=20)] = 6  # kind inference: waiting longer each time
 
 
 class LabelConfig(Section):

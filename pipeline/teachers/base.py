@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -70,3 +71,17 @@ def pick_device(asked: str) -> str:
             "Set `device: auto` or name one of these."
         )
     return asked
+
+
+def dropped_words(tokenizer: Any, text: str) -> list[str]:
+    """Return the words that a tokenizer of Hugging Face has no piece for and reads as unknown."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    if unknown is None or unknown in special:  # CLIP's own: byte pieces, so that nothing is lost
+        return []
+    dropped = []
+    for word in dict.fromkeys(re.findall(r"\w+", text)):
+        pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
+        if unknown in pieces or not pieces:
+            dropped.append(word)
+    return dropped

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
-from pipeline.teachers.base import pick_device
+from pipeline.teachers.base import dropped_words, pick_device
 
 _TEXT_BATCH = 256
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -80,9 +80,10 @@ class OpenClipTeacher:
         return max(0, count - int(self._tokenizer.context_length))
 
     def unknown_words(self, text: str) -> list[str]:
-        """Return words outside the list that the weights came with, if they came with one."""
+        """Return words outside the list that the weights came with, or that the tokenizer drops."""
         if self.vocabulary is None:
-            return []
+            inner = getattr(self._tokenizer, "tokenizer", None)
+            return [] if inner is None else dropped_words(inner, text)
         words = dict.fromkeys(_WORD.findall(text.lower()))
         return [word for word in words if word not in self.vocabulary]
 

@@ -104,6 +104,11 @@ def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:
     Raises:
         ConfigError: a sentence is longer than the teacher reads; nothing is cut off in silence.
     """
+    if len(ontology.templates) > 1 and not teacher.gives_vectors:
+        raise ConfigError(
+            f"{teacher.name} answers prompts as they are and cannot average templates. Set "
+            "`templates: none`, or give one template."
+        )
     sentences = ontology.sentences
     for text in sentences:
         overflow = teacher.context_overflow(text)

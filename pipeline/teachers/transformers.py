@@ -1,0 +1,201 @@
+"""Teachers of the transformers library: CLIP, AltCLIP, MetaCLIP, SigLIP, Chinese-CLIP and others.
+
+Any model qualifies whose Auto class offers `get_image_features` and `get_text_features`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.config import TeacherConfig
+from pipeline.errors import TeacherError
+from pipeline.teachers.base import dropped_words, pick_device
+
+try:
+    import transformers
+except ImportError as error:
+    raise TeacherError(
+        "`teacher.kind: transformers` needs the library transformers, which is not installed. "
+        "Install it with `pip install 'clip2yolo[transformers]'` and run again."
+    ) from error
+
+_TEXT_BATCH = 256
+# How many positions at the end of the table are never reached: RoBERTa starts counting at 2.
+_ROBERTA_OFFSET = 2
+
+
+class TransformersTeacher:
+    """A two-tower model of transformers (see `pipeline.teachers.base.Teacher`)."""
+
+    gives_vectors = True
+    file_bytes: int | None = None
+
+    def __init__(self, name: str, model: Any, images: Any, tokenizer: Any, device: str) -> None:
+        self.name = name
+        self.device = device
+        self._model = model.eval().requires_grad_(False).to(device)
+        self._images = images
+        self._tokenizer = tokenizer
+        self.logit_scale, self.logit_bias = _logits(model)
+        self.parameters = sum(tensor.numel() for tensor in model.parameters())
+        self.fingerprint = _fingerprint(model, images)
+        # SigLIP's text tower pools its last position, so it wants every sentence at full length.
+        self._padding = "max_length" if "siglip" in model.config.model_type else True
+        self._context = _context_length(model, tokenizer)
+        self.dim = self.embed_texts(["a"]).shape[1]
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return float32 (3, H, W): the model's own resize, crop and normalization."""
+        pixels = self._images(images=image, return_tensors="np")["pixel_values"][0]
+        return np.asarray(pixels, np.float32)
+
+    @torch.inference_mode()
+    def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for prepared images, (3, H, W) each."""
+        pixels = torch.from_numpy(np.stack(batch)).to(self.device)
+        return _unit(self._model.get_image_features(pixel_values=pixels))
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for sentences."""
+        parts = []
+        for start in range(0, len(texts), _TEXT_BATCH):
+            tokens = self._tokenizer(
+                list(texts[start : start + _TEXT_BATCH]),
+                padding=self._padding,
+                max_length=self._context if self._padding == "max_length" else None,
+                return_tensors="pt",
+            ).to(self.device)
+            parts.append(_unit(self._model.get_text_features(**tokens)))
+        return np.concatenate(parts)
+
+    def context_overflow(self, text: str) -> int:
+        """Count the tokens of `text` beyond the longest sentence the model can read."""
+        return max(0, len(self._tokenizer(text)["input_ids"]) - self._context)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words that the tokenizer has no piece for."""
+        return dropped_words(self._tokenizer, text)
+
+
+def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> TransformersTeacher:
+    """Load a model of the hub (`org/name`) or of a folder (`local-dir:folder`).
+
+    Raises:
+        TeacherError: unknown names, missing or damaged weights, no way to download them, a model
+            without two towers, or one that brings its own code where that was not allowed.
+    """
+    device = pick_device(settings.device)
+    local = settings.model.startswith("local-dir:")
+    place = settings.model.removeprefix("local-dir:").removeprefix("hf-hub:")
+    if local and not (Path(place) / "config.json").is_file():
+        raise TeacherError(
+            f"{place} has no config.json. `local-dir:` names a folder that `save_pretrained` of "
+            "transformers wrote."
+        )
+    options: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
+    if local:
+        options["local_files_only"] = True
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        model, report = transformers.AutoModel.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, **options
+        )
+        images = transformers.AutoImageProcessor.from_pretrained(place, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+    except torch.OutOfMemoryError as error:
+        raise TeacherError(
+            f"{place} does not fit into the memory of {device}. Choose a smaller model, or "
+            "`device: cpu`."
+        ) from error
+    except Exception as error:
+        raise TeacherError(_explain(place, local, error)) from error
+    finally:
+        transformers.logging.set_verbosity(before)
+    missing = [name for name in report["missing_keys"] if "position_ids" not in name]
+    if missing:
+        # transformers fills what is missing with random numbers; such labels would be noise.
+        raise TeacherError(
+            f"The weights of {place} lack {len(missing)} of the model's tensors ({missing[0]}, …). "
+            "Fetch them again, or choose another model."
+        )
+    if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
+        raise TeacherError(
+            f"{place} is a {type(model).__name__}, which does not give features of both images and "
+            "texts. Choose a model such as openai/clip-vit-base-patch32."
+        )
+    name = Path(place).name if local else place
+    return TransformersTeacher(f"transformers {name}", model, images, tokenizer, device)
+
+
+def _unit(features: Any) -> np.ndarray:
+    """Scale features to length 1; up to transformers 4 they are a tensor, later a record."""
+    tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
+    unit = torch.nn.functional.normalize(tensor.float(), dim=-1)
+    vectors: np.ndarray = unit.cpu().numpy()
+    return vectors
+
+
+def _logits(model: Any) -> tuple[float, float]:
+    """Return the factor on the cosines and what is added to them."""
+    scale = getattr(model, "logit_scale", None)
+    if scale is None and hasattr(model, "temperature"):  # ALIGN divides instead
+        return 1 / float(model.temperature), 0.0
+    if scale is None:
+        raise TeacherError(
+            f"{type(model).__name__} has no logit scale, so its cosines cannot become "
+            "probabilities. Choose a model trained with a contrastive loss, such as CLIP."
+        )
+    bias = getattr(model, "logit_bias", None)
+    return float(scale.exp()), 0.0 if bias is None else float(bias)
+
+
+def _context_length(model: Any, tokenizer: Any) -> int:
+    text = getattr(model.config, "text_config", model.config)
+    positions = int(text.max_position_embeddings)
+    if "roberta" in str(getattr(text, "model_type", "")) or model.config.model_type == "altclip":
+        positions -= _ROBERTA_OFFSET
+    return min(positions, int(tokenizer.model_max_length))
+
+
+def _fingerprint(model: Any, images: Any) -> str:
+    """SHA-256 over the image tower and the preprocessing: what the vectors depend on."""
+    digest = hashlib.sha256()
+    settings = {key: value for key, value in images.to_dict().items() if "version" not in key}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(type(model).__name__.encode())
+    for key, tensor in sorted(model.state_dict().items()):
+        if key.startswith(("text_", "logit_")):
+            continue
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _explain(place: str, local: bool, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:240]
+    if "trust_remote_code" in str(error):
+        return (
+            f"{place} brings Python code of its own, which is not run unasked. Read it, and if you "
+            "trust it, set `teacher: {trust_remote_code: true}`."
+        )
+    if local:
+        return f"The model in {place} cannot be loaded: {reason}. Write it with `save_pretrained`."
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    return (
+        f"{place} cannot be loaded: the repository of the Hugging Face hub could not be read or "
+        f"fetched ({type(error).__name__}). On a machine with internet, load it there once and "
+        f"copy {home} here; or write it to a folder with `save_pretrained` and set "
+        "`teacher: {kind: transformers, model: local-dir:that/folder}`."
+    )
