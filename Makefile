@@ -69,12 +69,11 @@ bench: $(READY) ## Run the benchmarks, print their tables
 pocket-teacher: $(READY) ## Train the pocket teacher again (about half an hour on 2 cores)
 	PYTHONPATH=datasets $(BIN)/python -m pocket_world.train --out pipeline/assets/pocket
 
-lock: ## Resolve the dependencies anew into constraints.txt
+lock: ## Bring constraints.txt in line with pyproject.toml; what is pinned stays pinned
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
-	echo '# Versions that `make setup` installs: made by `make lock` for Python 3.10 and later, all platforms.' > constraints.new
 	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
-		--no-header --no-annotate --quiet >> constraints.new
-	mv constraints.new constraints.txt && rm -rf $(VENV)-lock
+		--no-annotate --custom-compile-command 'make lock' --quiet -o constraints.txt
+	rm -rf $(VENV)-lock
 
 clean: ## Remove the environment, the runs and the drawn sample (not the embedding cache)
 	rm -rf $(VENV) runs datasets/packing_line/images datasets/packing_line/test

@@ -63,11 +63,15 @@ class TerminalListener(Listener):
             yield progress
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout: text in the first column, figures right-aligned in the others."""
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()
+) -> None:
+    """Print a table on stdout; the first column and those in `left` hold text, the others figures,
+    which are right-aligned."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number == 0 else "right")
+        text = number == 0 or name in left
+        table.add_column(name, justify="left" if text else "right", no_wrap=not text)
     for row in rows:
         # rich reads [brackets] as markup, and class names may hold them.
         table.add_row(*(cell.replace("[", r"\[") for cell in row))

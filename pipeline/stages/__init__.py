@@ -10,6 +10,7 @@ returns what came out. The command line adds only words to them; a notebook call
 from pipeline.stages.common import StageResult
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.label import label
+from pipeline.stages.prompts import review_prompts
 from pipeline.stages.train import train
 
-__all__ = ["StageResult", "evaluate", "label", "train"]
+__all__ = ["StageResult", "evaluate", "label", "review_prompts", "train"]

@@ -27,6 +27,7 @@ class Asked:
     ids: list[str]  # of the images that could be read, in the order given
     alone: list[np.ndarray]  # probabilities (n, classes) of each member
     together: np.ndarray  # (n, classes) float32
+    by_prompt: np.ndarray  # (n, prompts), of the members together
     computed: int  # images that at least one teacher had to look at
     from_cache: int
     failures: dict[str, str]  # id → a sentence
@@ -91,15 +92,17 @@ def ask(
         failures |= embedded.failures
         computed = max(computed, embedded.computed)
     ids = [one for one, _ in pairs if one not in failures]
-    none = np.empty((0, len(panel.classes)), np.float32)
-    alone = [
-        member.classify(np.stack([found[one] for one in ids])) if ids else none
+    seen = [
+        np.array([found[one] for one in ids]).reshape(len(ids), member.teacher.dim)
         for member, found in zip(panel.members, vectors, strict=True)
     ]
+    alone = [member.classify(rows) for member, rows in zip(panel.members, seen, strict=True)]
+    by_prompt = [member.by_prompt(rows) for member, rows in zip(panel.members, seen, strict=True)]
     return Asked(
         ids=ids,
         alone=alone,
         together=panel.mean(alone),
+        by_prompt=panel.mean(by_prompt),
         computed=computed,
         from_cache=len(ids) - computed,
         failures=failures,

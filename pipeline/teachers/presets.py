@@ -38,37 +38,37 @@ PRESETS = {
         ),
         Preset(
             "clip-vit-b-32", "open_clip", "ViT-B-32", "openai", 151, 224, "MIT", 63.2,
-            "Radford et al. 2021, table 11", "OpenAI's CLIP, the small one",
+            "Radford et al. 2021", "OpenAI's CLIP, the small one",
             "timm/vit_base_patch32_clip_224.openai",
         ),
         Preset(
             "clip-vit-l-14", "open_clip", "ViT-L-14", "openai", 428, 224, "MIT", 75.3,
-            "Radford et al. 2021, table 11", "OpenAI's CLIP, the large one",
+            "Radford et al. 2021", "OpenAI's CLIP, the large one",
             "timm/vit_large_patch14_clip_224.openai",
         ),
         Preset(
             "metaclip-vit-b-32", "open_clip", "ViT-B-32", "metaclip_fullcc", 151, 224,
-            "CC-BY-NC-4.0", 67.6, "Xu et al. 2024, table 4", "open training data",
+            "CC-BY-NC-4.0", 67.6, "Xu et al. 2024", "open training data",
             "timm/vit_base_patch32_clip_224.metaclip_2pt5b",
         ),
         Preset(
             "metaclip-vit-l-14", "open_clip", "ViT-L-14", "metaclip_fullcc", 428, 224,
-            "CC-BY-NC-4.0", 79.2, "Xu et al. 2024, table 4", "open training data",
+            "CC-BY-NC-4.0", 79.2, "Xu et al. 2024", "open training data",
             "timm/vit_large_patch14_clip_224.metaclip_2pt5b",
         ),
         Preset(
             "siglip2-b-16", "open_clip", "ViT-B-16-SigLIP2", "webli", 375, 224, "Apache-2.0", 78.2,
-            "Tschannen et al. 2025, table 1", "understands many languages",
+            "Tschannen et al. 2025", "understands many languages",
             "timm/ViT-B-16-SigLIP2",
         ),
         Preset(
             "mobileclip-s2", "open_clip", "MobileCLIP-S2", "datacompdr", 99, 256, "Apple ASCL",
-            74.4, "Vasu et al. 2024, table 7", "the fastest for its accuracy",
+            74.4, "Vasu et al. 2024", "the fastest for its accuracy",
             "apple/MobileCLIP-S2-OpenCLIP",
         ),
         Preset(
             "altclip", "transformers", "BAAI/AltCLIP", None, 864, 224, "CreativeML OpenRAIL-M",
-            74.5, "Chen et al. 2022, table 2", "prompts in nine languages", "BAAI/AltCLIP",
+            74.5, "Chen et al. 2022", "prompts in nine languages", "BAAI/AltCLIP",
         ),
     )
 }  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import ConfigError
-from pipeline.label import class_probabilities
+from pipeline.label import class_probabilities, prompt_probabilities
 from pipeline.ontology import Ontology
 from pipeline.teachers.base import Teacher
 
@@ -33,7 +33,7 @@ class ZeroShot:
         self.file_bytes = teacher.file_bytes
         self.device = teacher.device
         self.teacher = teacher
-        self._prompts = prompts
+        self.prompts = prompts
         self._ontology = ontology
         self._columns = [ontology.classes.index(name) for name in classes]
 
@@ -47,16 +47,20 @@ class ZeroShot:
 
     def classify(self, vectors: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes) float32 for image vectors (n, dim)."""
-        everything = class_probabilities(
-            vectors,
-            self._prompts,
-            self._ontology.prompt_classes,
-            self.teacher.logit_scale,
-            self.teacher.logit_bias,
-        )
+        everything = class_probabilities(self.by_prompt(vectors), self._ontology.prompt_classes)
         chosen = everything[:, self._columns].astype(np.float64)
         chosen /= np.maximum(chosen.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         return chosen.astype(np.float32)
+
+    def from_cosines(self, cosines: np.ndarray) -> np.ndarray:
+        """Return probabilities (n, prompts) for cosines (n, prompts); one template only."""
+        axes = np.eye(cosines.shape[1])
+        return prompt_probabilities(cosines, axes, self.teacher.logit_scale)
+
+    def by_prompt(self, vectors: np.ndarray) -> np.ndarray:
+        """Return probabilities (n, prompts) for image vectors (n, dim)."""
+        scale, bias = self.teacher.logit_scale, self.teacher.logit_bias
+        return prompt_probabilities(vectors, self.prompts, scale, bias)
 
 
 class Panel:

@@ -1,20 +1,14 @@
-"""The command line: parses, calls the stages, prints. Everything heavy is imported on use."""
+"""The commands of a run: label, train, evaluate, all three, status, and a config to begin with."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import __version__
-from pipeline.errors import Clip2YoloError, describe_os_error
+from pipeline.cli.group import main, on_a_run, print_json
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -22,71 +16,8 @@ if TYPE_CHECKING:
     from pipeline.terminal import TerminalListener
 
 
-class _Main(click.Group):
-    """The one place where expected errors become a sentence and an exit status."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except Clip2YoloError as error:
-            message, status = str(error), error.exit_code
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                # The reader (`| head`) has gone; there is nobody left to tell.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                ctx.exit(1)
-            message, status = describe_os_error(error), 1
-        except MemoryError:
-            message, status = "The memory is used up. Set a smaller `batch` and run again.", 1
-        except KeyboardInterrupt:
-            message, status = "Stopped. The same command goes on from here.", 130
-        click.echo(f"error: {message}", err=True)
-        return ctx.exit(status)
-
-
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="clip2yolo")
-def main() -> None:
-    """Unlabeled images in, a small fast classifier out.
-
-    \b
-    clip2yolo init --images photos/ --classes cat,dog    write a config
-    clip2yolo run                                        label, train, evaluate
-    """
-
-
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every command on a run has."""
-
-    @click.option(
-        "-c",
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=Path("clip2yolo.yaml"),
-        show_default=True,
-        help="The run's YAML file.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-    @click.option("-q", "--quiet", is_flag=True, help="Print results and warnings only.")
-    @click.option("-v", "--verbose", is_flag=True, help="Print what the libraries log, too.")
-    @wraps(command)
-    def with_options(config_file: Path, quiet: bool, verbose: bool, **rest: Any) -> Any:
-        import logging
-
-        from pipeline.config import load_config
-        from pipeline.terminal import TerminalListener
-
-        logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr)
-        logging.captureWarnings(True)
-        logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
-        return command(config=load_config(config_file), listener=TerminalListener(quiet), **rest)
-
-    return with_options
-
-
 @main.command()
-@_common
+@on_a_run
 def label(config: Config, listener: TerminalListener, as_json: bool) -> None:
     """Label the images with the teacher and export the folder dataset.
 
@@ -98,7 +29,7 @@ def label(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 
 @main.command()
-@_common
+@on_a_run
 def train(config: Config, listener: TerminalListener, as_json: bool) -> None:
     """Train the student on the dataset that `label` exported.
 
@@ -110,7 +41,7 @@ def train(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 
 @main.command()
-@_common
+@on_a_run
 def evaluate(config: Config, listener: TerminalListener, as_json: bool) -> None:
     """Compare the student with its teacher on held-out images.
 
@@ -122,7 +53,7 @@ def evaluate(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 
 @main.command()
-@_common
+@on_a_run
 def run(config: Config, listener: TerminalListener, as_json: bool) -> None:
     """Label, train and evaluate, each only where something changed.
 
@@ -136,7 +67,7 @@ def run(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 
 @main.command()
-@_common
+@on_a_run
 def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
     """Show which stages are done, what came out, and what would run next.
 
@@ -147,7 +78,7 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
     states = stage_states(config)
     if as_json:
-        _print_json({"stages": [state.__dict__ for state in states], "next": next_command(states)})
+        print_json({"stages": [state.__dict__ for state in states], "next": next_command(states)})
         return
     print_table(
         str(config.workspace),
@@ -198,7 +129,7 @@ def init(
     text = starter_config(images, names, output, teacher=teacher, background=background)
     write_starter(output, text, force=force)
     if as_json:
-        _print_json({"config": str(output.absolute())})
+        print_json({"config": str(output.absolute())})
     else:
         click.echo(f"Wrote {output}. Look through it, then: clip2yolo run --config {output}")
 
@@ -214,7 +145,7 @@ def _print_label(
 
     labels, dataset = results
     if as_json:
-        _print_json({result.stage: _as_dict(result) for result in results})
+        print_json({result.stage: _as_dict(result) for result in results})
         return
     _say_if_skipped(labels, listener, "The labels are up to date: images and settings unchanged.")
     _say_if_skipped(dataset, listener, "The dataset is up to date.")
@@ -245,7 +176,7 @@ def _print_train(
     silent: bool = False,
 ) -> None:
     if as_json:
-        _print_json({"train": _as_dict(result)})
+        print_json({"train": _as_dict(result)})
         return
     _say_if_skipped(result, listener, "The student is up to date: dataset and settings unchanged.")
     if silent:
@@ -265,7 +196,7 @@ def _print_evaluate(
 
     evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
     if as_json:
-        _print_json(evaluation)
+        print_json(evaluation)
         return
     _say_if_skipped(result, listener, "The evaluation is up to date.")
     header, *rows = summary_rows(evaluation)
@@ -281,11 +212,3 @@ def _say_if_skipped(result: StageResult, listener: TerminalListener, sentence: s
 
 def _as_dict(result: StageResult) -> dict[str, Any]:
     return {"skipped": result.skipped, "seconds": result.seconds, **result.counts}
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,250 @@
+"""Asking without a run: classify pictures, list teachers, look at an ontology's prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.group import main, on_a_run, print_json, set_logging
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.classify import Answer
+    from pipeline.config import Config, TeacherConfig
+    from pipeline.terminal import TerminalListener
+
+_BAR = 24  # characters
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("-p", "--prompt", "prompts", multiple=True, help="What it may show; give several.")
+@click.option(
+    "-t",
+    "--teacher",
+    default="clip-vit-b-32",
+    show_default=True,
+    help="A name that `clip2yolo teachers` lists, local-dir:folder, or kind:model.",
+)
+@click.option(
+    "-c",
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take ontology and teacher from a run's YAML file.",
+)
+@click.option(
+    "--student",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Ask the trained student of this run folder instead.",
+)
+@click.option("--top", type=click.IntRange(min=1), help="Show only so many answers.")
+@click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and warnings only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print what the libraries log, too.")
+@click.pass_context
+def classify(
+    ctx: click.Context,
+    images: tuple[str, ...],
+    prompts: tuple[str, ...],
+    teacher: str,
+    config_file: Path | None,
+    student: Path | None,
+    top: int | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Say which of several prompts fits pictures best: files, folders, globs, addresses, or - for
+    standard input.
+
+    Example: clip2yolo classify car.jpg -p "a Toyota" -p "a Mercedes" -p "something else"
+    """
+    from pipeline.terminal import TerminalListener
+
+    set_logging(verbose)
+    listener = TerminalListener(quiet)
+    asked = [bool(prompts), config_file is not None, student is not None]
+    if sum(asked) != 1:
+        raise ConfigError(
+            "Give the answers to choose between in one way: several `--prompt`, a `--config` with "
+            "an ontology, or a trained `--student`."
+        )
+    if student is not None:
+        answers = _ask_student(images, student, device)
+    else:
+        answers = _ask_teachers(images, prompts, teacher, config_file, device, listener)
+    failed, found = 0, []
+    for answer in answers:
+        if answer.problem is not None:
+            failed += 1
+            listener.warn(f"{answer.image}: {answer.problem}")
+        elif not as_json:
+            _print_answer(answer, top)
+        if as_json:
+            found.append(_as_dict(answer, top))
+    if as_json:
+        print_json(found)
+    if failed:
+        ctx.exit(1)
+
+
+def _ask_student(images: tuple[str, ...], run: Path, device: str) -> Iterator[Answer]:
+    from pipeline.classify import classify_with_student
+    from pipeline.student import Student
+
+    folder = run / "student" if (run / "student").is_dir() else run
+    return classify_with_student(images, Student.load(folder, device))
+
+
+def _ask_teachers(
+    images: tuple[str, ...],
+    prompts: tuple[str, ...],
+    teacher: str,
+    config_file: Path | None,
+    device: str,
+    listener: TerminalListener,
+) -> Iterator[Answer]:
+    from pipeline.classify import classify_with_teachers
+    from pipeline.config import Config, load_config
+    from pipeline.stages.asking import load_panel, prompt_warnings
+    from pipeline.stages.common import ontology_of
+
+    if config_file is not None:
+        config = load_config(config_file)
+    else:
+        here = Path.cwd()
+        # A class may not be called everything that a prompt may; nobody sees these names.
+        config = Config(
+            file=here,
+            workspace=here,
+            source=here,
+            ontology={prompt: f"answer {number}" for number, prompt in enumerate(prompts)},
+            teacher=[_teacher_named(teacher, device)],
+        )
+    ontology = ontology_of(config)
+    panel = load_panel(config, ontology, ontology.classes)
+    for member in panel.members:
+        for sentence in prompt_warnings(member.teacher, ontology):
+            listener.warn(sentence)
+    return classify_with_teachers(images, panel, ontology, config.max_pixels)
+
+
+def _teacher_named(text: str, device: str) -> TeacherConfig:
+    """A teacher from one word: a preset, a model of open_clip, or `kind:model`."""
+    from pipeline.config import TeacherConfig
+    from pipeline.teachers import BACKENDS
+
+    kind, _, model = text.partition(":")
+    if kind in BACKENDS and model:
+        return TeacherConfig(kind=kind, model=model, device=device)
+    name, _, pretrained = text.partition("/")
+    if pretrained and not text.startswith(("local-dir:", "hf-hub:", ".", "/", "~")):
+        return TeacherConfig(model=name, pretrained=pretrained, device=device)
+    return TeacherConfig(model=text, device=device)
+
+
+def _print_answer(answer: Answer, top: int | None) -> None:
+    import sys
+
+    rows = answer.rows[:top]
+    width = max(len(row.text) for row in rows)
+    click.echo(f"{answer.image}")
+    for row in rows:
+        similarity = "" if row.similarity is None else f"  {row.similarity:8.5f}"
+        length = round(row.probability * _BAR)
+        bar = f"  {'█' * length:<{_BAR}}" if sys.stdout.isatty() else ""
+        click.echo(f"  {row.text:<{width}}{similarity}  {row.probability:7.5f}{bar}".rstrip())
+
+
+def _as_dict(answer: Answer, top: int | None) -> dict[str, object]:
+    if answer.problem is not None:
+        return {"image": answer.image, "problem": answer.problem}
+    rows = [
+        {"prompt": row.text, "class": row.class_name}
+        | ({} if row.similarity is None else {"similarity": round(row.similarity, 5)})
+        | {"probability": round(row.probability, 5)}
+        for row in answer.rows[:top]
+    ]
+    return {"image": answer.image, "answers": rows}
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON on stdout.")
+def teachers(as_json: bool) -> None:
+    """List the teachers that have a name, with size, licence and published accuracy.
+
+    Example: clip2yolo teachers
+    """
+    from dataclasses import asdict
+
+    from pipeline.teachers.presets import PRESETS, is_here
+    from pipeline.terminal import print_table
+
+    if as_json:
+        print_json([asdict(one) | {"here": is_here(one)} for one in PRESETS.values()])
+        return
+    header = ["teacher", "parameters", "input", "ImageNet", "licence", "here"]
+    print_table(
+        "Teachers",
+        header,
+        [
+            [
+                one.name,
+                f"{one.parameters:g} M",
+                f"{one.input_size} px",
+                "–" if one.imagenet is None else f"{one.imagenet:.1f} %",
+                one.licence,
+                "yes" if is_here(one) else "no",
+            ]
+            for one in PRESETS.values()
+        ],
+        left=("licence", "here"),
+    )
+    for one in PRESETS.values():
+        click.echo(f"  {one.name}: {one.about} ({one.source})")
+    click.echo(
+        "ImageNet is the published zero-shot top-1, not measured here. Whatever else open_clip "
+        "lists works by `model:` and `pretrained:`."
+    )
+
+
+@main.command()
+@on_a_run
+def ontology(config: Config, listener: TerminalListener, as_json: bool) -> None:
+    """Show how each prompt fares on the run's images, so that you see which wording to change.
+
+    Example: clip2yolo ontology --config configs/packing_line.yaml
+    """
+    from dataclasses import asdict
+
+    from pipeline import stages
+    from pipeline.prompts import advice
+    from pipeline.terminal import print_table
+
+    figures, images = stages.review_prompts(config, listener)
+    if as_json:
+        print_json([asdict(one) for one in figures])
+        return
+    print_table(
+        f"Prompts on {images:,} images",
+        ["prompt", "class", "won", "mean margin", "nearest rival"],
+        [
+            [
+                one.prompt,
+                one.class_name,
+                f"{one.won:,}",
+                "–" if one.margin is None else f"{one.margin:.3f}",
+                f"{one.rival} ({one.rival_class})",
+            ]
+            for one in figures
+        ],
+        left=("class", "nearest rival"),
+    )
+    for sentence in advice(figures, images):
+        click.echo(sentence)
