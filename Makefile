@@ -76,5 +76,5 @@ lock: ## Bring constraints.txt in line with pyproject.toml; what is pinned stays
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the environment, the runs and the drawn sample (not the embedding cache)
-	rm -rf $(VENV) runs datasets/packing_line/images datasets/packing_line/test
+	rm -rf $(VENV) runs datasets/packing_line/images datasets/packing_line/test datasets/packing_line/film
 	rm -f datasets/packing_line/pool_truth.csv $(SAMPLE)

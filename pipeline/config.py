@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +22,58 @@ class Section(BaseModel):
     """A strict, frozen part of the config: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video are taken; one of `frames` and `seconds` is given."""
+
+    frames: int | None  # every so many frames
+    seconds: float | None  # one in so many seconds
+    skip_similar: bool  # only frames that differ from the last one kept
+
+
+class SourceConfig(Section):
+    """Where images come from. What is said of frames holds for videos only."""
+
+    path: Path
+    every: str | Annotated[int, Field(ge=1)] | None = None
+    fps: Annotated[float, Field(gt=0)] | None = None
+    skip_similar: bool = False
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> SourceConfig:
+        if self.every is not None and self.fps is not None:
+            raise ValueError("give either `every` or `fps`, not both")
+        if isinstance(self.every, str):
+            seconds_of(self.every)
+        return self
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames of a video are taken; one a second where nothing was said."""
+        if isinstance(self.every, int):
+            return Sampling(self.every, None, self.skip_similar)
+        seconds = 1 / self.fps if self.fps else seconds_of(self.every or "1s")
+        return Sampling(None, seconds, self.skip_similar)
+
+    @property
+    def names_frames(self) -> bool:
+        """Whether something is said of frames, so that a video is meant."""
+        return self.every is not None or self.fps is not None or self.skip_similar
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a duration such as "0.5s", "200ms" or "2m".
+
+    Raises:
+        ValueError: it is none.
+    """
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*", text)
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{text!r} is no duration; write it as 0.5s, 200ms or 2m")
+    return float(match[1]) * units[match[2]]
 
 
 class TeacherConfig(Section):
@@ -104,7 +158,7 @@ class Config(Section):
 
     file: Path = Field(exclude=True)
     workspace: Path
-    source: Path | list[Path]
+    sources: list[SourceConfig] = Field(alias="source", min_length=1)
     # Pillow itself refuses more than 178,956,970 as a decompression bomb.
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 100_000_000
     truth: Path | None = None
@@ -118,11 +172,6 @@ class Config(Section):
     dataset: DatasetConfig = DatasetConfig()
     student: StudentConfig = StudentConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
-
-    @property
-    def sources(self) -> list[Path]:
-        """The source or sources, as a list."""
-        return self.source if isinstance(self.source, list) else [self.source]
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -181,18 +230,26 @@ def parse_config(data: dict[str, Any], file: Path) -> Config:
     for key in ("workspace", "truth", "pool_truth"):
         if isinstance(data.get(key), str):
             data[key] = _absolute(base, data[key])
-    if isinstance(data.get("source"), str):
-        data["source"] = _absolute(base, data["source"])
-    elif isinstance(data.get("source"), list):
-        data["source"] = [
-            _absolute(base, item) if isinstance(item, str) else item for item in data["source"]
-        ]
+    if "source" in data:
+        data["source"] = _sources(data["source"], base)
     data["teacher"] = _teachers(data.get("teacher", {}), base)
     data["student"] = _with_model_path(data.get("student", {}), "student", base)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_explain(error, file)) from None
+
+
+def _sources(given: Any, base: Path) -> Any:
+    """One source or several, each a path or a mapping, as a list of mappings."""
+    several = given if isinstance(given, list) else [given]
+    named = [{"path": one} if isinstance(one, str) else one for one in several]
+    return [
+        one | {"path": _absolute(base, one["path"])}
+        if isinstance(one, dict) and isinstance(one.get("path"), str)
+        else one
+        for one in named
+    ]
 
 
 def _teachers(given: Any, base: Path) -> Any:
@@ -228,8 +285,8 @@ def _explain(error: ValidationError, file: Path) -> str:
     """One sentence for each problem, with its dotted key."""
     lines = []
     for problem in error.errors(include_url=False):
-        if problem["loc"][:1] == ("teacher",) and "literal" not in problem["type"]:
-            # A single teacher was wrapped into a list; people know only the keys.
+        if problem["loc"][:1] in (("teacher",), ("source",)) and problem["loc"][1:2] == (0,):
+            # A single teacher or source was wrapped into a list; people know only the keys.
             problem["loc"] = tuple(part for part in problem["loc"] if part != 0)
         # Unions add the alternative's name to the location; people know only the keys.
         where = ".".join(

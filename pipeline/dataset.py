@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -131,6 +132,54 @@ def deal(key: str, shares: SplitsConfig, seed: int) -> str:
     return "valid" if point < shares.train + shares.valid else "test"
 
 
+def frame_blocks(images: pl.DataFrame) -> np.ndarray:
+    """Return index pairs (k, 2) that tie the frames of one stretch of a video together.
+
+    A stretch is a twentieth of the video, but between 1 and 10 seconds: short enough that a single
+    short video still fills every split, and decided by the video alone.
+
+    Args:
+        images: columns video, seconds and length (of the whole video), null for stills.
+    """
+    stretches: dict[tuple[str, int], list[int]] = {}
+    for row, (video, seconds, length) in enumerate(_frames(images)):
+        if video is not None:
+            stretches.setdefault((video, int(seconds // _stretch(length))), []).append(row)
+    pairs = [pair for rows in stretches.values() for pair in itertools.pairwise(rows)]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def straddling(images: pl.DataFrame, splits: Sequence[str | None]) -> list[int]:
+    """Return the rows of frames whose earlier neighbour in the video went to another split.
+
+    Two frames are neighbours up to half a stretch apart; the later one is left out, so that no two
+    frames on either side of a border show the same moment.
+    """
+    frames = [
+        (video, seconds, length, row)
+        for row, (video, seconds, length) in enumerate(_frames(images))
+        if video is not None
+    ]
+    out: list[int] = []
+    last: tuple[str, float, str | None] | None = None
+    for video, seconds, length, row in sorted(frames):
+        split = splits[row]
+        near = last and last[0] == video and seconds - last[1] <= _stretch(length) / 2
+        if near and last and split != last[2]:
+            out.append(row)
+        else:
+            last = (video, seconds, split)
+    return out
+
+
+def _stretch(length: float) -> float:
+    return min(10.0, max(1.0, length / 20))
+
+
+def _frames(images: pl.DataFrame) -> list[tuple[str | None, float, float]]:
+    return images.select("video", "seconds", "length").rows()
+
+
 def plan_dataset(
     accepted: pl.DataFrame,
     vectors: np.ndarray | None,
@@ -140,7 +189,8 @@ def plan_dataset(
     """Decide split and file name of every accepted image.
 
     Args:
-        accepted: columns id, path, class; one row a picture.
+        accepted: columns id, path, class; one row a picture. With video, seconds and length (of
+            the whole video, in seconds), frames of one stretch share a split.
         vectors: the teacher's unit vectors (n, dim), row by row; None where it gives none, so that
             near-duplicates cannot be found.
         config: shares, seed, near-duplicate threshold.
@@ -156,7 +206,12 @@ def plan_dataset(
         else near_duplicates(vectors, config.near_duplicate)
     )
     before = {} if previous is None else dict(previous.select("id", "split").iter_rows())
+    if "video" in accepted.columns:
+        pairs = np.concatenate([pairs, frame_blocks(accepted)])
     assignment = assign_splits(ids, pairs, config.splits, config.seed, before)
+    if "video" in accepted.columns:
+        for row in straddling(accepted, assignment.splits):
+            assignment.splits[row] = None
     names = [_file_name(Path(path), one) for one, path in accepted.select("id", "path").iter_rows()]
     return (
         accepted.select("id", "path", "class")
@@ -236,8 +291,8 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
             )
     if left_out:
         sentences.append(
-            f"{left_out} new images resemble earlier ones of two splits and were left out, since "
-            "they would leak."
+            f"{left_out} images were left out, since they would leak: they resemble images of two "
+            "splits, or follow a video frame that went to another one."
         )
     return sentences
 

@@ -22,7 +22,9 @@ IMAGES: Schema = {
     "path": pl.String,
     "bytes": pl.Int64,
     "mtime_ns": pl.Int64,
-    "frame": pl.Int64,  # null unless the image is a video frame
+    "video": pl.String,  # path of the video; this and the next two are null for other images
+    "frame": pl.Int64,  # its number, from 0
+    "seconds": pl.Float64,  # its time, from the video's first frame
     "status": pl.String,  # one of STATUSES
     "reason": pl.String,  # a sentence, or null where status is "ok"
 }

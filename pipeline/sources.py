@@ -1,4 +1,4 @@
-"""Finding images, checking and hashing them; reading the truth that a person made.
+"""Finding images, checking and hashing them.
 
 A picture is known by the SHA-256 of its bytes. Scanning opens only headers; what turns out
 undecodable when the teacher wants to see it is recorded later, by `with_failures`.
@@ -17,15 +17,48 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.config import Sampling, SourceConfig
 from pipeline.errors import SourceError, describe_os_error
 from pipeline.pixels import check_header, image_suffixes
-from pipeline.records import IMAGES, TRUTH, Progress, no_progress, table
+from pipeline.records import IMAGES, Progress, no_progress, table
+from pipeline.video import VIDEO_SUFFIXES, find_videos
 
-_MANIFESTS = (".csv", ".parquet")
-_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+MANIFESTS = (".csv", ".parquet")
 _CHUNK = 1 << 20
 _AHEAD = 256  # files in flight
 _NAMED = 3  # of the bad files, how many a summary names
+
+
+def sort_sources(
+    sources: Sequence[SourceConfig],
+) -> tuple[list[Path], list[tuple[Path, Sampling]]]:
+    """Tell stills from videos: paths to search for images, and each video with its sampling.
+
+    A file is a video by its suffix, a folder where frames are spoken of, or where it holds videos
+    and no image.
+
+    Raises:
+        SourceError: a folder of videos holds none.
+    """
+    stills: list[Path] = []
+    videos: list[tuple[Path, Sampling]] = []
+    for source in sources:
+        path = source.path
+        is_video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+        if is_video or source.names_frames or (path.is_dir() and _holds_only_videos(path)):
+            videos += [(one, source.sampling) for one in find_videos(path)]
+        else:
+            stills.append(path)
+    return stills, videos
+
+
+def _holds_only_videos(folder: Path) -> bool:
+    found = False
+    for path in walk(folder):
+        if is_image(path.name):
+            return False
+        found = found or path.suffix.lower() in VIDEO_SUFFIXES
+    return found
 
 
 def find_images(sources: Sequence[Path]) -> list[Path]:
@@ -51,12 +84,8 @@ def _one_source(source: Path) -> list[Path]:
         return _in_folder(source)
     if source.is_file():
         suffix = source.suffix.lower()
-        if suffix in _MANIFESTS:
+        if suffix in MANIFESTS:
             return _in_manifest(source)
-        if suffix in _VIDEOS:
-            raise SourceError(
-                f"{source} is a video, which cannot be a source yet. Give its frames as a folder."
-            )
         if suffix in image_suffixes():
             return [source]
         raise SourceError(
@@ -64,22 +93,22 @@ def _one_source(source: Path) -> list[Path]:
         )
     if any(sign in str(source) for sign in "*?["):
         matches = (Path(one) for one in glob.iglob(str(source), recursive=True))  # noqa: PTH207 - absolute
-        paths = [path for path in matches if path.is_file() and _is_image(path.name)]
+        paths = [path for path in matches if path.is_file() and is_image(path.name)]
         if not paths:
             raise SourceError(f"The pattern {source} matches no image. Check it for typing errors.")
         return paths
     raise SourceError(f"{source} does not exist. Correct `source` in the config.")
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in image_suffixes()
 
 
 def _in_folder(folder: Path) -> list[Path]:
     images: list[Path] = []
     others: Counter[str] = Counter()
-    for path in _walk(folder):
-        if _is_image(path.name):
+    for path in walk(folder):
+        if is_image(path.name):
             images.append(path)
         else:
             others[path.suffix.lower() or path.name] += 1
@@ -90,7 +119,7 @@ def _in_folder(folder: Path) -> list[Path]:
     return images
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder, without hidden ones; each real folder is entered once."""
 
     def complain(error: OSError) -> None:
@@ -112,11 +141,11 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _in_manifest(manifest: Path) -> list[Path]:
-    rows = _read_manifest(manifest, ("path",))
+    rows = read_manifest(manifest, ("path",))
     return [manifest.parent / row["path"] for row in rows]
 
 
-def _read_manifest(manifest: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def read_manifest(manifest: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read the text columns of a CSV or Parquet file; no cell of them may be empty."""
     try:
         if manifest.suffix.lower() == ".parquet":
@@ -266,6 +295,15 @@ def with_failures(images: pl.DataFrame, failures: Mapping[str, str]) -> pl.DataF
     )
 
 
+def with_damaged(images: pl.DataFrame, damaged: Mapping[Path, str]) -> pl.DataFrame:
+    """Add a row for each video that could not be read, or not wholly."""
+    rows = [
+        dict.fromkeys(IMAGES) | {"path": str(path), "status": "unreadable", "reason": why}
+        for path, why in damaged.items()
+    ]
+    return pl.concat([images, table(rows, IMAGES)]) if rows else images
+
+
 def describe(images: pl.DataFrame) -> str:
     """Return the scan's outcome as one line; the first few unreadable files are named."""
     counts = dict(images.group_by("status").len().iter_rows())
@@ -278,74 +316,3 @@ def describe(images: pl.DataFrame) -> str:
         more = " …" if unreadable > _NAMED else ""
         parts.append(f"{unreadable:,} unreadable ({' '.join(named)}{more})")
     return f"Found {len(images):,} image{'s' if len(images) != 1 else ''}: {', '.join(parts)}."
-
-
-def read_truth(
-    path: Path, max_pixels: int = 100_000_000, beside: Sequence[Path] = ()
-) -> tuple[pl.DataFrame, list[str]]:
-    """Read a person's labels: folders named by class, or a table with `path` and `class`.
-
-    Args:
-        path: `<path>/<class>/…` (the class is the first folder below), or a CSV or Parquet file
-            whose paths are relative to it.
-        max_pixels: larger images count as unreadable.
-        beside: folders in which a table's relative paths are looked for, too.
-
-    Returns:
-        A table with the schema `records.TRUTH`, a row for each picture, and a sentence for each
-        file that cannot be used.
-
-    Raises:
-        SourceError: there is no truth at that place, or one picture has two classes.
-    """
-    if path.is_dir():
-        labeled = _labeled_folders(path)
-    elif path.is_file() and path.suffix.lower() in _MANIFESTS:
-        rows = _read_manifest(path, ("path", "class"))
-        labeled = [(_locate(path, row["path"], beside), row["class"]) for row in rows]
-    else:
-        what = "is no labeled folder, CSV or Parquet file" if path.exists() else "does not exist"
-        raise SourceError(f"The truth {path} {what}. Correct `truth` in the config.")
-    scanned = scan([file for file, _ in labeled], max_pixels=max_pixels)
-    problems = []
-    seen: dict[str, tuple[str, str]] = {}
-    for row, (_, name) in zip(scanned.iter_rows(named=True), labeled, strict=True):
-        if row["status"] == "unreadable":
-            problems.append(f"{row['path']} cannot be used as truth. {row['reason']}")
-            continue
-        place, earlier = seen.setdefault(row["id"], (row["path"], name))
-        if earlier != name:
-            raise SourceError(
-                f"{place} and {row['path']} are the same picture, labeled {earlier!r} and "
-                f"{name!r}. Remove one of them."
-            )
-    if not seen:
-        raise SourceError(
-            f"None of the {len(labeled):,} images that {path} names can be read. "
-            + (problems[0] if problems else "")
-        )
-    found = [{"id": one, "path": place, "class": name} for one, (place, name) in seen.items()]
-    return table(found, TRUTH), problems
-
-
-def _labeled_folders(path: Path) -> list[tuple[Path, str]]:
-    labeled = []
-    for file in sorted(_walk(path), key=os.fsencode):
-        if not _is_image(file.name):
-            continue
-        inner = file.relative_to(path).parts
-        if len(inner) == 1:
-            raise SourceError(
-                f"{file} lies outside every class folder of the truth. Move it into the folder "
-                "named after its class."
-            )
-        labeled.append((file, inner[0]))
-    if not labeled:
-        raise SourceError(f"There is no image in the class folders of {path}.")
-    return labeled
-
-
-def _locate(manifest: Path, text: str, beside: Sequence[Path]) -> Path:
-    """The file that a row means: beside the table, or in one of the run's sources."""
-    places = [folder / text for folder in (manifest.parent, *beside)]
-    return next((place for place in places if place.exists()), places[0])

@@ -48,7 +48,9 @@ def stage_states(config: Config) -> list[StageState]:
         if fresh:
             try:
                 if stage == "label":
-                    now = label_fingerprint(config, ontology, scan_sources(config))
+                    now = label_fingerprint(
+                        config, ontology, scan_sources(config, extract_frames=False)
+                    )
                 elif stage == "dataset":
                     labels = read_table(workspace.labels, LABELS, "label")
                     now = dataset_fingerprint(config, ontology, labels)

@@ -47,6 +47,7 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.images = root / "images.parquet"
+        self.frames = root / "frames"
         self.labels = root / "labels.parquet"
         self.review = root / "review.csv"
         self.dataset_table = root / "dataset.parquet"

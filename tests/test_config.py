@@ -29,7 +29,7 @@ def test_paths_are_relative_to_the_file_not_to_where_one_stands(
             + "truth: t.csv\nteacher: {model: 'local-dir:clip'}\nstudent: {model: ./own.pt}\n",
         )
     )
-    assert config.sources == [tmp_path / "photos"]
+    assert [one.path for one in config.sources] == [tmp_path / "photos"]
     assert config.truth == tmp_path / "t.csv"
     assert config.teachers[0].model == f"local-dir:{tmp_path / 'clip'}"
     assert config.student.model == str(tmp_path / "own.pt")

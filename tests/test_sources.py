@@ -14,7 +14,8 @@ from PIL import Image
 
 from pipeline.errors import SourceError
 from pipeline.records import IMAGES
-from pipeline.sources import describe, find_images, read_truth, scan, with_failures
+from pipeline.sources import describe, find_images, scan, with_failures
+from pipeline.truth import read_truth
 from tests.fakes import photos, picture, sha256
 
 

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from packing_line import film
 from packing_line.scene import CLASSES, frame
 
 VERSION = 1  # of the drawings: raise it when the same seed draws other pictures
 SHARES = {"orange": 0.30, "apple": 0.28, "banana": 0.24, "nothing": 0.18}
 _POOL, _TEST = 0, 1
-_PARTS = ("images", "test", "pool_truth.csv", "sample.json")
+_PARTS = ("images", "test", "film", "pool_truth.csv", "sample.json")
 _HERE = Path(__file__).resolve().parent
 
 
@@ -104,7 +105,7 @@ def draw_sample(
 ) -> bool:
     """Draw the sample into `out`; False when the same sample is there already.
 
-    Writes `images/`, `test/<class>/`, `pool_truth.csv` and, last, `sample.json`. Everything is
+    Writes `images/`, `test/<class>/`, `film/`, `pool_truth.csv` and, last, `sample.json`. Everything is
     drawn aside first, so that a killed run leaves an older sample as it was or no stamp at all.
     Raises SampleError for impossible counts, and where another sample is in the way and `force`
     is not given.
@@ -147,7 +148,21 @@ def _write(root: Path, stamp: dict[str, int], workers: int) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["path", "class"])
         rows.writerows((job.path, job.kind) for job in jobs if job.stream == _POOL)
+    _film(root / "film", stamp["seed"], workers)
     (root / "sample.json").write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+
+
+def _film(folder: Path, seed: int, workers: int) -> None:
+    """Write `line.mp4`, 22 seconds of the line at work, and `truth.csv` beside it."""
+    folder.mkdir()
+    count = round(film.SECONDS * film.RATE)
+    with ProcessPoolExecutor(workers) as pool:
+        frames = list(pool.map(film.film_frame, range(count), [seed] * count, chunksize=8))
+    film.write_film(folder / "line.mp4", frames)
+    with (folder / "truth.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["start", "end", "class"])
+        rows.writerows((f"{a:.3f}", f"{b:.3f}", kind) for a, b, kind in film.truth())
 
 
 def _move_in(aside: Path, out: Path) -> None:

@@ -1,6 +1,6 @@
 """The command line: parses, calls the stages, prints. Everything heavy is imported on use."""
 
-from pipeline.cli import ask, run
+from pipeline.cli import ask, run, watch
 from pipeline.cli.group import main
 
-__all__ = ["ask", "main", "run"]
+__all__ = ["ask", "main", "run", "watch"]

@@ -111,7 +111,7 @@ def _ask_teachers(
     listener: TerminalListener,
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_with_teachers
-    from pipeline.config import Config, load_config
+    from pipeline.config import Config, SourceConfig, load_config
     from pipeline.stages.asking import load_panel, prompt_warnings
     from pipeline.stages.common import ontology_of
 
@@ -123,7 +123,7 @@ def _ask_teachers(
         config = Config(
             file=here,
             workspace=here,
-            source=here,
+            source=[SourceConfig(path=here)],
             ontology={prompt: f"answer {number}" for number, prompt in enumerate(prompts)},
             teacher=[_teacher_named(teacher, device)],
         )

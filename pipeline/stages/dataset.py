@@ -13,7 +13,7 @@ from pipeline.dataset import export_dataset, plan_dataset, warnings_about
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.ontology import Ontology
 from pipeline.paths import cache_dir
-from pipeline.records import DATASET, LABELS, SPLITS, Listener
+from pipeline.records import DATASET, IMAGES, LABELS, SPLITS, Listener
 from pipeline.stages.asking import load_panel, pairs_of
 from pipeline.stages.common import StageResult, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table, write_table
@@ -59,7 +59,7 @@ def make_dataset(
             "`dataset.near_duplicate: null` if that is meant."
         )
     plan = plan_dataset(
-        accepted,
+        _with_video(accepted, workspace),
         vectors,
         config.dataset,
         previous,
@@ -93,6 +93,16 @@ def make_dataset(
     seconds = time.monotonic() - started
     workspace.finish("dataset", print_, counts, seconds)
     return StageResult("dataset", False, counts, seconds)
+
+
+def _with_video(accepted: pl.DataFrame, workspace: Workspace) -> pl.DataFrame:
+    """Add each frame's video, its time, and the video's length, where there are frames."""
+    images = read_table(workspace.images, IMAGES, "label").filter(pl.col("video").is_not_null())
+    if images.is_empty():
+        return accepted
+    lengths = images.group_by("video").agg(length=pl.col("seconds").max())
+    known = images.select("path", "video", "seconds").join(lengths, "video", "left")
+    return accepted.join(known, "path", "left", maintain_order="left")
 
 
 def _previous_plan(workspace: Workspace, dealt: dict[str, Any]) -> pl.DataFrame | None:

@@ -139,9 +139,9 @@ def _held_out(
 
 
 def _read_truth(config: Config, path: Path, ontology: Ontology, listener: Listener) -> pl.DataFrame:
-    from pipeline.sources import read_truth
+    from pipeline.truth import read_truth
 
-    folders = [source for source in config.sources if source.is_dir()]
+    folders = [source.path for source in config.sources if source.path.is_dir()]
     table, problems = read_truth(path, config.max_pixels, folders)
     for sentence in problems[:5]:
         listener.warn(sentence)

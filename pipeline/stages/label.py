@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import polars as pl
 
@@ -13,10 +14,11 @@ from pipeline.label import label_table
 from pipeline.ontology import Ontology
 from pipeline.records import IMAGES, Listener
 from pipeline.review import read_review, review_table, write_review
-from pipeline.sources import describe, find_images, scan, with_failures
+from pipeline.sources import describe, find_images, scan, sort_sources, with_damaged, with_failures
 from pipeline.stages.asking import ask, in_words, load_panel, pairs_of, prompt_warnings
 from pipeline.stages.common import SILENT, StageResult, ontology_of, teachers_asked, up_to_date
 from pipeline.stages.dataset import make_dataset
+from pipeline.video import FrameFile, extract, forget_others, has_frames, with_frames
 from pipeline.workspace import Workspace, fingerprint, read_table, write_table
 
 
@@ -117,15 +119,47 @@ def _label(
     return StageResult("label", False, counts, seconds)
 
 
-def scan_sources(config: Config, listener: Listener = SILENT) -> pl.DataFrame:
-    """Find and hash the config's images; files known from the last time are not opened again."""
+def scan_sources(
+    config: Config, listener: Listener = SILENT, extract_frames: bool = True
+) -> pl.DataFrame:
+    """Find and hash the config's images; files known from the last time are not opened again.
+
+    Raises:
+        SourceError: a source holds nothing that can be used.
+        WorkspaceError: frames of a video are not there yet, and `extract_frames` is off.
+    """
     workspace = Workspace(config.workspace)
-    paths = find_images(config.sources)
+    stills, videos = sort_sources(config.sources)
+    frames: list[FrameFile] = []
+    damaged: dict[Path, str] = {}
+    for video, sampling in videos:
+        if not extract_frames and not has_frames(video, sampling, workspace.frames):
+            raise WorkspaceError(f"The frames of {video} are not there. Run `clip2yolo label`.")
+        with listener.bar(video.name, "seconds") as progress:
+            try:
+                found, problem = extract(
+                    video, sampling, workspace.frames, config.max_pixels, progress
+                )
+            except SourceError as error:
+                found, problem = [], str(error)
+        frames += found
+        if problem:
+            damaged[video] = problem
+            listener.warn(f"{video.name}: {problem}")
+    if videos and extract_frames:
+        forget_others(workspace.frames, frames)
     known = None
     if workspace.images.is_file():
         try:
             known = read_table(workspace.images, IMAGES, "label")
         except WorkspaceError as error:
             listener.warn(f"{error} All images are hashed anew.")
+    paths = find_images(stills) if stills else []
     with listener.bar("Scanning", "files") as progress:
-        return scan(paths, known, progress=progress, max_pixels=config.max_pixels)
+        images = scan(
+            [*paths, *(frame.path for frame in frames)],
+            known,
+            progress=progress,
+            max_pixels=config.max_pixels,
+        )
+    return with_damaged(with_frames(images, frames), damaged)

@@ -1,0 +1,102 @@
+"""`watch`: a video's timeline."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.group import main, on_a_run, print_json
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.records import Predictor
+    from pipeline.terminal import TerminalListener
+
+
+@main.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.option("--student", is_flag=True, help="Ask the run's trained student, not its teacher.")
+@click.option("--every", default="200ms", show_default=True, help="Look this often: 0.5s, 200ms.")
+@click.option(
+    "--min-duration",
+    default="0.6s",
+    show_default=True,
+    help="What lasts less is taken for flicker.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print the timeline as CSV on stdout.")
+@on_a_run
+def watch(
+    config: Config,
+    listener: TerminalListener,
+    as_json: bool,
+    as_csv: bool,
+    video: Path,
+    student: bool,
+    every: str,
+    min_duration: str,
+) -> None:
+    """Say what a video shows and when: start, end, class and confidence, without flicker.
+
+    Example: clip2yolo watch line.mp4 --config configs/packing_line.yaml --student
+    """
+    from pipeline.config import Sampling, seconds_of
+    from pipeline.terminal import print_table
+    from pipeline.timeline import watch as look
+    from pipeline.video import clock
+
+    try:
+        sampling = Sampling(None, seconds_of(every), False)
+        shortest = seconds_of(min_duration)
+    except ValueError as error:
+        raise ConfigError(f"`--every` and `--min-duration` are durations: {error}.") from None
+    predictor = _predictor(config, student, listener)
+    started = time.monotonic()
+    with listener.bar("Watching", "seconds") as progress:
+        watched = look(video, predictor, sampling, shortest, config.max_pixels, progress)
+    took = time.monotonic() - started
+    if watched.problem:
+        listener.warn(f"{video}: {watched.problem}")
+    if as_json:
+        print_json([asdict(event) for event in watched.events])
+    elif as_csv:
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["start", "end", "class", "confidence"])
+        for one in watched.events:
+            figures = f"{one.start:.3f}", f"{one.end:.3f}"
+            rows.writerow([*figures, one.class_name, f"{one.confidence:.5f}"])
+        click.echo(text.getvalue(), nl=False)
+    else:
+        print_table(
+            f"{video.name} through {predictor.name}",
+            ["start", "end", "class", "confidence"],
+            [
+                [clock(one.start), clock(one.end), one.class_name, f"{one.confidence:.3f}"]
+                for one in watched.events
+            ],
+            left=("class",),
+        )
+    listener.say(
+        f"{watched.frames:,} frames of {clock(watched.seconds)} in {took:.1f} s, "
+        f"{watched.seconds / max(took, 1e-9):.1f} times as fast as it plays."
+    )
+
+
+def _predictor(config: Config, student: bool, listener: TerminalListener) -> Predictor:
+    from pipeline.stages.asking import in_words, load_panel
+    from pipeline.stages.common import ontology_of
+
+    if student:
+        from pipeline.student import Student
+
+        return Student.load(config.workspace / "student", config.student.device)
+    ontology = ontology_of(config)
+    listener.say(f"Loading {in_words(config)}.")
+    return load_panel(config, ontology, ontology.classes)

@@ -1,0 +1,137 @@
+"""What a video shows and when: frame by frame answers, smoothed into events."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import Sampling
+from pipeline.records import Predictor, Progress, no_progress
+from pipeline.video import Damage, Frame, read_frames
+
+_BATCH = 16
+_LEAST = 0.05  # probability below which one frame's doubt counts no further
+
+
+@dataclass(frozen=True)
+class Event:
+    """One class for a while."""
+
+    start: float  # seconds from the video's first frame
+    end: float
+    class_name: str
+    confidence: float  # mean probability of the class over the event's frames
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video's events, and how much of it there was."""
+
+    events: list[Event]
+    frames: int
+    seconds: float
+    problem: str | None  # a sentence about damage
+
+
+def watch(
+    video: Path,
+    predictor: Predictor,
+    sampling: Sampling,
+    min_seconds: float,
+    max_pixels: int = 100_000_000,
+    progress: Progress = no_progress,
+) -> Watched:
+    """Ask the predictor about a video's frames and smooth the answers into events.
+
+    The next frames are decoded while the predictor works; memory holds a few dozen frames and one
+    row of probabilities a frame.
+
+    Args:
+        min_seconds: what lasts less is taken for flicker.
+        progress: told in whole seconds of the video.
+
+    Raises:
+        SourceError: nothing of the video can be decoded.
+    """
+    damage = Damage()
+    frames = read_frames(video, sampling, damage, max_pixels, progress)
+    times: list[float] = []
+    answers: list[np.ndarray] = []
+    for batch in _ahead(frames):
+        times += [frame.seconds for frame in batch]
+        answers.append(predictor.predict([predictor.prepare(frame.image) for frame in batch]))
+    events = find_events(np.array(times), np.concatenate(answers), predictor.classes, min_seconds)
+    return Watched(events, len(times), events[-1].end, damage.sentence())
+
+
+def _ahead(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
+    """Yield the frames in batches, the next of which is decoded meanwhile."""
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(1, "video"))
+
+        def take() -> list[Frame]:
+            return list(itertools.islice(frames, _BATCH))
+
+        coming = pool.submit(take)
+        while batch := coming.result():
+            coming = pool.submit(take)
+            yield batch
+
+
+def find_events(
+    times: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], min_seconds: float
+) -> list[Event]:
+    """Return the timeline of the likeliest course of classes, if changing class has a price.
+
+    The course is found by Viterbi's algorithm (1967): each frame speaks for a class by the
+    logarithm of its probability, and a change costs as much as `min_seconds` of frames can say, so
+    that what is shorter does not pay for a change there and back. An event begins and ends half-way
+    between its frames and their neighbours.
+
+    Args:
+        times: seconds (n,), rising, n at least 1.
+        probabilities: (n, classes).
+        min_seconds: what lasts less is taken for flicker; 0 smooths nothing.
+    """
+    steps = np.diff(times)
+    step = float(np.median(steps)) if len(steps) else 0.0
+    says = np.log(np.maximum(probabilities, _LEAST))
+    widest = float(-np.log(_LEAST))
+    price = widest * (min_seconds / step) / 2 if step > 0 else 0.0
+    course = _cheapest(says, price)
+    edges = np.concatenate([[times[0]], times[:-1] + steps / 2, [times[-1] + step]])
+    starts = [0, *(np.flatnonzero(np.diff(course)) + 1).tolist(), len(course)]
+    return [
+        Event(
+            start=float(edges[first]),
+            end=float(edges[stop]),
+            class_name=classes[int(course[first])],
+            confidence=float(probabilities[first:stop, course[first]].mean()),
+        )
+        for first, stop in itertools.pairwise(starts)
+    ]
+
+
+def _cheapest(says: np.ndarray, price: float) -> np.ndarray:
+    """The class (n,) of each frame on the course with the greatest sum of `says` less `price` for
+    each change."""
+    n, classes = says.shape
+    came_from = np.empty((n, classes), np.int32)
+    total = says[0].copy()
+    own = np.arange(classes)
+    for row in range(1, n):
+        best = int(total.argmax())
+        change = total[best] - price
+        came_from[row] = np.where(total >= change, own, best)
+        total = np.maximum(total, change) + says[row]
+    course = np.empty(n, np.int64)
+    course[-1] = int(total.argmax())
+    for row in range(n - 1, 0, -1):
+        course[row - 1] = came_from[row, course[row]]
+    return course
