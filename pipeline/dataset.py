@@ -207,7 +207,11 @@ def plan_dataset(
     )
     before = {} if previous is None else dict(previous.select("id", "split").iter_rows())
     if "video" in accepted.columns:
-        pairs = np.concatenate([pairs, frame_blocks(accepted)])
+        # A fixed camera sees the same scene again and again: across a film, what is near in time
+        # belongs together, not what looks alike, or the whole film would be one group.
+        film = accepted["video"].to_numpy()
+        same = (film[pairs[:, 0]] == film[pairs[:, 1]]) & (film[pairs[:, 0]] != None)  # noqa: E711
+        pairs = np.concatenate([pairs[~same.astype(bool)], frame_blocks(accepted)])
     assignment = assign_splits(ids, pairs, config.splits, config.seed, before)
     if "video" in accepted.columns:
         for row in straddling(accepted, assignment.splits):

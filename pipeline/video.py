@@ -33,7 +33,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 _QUALITY = 95  # of the JPEG files
 _SIMILAR = 3.0  # mean difference of grey levels, 0 to 255, up to which two frames count as alike
-_THUMBNAIL = (48, 27)
+_THUMBNAIL = (16, 9)  # small, so that the noise of a camera averages out
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class Damage:
     packets: int = 0
     first: float | None = None  # seconds of the last good frame before it
     reason: str = ""
+
+    def count(self, reason: str) -> None:
+        """Add a piece that could not be decoded; the first reason stands for all."""
+        self.packets += 1
+        self.reason = self.reason or reason
 
     def sentence(self) -> str | None:
         """Return what to tell a person, or None for a video that is whole."""
@@ -152,9 +157,9 @@ def read_frames(
         for frame in _decoded(container, stream, damage):
             at = _time(frame, number, stream.average_rate)
             start = at if start is None else start
-            seconds = damage_at = max(0.0, at - start)
+            seconds = max(0.0, at - start)
             if damage.packets == 0:
-                damage.first = damage_at
+                damage.first = seconds
             if chooser.wants(number, seconds):
                 image = _upright(frame)
                 if chooser.differs(image):
@@ -163,6 +168,8 @@ def read_frames(
             number += 1
         if number == 0:
             raise SourceError(f"Not one frame of {video} can be decoded ({damage.reason}).")
+        if seconds is not None and seconds < 0.9 * length - 1:
+            damage.count(f"it should last {clock(length)}")
 
 
 def _decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
@@ -173,14 +180,16 @@ def _decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
         except StopIteration:
             return
         except (av.FFmpegError, OSError) as error:  # the file ends before it says it would
-            damage.packets += 1
-            damage.reason = damage.reason or _short(error)
+            damage.count(_short(error))
             return
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                if frame.is_corrupt:  # patched up by the decoder with what it showed before
+                    damage.count("a frame is incomplete")
+                else:
+                    yield frame
         except (av.FFmpegError, ValueError) as error:
-            damage.packets += 1
-            damage.reason = damage.reason or _short(error)
+            damage.count(_short(error))
 
 
 def _time(frame: Any, number: int, rate: Fraction | None) -> float:

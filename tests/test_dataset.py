@@ -178,4 +178,4 @@ def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
                             ("blue",), 0)  # fmt: skip
     assert "blue (3)" in few
     sentences = warnings_about(planned(tmp_path / "b", red=60, blue=60), ("red", "blue"), 2)
-    assert any("2 new images resemble" in sentence for sentence in sentences)
+    assert any("2 images were left out" in sentence for sentence in sentences)

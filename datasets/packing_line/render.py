@@ -105,8 +105,9 @@ def draw_sample(
 ) -> bool:
     """Draw the sample into `out`; False when the same sample is there already.
 
-    Writes `images/`, `test/<class>/`, `film/`, `pool_truth.csv` and, last, `sample.json`. Everything is
-    drawn aside first, so that a killed run leaves an older sample as it was or no stamp at all.
+    Writes `images/`, `test/<class>/`, `film/`, `pool_truth.csv` and, last, `sample.json`.
+    Everything is drawn aside first, so that a killed run leaves an older sample as it was or no
+    stamp at all.
     Raises SampleError for impossible counts, and where another sample is in the way and `force`
     is not given.
     """
