@@ -15,7 +15,7 @@ _TEMPLATE = """\
 # {title}
 #   clip2yolo run --config {name}
 
-source: {source}   # folder, glob, image or manifest (CSV or Parquet with a `path` column)
+source: {source}   # folder, glob, image, video or manifest (CSV or Parquet with a `path` column)
 # truth: labeled/            # optional: images you labeled, as <class>/… folders or a CSV;
                              # only evaluation reads them, never training
 
@@ -23,7 +23,7 @@ source: {source}   # folder, glob, image or manifest (CSV or Parquet with a `pat
 ontology:
 {ontology}
 {background}
-# templates: ["{{}}", "a bad photo of {{}}", "a close-up of {{}}"]   # averaged within each prompt
+# templates: photo          # none, photo, openai7, or a list such as ["a photo of {{}}", "a {{}}"]
 
 teacher: {teacher}
 
@@ -40,8 +40,8 @@ workspace: {workspace}       # everything the run writes goes here
 """
 
 TEACHERS = {
-    "clip": "{kind: open_clip, model: ViT-B-32, pretrained: openai}   # downloads 600 MB once",
-    "pocket": "{kind: open_clip, model: pocket}   # comes with clip2yolo; knows few words",
+    "clip": "clip-vit-b-32   # downloads 600 MB once; `clip2yolo teachers` lists others",
+    "pocket": "pocket   # comes with clip2yolo; knows few words",
 }
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.errors import ConfigError
+from pipeline.stages.common import ontology_of
+from pipeline.teachers import BACKENDS, resolve
+from tests.conftest import REPOSITORY
 
 MINIMAL = "source: photos\nontology: {a cat: cat, a dog: dog}\n"
 
@@ -103,3 +106,14 @@ def test_the_ready_made_configs_load() -> None:
     assert configs
     for path in configs:
         assert load_config(path).ontology
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_ready_made_configs_are_whole(path: Path) -> None:
+    config = load_config(path)
+    assert ontology_of(config).dataset_classes
+    assert all(resolve(one).kind in BACKENDS for one in config.teachers)
+    first = path.read_text("utf-8").split("\n\n")[0]
+    assert all(line.startswith("#") for line in first.splitlines()) and "make label" in first
