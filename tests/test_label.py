@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.label import class_probabilities, label_table
+from pipeline.label import class_probabilities, label_table, prompt_probabilities
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.records import LABELS
 from pipeline.review import read_review, review_table, write_review
@@ -41,10 +41,11 @@ def test_one_prompt_a_class_gives_clips_own_numbers(
     images = unit(np.random.default_rng(1).normal(size=(5, 16)))
     logits = scale * images.astype(float) @ prompts.T.astype(float) + bias
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    ours = class_probabilities(images, prompts, [0, 1, 2, 3], scale, bias)
+    by_prompt = prompt_probabilities(images, prompts, scale, bias)
+    ours = class_probabilities(by_prompt, [0, 1, 2, 3])
     assert ours.dtype == np.float32 and ours == pytest.approx(wanted, abs=1e-5)
     # Prompts of one class add up, and nothing is lost or invented.
-    joined = class_probabilities(images, prompts, [0, 1, 0, 1], scale, bias)
+    joined = class_probabilities(by_prompt, [0, 1, 0, 1])
     assert joined == pytest.approx(
         np.stack([wanted[:, [0, 2]].sum(axis=1), wanted[:, [1, 3]].sum(axis=1)], axis=1), abs=1e-5
     )

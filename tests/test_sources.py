@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
 from pipeline.records import IMAGES
-from pipeline.sources import describe, find_images, scan, with_failures
+from pipeline.sources import describe, find_images, scan, sort_sources, with_failures
 from pipeline.truth import read_truth
 from tests.fakes import photos, picture, sha256
 
@@ -92,10 +93,12 @@ def test_sources_that_hold_nothing_say_so(tmp_path: Path) -> None:
     for source, reason in {
         ".": r"no image in .*2 other files \(", "none": "does not exist",
         "*.png": "matches no image", "a.txt": "neither an image",
-        "clip.mp4": "video",
     }.items():  # fmt: skip
         with pytest.raises(SourceError, match=reason):
             find_images([tmp_path / source])
+    with pytest.raises(SourceError, match="no video"):
+        (tmp_path / "empty").mkdir()
+        sort_sources([SourceConfig(path=tmp_path / "empty", fps=2.0)])
 
 
 def test_same_bytes_are_one_picture(tmp_path: Path) -> None:
