@@ -24,13 +24,14 @@ from PIL import Image
 
 from pipeline.config import DatasetConfig, StudentConfig, TeacherConfig
 from pipeline.dataset import export_dataset, plan_dataset
-from pipeline.embed import EmbeddingCache, embed
+from pipeline.embed import embed
 from pipeline.errors import ConfigError, SourceError
 from pipeline.ontology import build_ontology
-from pipeline.paths import cache_dir
 from pipeline.pixels import read_rgb
 from pipeline.records import SPLITS
-from pipeline.sources import describe, find_images, scan, with_failures
+from pipeline.scan import describe, scan, with_failures
+from pipeline.sources import find_images
+from pipeline.stages.asking import cache_of, pairs_of
 from pipeline.student import Student, TrainResult, train
 from pipeline.teachers import load_teacher
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
@@ -104,25 +105,25 @@ class CLIP(ClassificationBaseModel):  # type: ignore[misc]
         if output.exists() and any(output.iterdir()):
             raise SourceError(f"{output} holds files already. Name another `output_folder`.")
         paths = find_images([Path(input_folder).absolute()])
-        paths = [path for path in paths if path.name.lower().endswith(extension.lower())]
+        paths = [path for path in paths if path.lower().endswith(extension.lower())]
         listener = TerminalListener()
         with listener.bar("Scanning", "files") as progress:
             images = scan(paths, progress=progress)
         usable = images.filter(images["status"] == "ok")
-        pairs = [(one, Path(path)) for one, path in usable.select("id", "path").iter_rows()]
+        cache = cache_of(self._teacher)
         with listener.bar("Labeling", "images") as progress:
             embedded = embed(
                 self._teacher,
-                pairs,
-                EmbeddingCache(cache_dir() / "embeddings", self._teacher.fingerprint),
+                pairs_of(usable),
+                cache,
                 batch=self._settings.batch,
                 progress=progress,
             )
         listener.say(describe(with_failures(images, embedded.failures)))
-        kept = usable.filter(usable["id"].is_in(list(embedded.vectors)))
+        kept = usable.filter(~usable["id"].is_in(list(embedded.failures)))
         if kept.is_empty():
             raise SourceError(f"There is no readable image{extension} in {input_folder}.")
-        vectors = np.stack([embedded.vectors[one] for one in kept["id"]])
+        vectors = cache.vectors(kept["id"].to_list())
         classes = self._ontology.classes
         shares = self._zero_shot.classify(vectors)
         guesses = shares.argmax(axis=1)

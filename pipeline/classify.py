@@ -132,7 +132,7 @@ def read_images(
             except OSError as error:
                 raise SourceError(describe_os_error(error)) from error
             for path in paths:
-                yield str(path), _read(path, max_pixels)
+                yield path, _read(Path(path), max_pixels)
 
 
 def _read(source: bytes | Path, max_pixels: int) -> Image.Image | str:

@@ -82,8 +82,10 @@ class TeacherConfig(Section):
     kind: str = "open_clip"
     model: str = "pocket"
     pretrained: str | None = None
-    device: str = "auto"
-    batch: PositiveInt = 64
+    device: str = "auto"  # or cpu, mps, cuda, cuda:1; several GPUs as cuda:0,cuda:1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"
+    batch: PositiveInt | None = None  # images at once; by default what suits the device
     weight: Annotated[float, Field(gt=0)] = 1.0  # among several teachers
     trust_remote_code: bool = False  # kind transformers: run Python that a model brings
     url: str = "https://infer.roboflow.com"  # kind inference: the server

@@ -1,199 +1,237 @@
-"""Teacher vectors of images, computed once per picture and kept in a cache that all runs share.
+"""Teacher vectors of images, computed once per picture and kept in the cache.
 
-The cache is a folder per teacher fingerprint, and in it shards: one .npy file for each batch, an
-array of (id, vector) records. A shard is renamed into place when whole and never written again, so
-a kill loses at most the batch in flight and several processes may add at once. Shards are read
-memory-mapped; many small ones are merged from time to time.
+Batches go through the teacher side by side: a thread reads, decodes and prepares a batch and then
+has it encoded. On a CPU each core works on a batch of its own; on a GPU the threads prepare ahead
+and take turns at the encoder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
-import logging
 import os
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from pipeline.errors import SourceError
-from pipeline.pixels import read_rgb
+from pipeline.cache import EmbeddingCache
+from pipeline.errors import OutOfMemory, SourceError
+from pipeline.pixels import read_array, read_rgb
 from pipeline.records import Progress, no_progress
 from pipeline.teachers.base import Teacher
-from pipeline.workspace import replacing
 
-log = logging.getLogger(__name__)
-
-_MERGE_ABOVE = 32  # small shards
-_SMALL_BYTES = 32 << 20
+_CPU_BATCH = 32  # larger ones fall out of the processor's caches: measured, 64 is as fast, 128 not
+_KEEP_EVERY = 2.0  # seconds between two shards
+_KEEP_AFTER = 4096  # images between two shards, at most
+_SHARDS = 32  # between two merges
 
 
 @dataclass
 class Embedded:
-    """Vectors for images, and why some have none."""
+    """What became of images."""
 
-    vectors: dict[str, np.ndarray]  # id → unit vector (dim,) float32
-    computed: int  # how many came from the teacher rather than the cache
+    computed: int  # how many the teacher had to look at
     failures: dict[str, str] = field(default_factory=dict)  # id → a sentence
 
 
-class EmbeddingCache:
-    """The vectors of one teacher, by image id.
-
-    Args:
-        root: folder of all teachers' caches.
-        fingerprint: the teacher's.
-    """
-
-    def __init__(self, root: Path, fingerprint: str) -> None:
-        self.folder = root / fingerprint
-
-    def get(self, ids: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return the vectors that are there, (dim,) float32 each; other ids are left out."""
-        wanted = {bytes.fromhex(one): one for one in ids}
-        if not wanted:
-            return {}
-        keys = np.array(sorted(wanted), dtype="S32")
-        found: dict[str, np.ndarray] = {}
-        for records in self._shards():
-            stored = np.ascontiguousarray(records["id"]).view("S32").ravel()
-            slots = np.searchsorted(keys, stored)
-            slots[slots == len(keys)] = 0
-            rows = np.flatnonzero(keys[slots] == stored)
-            for row in rows:
-                found[wanted[records["id"][row].tobytes()]] = records["vector"][row]
-        return found
-
-    def put(self, vectors: dict[str, np.ndarray]) -> None:
-        """Add vectors; they are on disk, whole, when this returns."""
-        if not vectors:
-            return
-        dim = len(next(iter(vectors.values())))
-        records = np.empty(len(vectors), dtype=_record_type(dim))
-        for row, (one, vector) in enumerate(vectors.items()):
-            records[row] = (np.frombuffer(bytes.fromhex(one), np.uint8), vector)
-        self._write(records)
-
-    def merge(self) -> None:
-        """Join small shards into one where there are many; another process at it means no need."""
-        small = [path for path in self._paths() if path.stat().st_size < _SMALL_BYTES]
-        if len(small) <= _MERGE_ABOVE:
-            return
-        try:
-            with FileLock(self.folder / ".merge.lock", timeout=0):
-                parts = [part for part in map(self._open, small) if part is not None]
-                if parts:
-                    joined = np.concatenate(parts)
-                    _, first = np.unique(joined["id"].view("S32").ravel(), return_index=True)
-                    self._write(joined[np.sort(first)])
-                for path in small:
-                    path.unlink(missing_ok=True)
-        except Timeout:
-            return
-
-    def _write(self, records: np.ndarray) -> None:
-        with replacing(self.folder / f"{uuid.uuid4().hex}.npy") as aside:
-            np.save(aside, records, allow_pickle=False)
-
-    def _paths(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.npy") if not path.name.startswith("."))
-
-    def _open(self, path: Path) -> np.ndarray | None:
-        try:
-            records: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError):
-            log.warning("%s in the embedding cache is damaged; its images are embedded again", path)
-            return None
-        if records.dtype.names != ("id", "vector") or records.ndim != 1:
-            log.warning("%s in the embedding cache is not one of ours; it is passed over", path)
-            return None
-        return records
-
-    def _shards(self) -> Iterator[np.ndarray]:
-        try:
-            opened = [self._open(path) for path in self._paths()]
-        except FileNotFoundError:
-            # Another process merged between listing and opening: its merged shard is listed now.
-            opened = [self._open(path) for path in self._paths()]
-        return (records for records in opened if records is not None)
-
-
-def _record_type(dim: int) -> np.dtype[np.void]:
-    return np.dtype([("id", "u1", (32,)), ("vector", "<f4", (dim,))])
+@dataclass
+class _Batch:
+    ids: list[str]
+    vectors: np.ndarray | None  # (n, dim), None where no image could be read
+    failures: dict[str, str]
 
 
 def embed(
     teacher: Teacher,
-    images: Sequence[tuple[str, Path]],
+    images: Sequence[tuple[str, str]],
     cache: EmbeddingCache,
     *,
-    batch: int = 64,
+    batch: int | None = None,
     max_pixels: int = 100_000_000,
-    workers: int | None = None,
     progress: Progress = no_progress,
+    keep_every: float = _KEEP_EVERY,
 ) -> Embedded:
-    """Return a unit vector for every readable image, from the cache where it is there.
+    """See to it that the cache has a unit vector of every readable image.
 
-    Files are read, decoded and prepared on threads ahead of the teacher, at most three batches of
-    them, so memory stays flat whatever the number of images. Every batch is in the cache before the
-    next one starts.
+    At most two batches for each thread are in memory, whatever the number of images. A batch that
+    does not fit into the device's memory is halved, and so are those after it.
 
     Args:
         images: (id, path) pairs; the id is the SHA-256 of the file's bytes and is checked.
-        batch: images per forward pass.
+        batch: images per forward pass; by default what suits the device.
         max_pixels: larger images are refused before they are decoded.
-        workers: decoding threads; by default one per core.
-        progress: told after each batch.
+        progress: told what is in the cache, after each shard.
+        keep_every: seconds of work that a kill may cost.
+
+    Raises:
+        TeacherError: a single image does not fit into the device's memory.
     """
     paths = dict(images)
-    vectors = cache.get(paths)
-    missing = [(one, path) for one, path in paths.items() if one not in vectors]
-    result = Embedded(vectors=vectors, computed=0)
-    progress(len(vectors), len(paths))
+    ids = list(paths)
+    there = cache.has(ids)
+    missing = [one for one, known in zip(ids, there, strict=True) if not known]
+    result = Embedded(computed=0)
+    total = len(ids)
+    told = done = total - len(missing)
+    progress(done, total)
     if not missing:
         return result
+    encoder = _Encoder(teacher, batch or _batch_of(teacher))
 
-    def prepare(one: str, path: Path) -> np.ndarray:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise SourceError(f"It could not be read any more ({reason}).") from error
-        if hashlib.sha256(data).hexdigest() != one:
-            raise SourceError("It changed while it was being labeled. Run again.")
-        return teacher.prepare(read_rgb(data, max_pixels))
+    def work(part: Sequence[str]) -> _Batch:
+        ready: dict[str, np.ndarray] = {}
+        failures: dict[str, str] = {}
+        for one in part:
+            try:
+                ready[one] = _prepare(teacher, one, paths[one], max_pixels)
+            except SourceError as error:
+                failures[one] = str(error)
+        vectors = encoder(list(ready.values())) if ready else None
+        return _Batch(list(ready), vectors, failures)
 
-    workers = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        ahead: list[tuple[str, Future[np.ndarray]]] = []
-        queue = iter(missing)
-        try:
-            while True:
-                for one, path in itertools.islice(queue, 3 * batch - len(ahead)):
-                    ahead.append((one, pool.submit(prepare, one, path)))
-                if not ahead:
-                    break
-                ready: dict[str, np.ndarray] = {}
-                while ahead and len(ready) < batch:
-                    one, future = ahead.pop(0)
-                    try:
-                        ready[one] = future.result()
-                    except SourceError as error:
-                        result.failures[one] = str(error)
-                if ready:
-                    embedded = teacher.embed_images(list(ready.values()))
-                    fresh = dict(zip(ready, embedded, strict=True))
-                    cache.put(fresh)
-                    vectors.update(fresh)
-                    result.computed += len(fresh)
-                progress(len(vectors) + len(result.failures), len(paths))
-        finally:
-            for _, future in ahead:
-                future.cancel()
+    shard = _ShardInProgress(cache, keep_every)
+    try:
+        for finished in _in_parallel(work, missing, encoder, teacher):
+            result.failures |= finished.failures
+            if finished.vectors is not None:
+                shard.add(finished.ids, finished.vectors)
+            if shard.is_due:
+                result.computed += shard.keep()
+                told = done + result.computed + len(result.failures)
+                progress(told, total)
+    finally:  # an error, or a person's Ctrl-C, costs nothing that was finished
+        result.computed += shard.keep()
+    if told < total:
+        progress(total, total)
     cache.merge()
     return result
+
+
+def _prepare(teacher: Teacher, one: str, path: str, max_pixels: int) -> np.ndarray:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SourceError(f"It could not be read any more ({reason}).") from error
+    if hashlib.sha256(data).hexdigest() != one:
+        raise SourceError("It changed while it was being labeled. Run again.")
+    if teacher.shortest is None:
+        return teacher.prepare(read_rgb(data, max_pixels))
+    return teacher.prepare(read_array(data, max_pixels, teacher.shortest))
+
+
+class _Encoder:
+    """Has batches encoded, no more than the teacher takes at once, and none too large."""
+
+    def __init__(self, teacher: Teacher, batch: int) -> None:
+        self._teacher = teacher
+        self._turn = threading.Semaphore(teacher.streams)
+        self.batch = batch
+
+    def __call__(self, prepared: list[np.ndarray]) -> np.ndarray:
+        """Return unit vectors (n, dim) of prepared images."""
+        parts = []
+        while prepared:
+            take = min(self.batch, len(prepared))
+            try:
+                with self._turn:
+                    parts.append(self._teacher.embed_images(prepared[:take]))
+            except OutOfMemory:
+                if take == 1:
+                    raise
+                self.batch = min(self.batch, (take + 1) // 2)
+                continue
+            prepared = prepared[take:]
+        return np.concatenate(parts)
+
+
+class _ShardInProgress:
+    """Vectors that are not on disk yet."""
+
+    def __init__(self, cache: EmbeddingCache, keep_every: float) -> None:
+        self._cache = cache
+        self._keep_every = keep_every
+        self._kept = 0
+        self._ids: list[str] = []
+        self._vectors: list[np.ndarray] = []
+        self._due = 0.0  # the first batch is kept at once
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due or len(self._ids) >= _KEEP_AFTER
+
+    def add(self, ids: list[str], vectors: np.ndarray) -> None:
+        self._ids += ids
+        self._vectors.append(vectors)
+
+    def keep(self) -> int:
+        """Write a shard; returns how many images it holds."""
+        count = len(self._ids)
+        if count:
+            self._cache.put(self._ids, np.concatenate(self._vectors))
+            self._ids, self._vectors = [], []
+            self._kept += 1
+            if self._kept % _SHARDS == 0:
+                self._cache.merge()
+        self._due = time.monotonic() + self._keep_every
+        return count
+
+
+def _batch_of(teacher: Teacher) -> int:
+    if not teacher.device.startswith("cuda"):
+        return _CPU_BATCH
+    import torch
+
+    # A transformer's activations take some 100 MB an image at worst (a large model at 336 pixels);
+    # what does not fit after all is halved.
+    free, _ = torch.cuda.mem_get_info(teacher.device)
+    return max(8, min(512, 1 << int(free / 2 / 100e6).bit_length() >> 1))
+
+
+def _in_parallel(
+    work: Callable[[Sequence[str]], _Batch],
+    missing: Sequence[str],
+    encoder: _Encoder,
+    teacher: Teacher,
+) -> Iterator[_Batch]:
+    """Yield `work` on one batch of ids after the other, in order, as threads finish them."""
+    workers = teacher.streams if teacher.streams > 1 else (os.cpu_count() or 1)
+    ids = iter(missing)
+    with _torch_threads() as own, ThreadPoolExecutor(workers, "embed", initializer=own) as pool:
+        ahead: deque[Future[_Batch]] = deque()
+        try:
+            while True:
+                while len(ahead) < 2 * workers:
+                    part = list(itertools.islice(ids, encoder.batch))
+                    if not part:
+                        break
+                    ahead.append(pool.submit(work, part))
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+@contextlib.contextmanager
+def _torch_threads() -> Iterator[Callable[[], None]]:
+    """Yield what sets a worker thread to compute on itself alone; afterwards all is as it was."""
+    torch = sys.modules.get("torch")  # a teacher that computes with it has loaded it
+    if torch is None:
+        yield lambda: None
+        return
+    before = torch.get_num_threads()
+    try:
+        yield lambda: torch.set_num_threads(1)
+    finally:
+        # Some of the libraries below keep one number for the whole process.
+        torch.set_num_threads(before)

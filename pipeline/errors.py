@@ -29,6 +29,10 @@ class TeacherError(Clip2YoloError):
     """A teacher that cannot be loaded or asked."""
 
 
+class OutOfMemory(TeacherError):
+    """A batch that does not fit into the device's memory; a smaller one may."""
+
+
 class StudentError(Clip2YoloError):
     """A student that cannot be trained, loaded or asked."""
 

@@ -71,42 +71,48 @@ def label_table(
         A table with the schema `records.LABELS`, one row an image, in the order given.
     """
     human = human or {}
+    names = pl.Series(ontology.classes, dtype=pl.String)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     rows = np.arange(len(ids))
-    confidence = probabilities[rows, order[:, 0]]
-    margin = confidence - probabilities[rows, order[:, 1]]
-    names = ontology.classes
-    guesses = [names[index] for index in order[:, 0]]
-    rivals = [names[index] for index in order[:, 1]]
-    classes: list[str | None] = []
-    decisions: list[str] = []
-    reasons: list[str] = []
-    for row, one in enumerate(ids):
-        if one in human:
-            decision, name, reason = "human", human[one], "Decided by a person."
-        elif confidence[row] < min_confidence:
-            decision, name = "abstained", None
-            reason = f"Confidence {confidence[row]:.3f} is below {min_confidence:g}."
-        elif margin[row] < min_margin:
-            decision, name = "abstained", None
-            reason = f"It leads {rivals[row]!r} by {margin[row]:.3f}, less than {min_margin:g}."
-        else:
-            decision, name = "accepted", guesses[row]
-            reason = f"Confidence {confidence[row]:.3f}, {margin[row]:.3f} ahead of {rivals[row]}."
-        classes.append(name)
-        decisions.append(decision)
-        reasons.append(reason)
-    return pl.DataFrame(
+    confidence = probabilities[rows, order[:, 0]].astype(np.float32)
+    margin = confidence - probabilities[rows, order[:, 1]].astype(np.float32)
+    shares = pl.Series("probabilities", probabilities.astype(np.float32), dtype=None)
+    table = pl.DataFrame(
         {
-            "id": list(ids),
-            "path": list(paths),
-            "class": classes,
-            "guess": guesses,
+            "id": pl.Series(ids, dtype=pl.String),
+            "path": pl.Series(paths, dtype=pl.String),
+            "guess": names.gather(order[:, 0]),
+            "rival": names.gather(order[:, 1]),
             "confidence": confidence,
             "margin": margin,
-            "probabilities": probabilities.astype(np.float32).tolist(),
-            "decision": decisions,
-            "reason": reasons,
-        },
-        schema=LABELS,
-    )
+            "probabilities": shares,
+            "sure": pl.Series(np.char.mod("%.3f", confidence), dtype=pl.String),
+            "ahead": pl.Series(np.char.mod("%.3f", margin), dtype=pl.String),
+        }
+    ).with_columns(human=pl.col("id").replace_strict(human, default=None, return_dtype=pl.String))
+    decided = pl.col("human").is_not_null()
+    # As numpy compares: a threshold such as 0.9 is not rounded to the probabilities' precision.
+    unsure = pl.col("confidence").cast(pl.Float64) < min_confidence
+    close = pl.col("margin").cast(pl.Float64) < min_margin
+    return table.with_columns(
+        pl.when(decided)
+        .then("human")
+        .when(unsure | close)
+        .then(None)
+        .otherwise("guess")
+        .alias("class"),
+        pl.when(decided)
+        .then(pl.lit("human"))
+        .when(unsure | close)
+        .then(pl.lit("abstained"))
+        .otherwise(pl.lit("accepted"))
+        .alias("decision"),
+        pl.when(decided)
+        .then(pl.lit("Decided by a person."))
+        .when(unsure)
+        .then(pl.format(f"Confidence {{}} is below {min_confidence:g}.", "sure"))
+        .when(close)
+        .then(pl.format(f"It leads '{{}}' by {{}}, less than {min_margin:g}.", "rival", "ahead"))
+        .otherwise(pl.format("Confidence {}, {} ahead of {}.", "sure", "ahead", "rival"))
+        .alias("reason"),
+    ).select(pl.col(name).cast(kind) for name, kind in LABELS.items())

@@ -1,31 +1,24 @@
-"""Finding images, checking and hashing them.
-
-A picture is known by the SHA-256 of its bytes. Scanning opens only headers; what turns out
-undecodable when the teacher wants to see it is recorded later, by `with_failures`.
-"""
+"""Finding images: folders, globs, manifests, single files, and what counts as a video."""
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from pipeline.config import Sampling, SourceConfig
 from pipeline.errors import SourceError, describe_os_error
-from pipeline.pixels import check_header, image_suffixes
-from pipeline.records import IMAGES, Progress, no_progress, table
+from pipeline.pixels import image_suffixes
 from pipeline.video import VIDEO_SUFFIXES, find_videos
 
 MANIFESTS = (".csv", ".parquet")
 _CHUNK = 1 << 20
-_AHEAD = 256  # files in flight
+_CHUNK_FILES = 4096  # scanned together
+_RACY = 2 * 10**9  # nanoseconds: the coarsest clock of a file system still in use (FAT)
 _NAMED = 3  # of the bad files, how many a summary names
 
 
@@ -55,13 +48,13 @@ def sort_sources(
 def _holds_only_videos(folder: Path) -> bool:
     found = False
     for path in walk(folder):
-        if is_image(path.name):
+        if is_image(path):
             return False
-        found = found or path.suffix.lower() in VIDEO_SUFFIXES
+        found = found or Path(path).suffix.lower() in VIDEO_SUFFIXES
     return found
 
 
-def find_images(sources: Sequence[Path]) -> list[Path]:
+def find_images(sources: Sequence[Path]) -> list[str]:
     """Return the image files of folders, globs, manifests and single files, sorted, each once.
 
     Folders are searched to the bottom for every suffix of `image_suffixes`, in any case; hidden
@@ -72,14 +65,12 @@ def find_images(sources: Sequence[Path]) -> list[Path]:
     Raises:
         SourceError: a source does not exist, holds no image, or is of no known kind.
     """
-    found: dict[Path, None] = {}
-    for source in sources:
-        for path in _one_source(source):
-            found[path] = None
+    # Text, not paths: a million of them must fit beside a model.
+    found = {path: None for source in sources for path in _one_source(source)}
     return sorted(found, key=os.fsencode)
 
 
-def _one_source(source: Path) -> list[Path]:
+def _one_source(source: Path) -> Iterable[str]:
     if source.is_dir():
         return _in_folder(source)
     if source.is_file():
@@ -87,13 +78,13 @@ def _one_source(source: Path) -> list[Path]:
         if suffix in MANIFESTS:
             return _in_manifest(source)
         if suffix in image_suffixes():
-            return [source]
+            return [str(source)]
         raise SourceError(
             f"{source} is neither an image, a folder, nor a manifest (.csv, .parquet) of images."
         )
     if any(sign in str(source) for sign in "*?["):
-        matches = (Path(one) for one in glob.iglob(str(source), recursive=True))  # noqa: PTH207 - absolute
-        paths = [path for path in matches if path.is_file() and is_image(path.name)]
+        matches = glob.iglob(str(source), recursive=True)
+        paths = [path for path in matches if os.path.isfile(path) and is_image(path)]
         if not paths:
             raise SourceError(f"The pattern {source} matches no image. Check it for typing errors.")
         return paths
@@ -101,17 +92,19 @@ def _one_source(source: Path) -> list[Path]:
 
 
 def is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in image_suffixes()
+    """Say whether a file's name has an image's suffix and is not hidden."""
+    name = os.path.basename(name)
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in image_suffixes()
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    images: list[Path] = []
+def _in_folder(folder: Path) -> list[str]:
+    images: list[str] = []
     others: Counter[str] = Counter()
     for path in walk(folder):
-        if is_image(path.name):
+        if is_image(path):
             images.append(path)
         else:
-            others[path.suffix.lower() or path.name] += 1
+            others[Path(path).suffix.lower() or Path(path).name] += 1
     if not images:
         seen = ", ".join(suffix for suffix, _ in others.most_common(4))
         other = f"; it holds {others.total():,} other files ({seen})" if others else ""
@@ -119,7 +112,7 @@ def _in_folder(folder: Path) -> list[Path]:
     return images
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[str]:
     """Yield the files below a folder, without hidden ones; each real folder is entered once."""
 
     def complain(error: OSError) -> None:
@@ -127,7 +120,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
     entered: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=complain, followlinks=True):
-        state = Path(root).stat()
+        state = os.stat(root)
         if (state.st_dev, state.st_ino) in entered:
             folders.clear()
             continue
@@ -135,14 +128,14 @@ def walk(folder: Path) -> Iterator[Path]:
         # Sorted, so that of two links to one folder it is always the same that counts.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            path = Path(root, name)
-            if not name.startswith(".") and path.is_file():
+            path = os.path.join(root, name)
+            if not name.startswith(".") and os.path.isfile(path):
                 yield path
 
 
-def _in_manifest(manifest: Path) -> list[Path]:
+def _in_manifest(manifest: Path) -> list[str]:
     rows = read_manifest(manifest, ("path",))
-    return [manifest.parent / row["path"] for row in rows]
+    return [str(manifest.parent / row["path"]) for row in rows]
 
 
 def read_manifest(manifest: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -175,144 +168,3 @@ def read_manifest(manifest: Path, columns: tuple[str, ...]) -> list[dict[str, st
                     f"{manifest}: row {number} has an empty `{name}`. Fill it in or remove the row."
                 )
     return rows.to_dicts()
-
-
-def scan(
-    paths: Sequence[Path],
-    known: pl.DataFrame | None = None,
-    *,
-    progress: Progress = no_progress,
-    max_pixels: int = 100_000_000,
-) -> pl.DataFrame:
-    """Hash and check files on threads; return a table with the schema `records.IMAGES`.
-
-    A file whose path, size and modification time are those of `known`, the last scan's table,
-    keeps its id without being read again. Its header is looked at again only where it was
-    unreadable, since `max_pixels` may have been raised; a file that failed to decode stays failed.
-
-    Of several files with the same bytes the first, by path, is "ok" and the others "duplicate".
-    """
-    remembered = _remembered(known)
-
-    def look(path: Path) -> dict[str, Any]:
-        return _look(path, remembered, max_pixels)
-
-    rows = []
-    for row in _on_threads(look, paths):
-        rows.append(row)
-        progress(len(rows), len(paths))
-    first: dict[str, str] = {}
-    for row in rows:
-        if row["status"] != "ok":
-            continue
-        if row["id"] in first:
-            row |= {
-                "status": "duplicate",
-                "reason": f"It has the same bytes as {first[row['id']]}.",
-            }
-        else:
-            first[row["id"]] = row["path"]
-    return table(rows, IMAGES)
-
-
-def _remembered(known: pl.DataFrame | None) -> dict[tuple[str, int, int], dict[str, Any]]:
-    if known is None:
-        return {}
-    return {
-        (row["path"], row["bytes"], row["mtime_ns"]): row
-        for row in known.filter(pl.col("id").is_not_null()).iter_rows(named=True)
-    }
-
-
-def _look(
-    path: Path, remembered: Mapping[tuple[str, int, int], dict[str, Any]], max_pixels: int
-) -> dict[str, Any]:
-    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-    row: dict[str, Any] = dict.fromkeys(IMAGES) | {"path": shown, "status": "unreadable"}
-    if shown != str(path):
-        return row | {"reason": "Its name is not valid UTF-8; rename it."}
-    try:
-        state = path.stat()
-        row |= {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
-        before = remembered.get((shown, state.st_size, state.st_mtime_ns))
-        row["id"] = before["id"] if before else _sha256(path)
-        if before is None or before["status"] == "unreadable":
-            check_header(path, max_pixels)
-        if before is not None and before["status"] == "unreadable":
-            decodes_now = "max_pixels" in (before["reason"] or "")
-            if not decodes_now:
-                return row | {"reason": before["reason"]}
-    except OSError as error:
-        return row | {"reason": _os_reason(error)}
-    except SourceError as error:
-        return row | {"reason": str(error)}
-    return row | {"status": "ok"}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _os_reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "There is no such file."
-    if isinstance(error, PermissionError):
-        return "Reading it is not permitted."
-    return f"It cannot be read ({error.strerror or type(error).__name__})."
-
-
-def _on_threads(
-    work: Callable[[Path], dict[str, Any]], paths: Sequence[Path]
-) -> Iterator[dict[str, Any]]:
-    """Yield `work(path)` in order, with a bounded number of files in flight."""
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2), "scan") as pool:
-        ahead: deque[Future[dict[str, Any]]] = deque()
-        try:
-            for path in paths:
-                ahead.append(pool.submit(work, path))
-                if len(ahead) >= _AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
-
-
-def with_failures(images: pl.DataFrame, failures: Mapping[str, str]) -> pl.DataFrame:
-    """Mark images that turned out undecodable, id → reason, and their duplicates with them."""
-    if not failures:
-        return images
-    failed = pl.col("id").is_in(list(failures))
-    reasons = pl.col("id").replace_strict(dict(failures), default=None, return_dtype=pl.String)
-    return images.with_columns(
-        status=pl.when(failed).then(pl.lit("unreadable")).otherwise("status"),
-        reason=pl.when(failed).then(reasons).otherwise("reason"),
-    )
-
-
-def with_damaged(images: pl.DataFrame, damaged: Mapping[Path, str]) -> pl.DataFrame:
-    """Add a row for each video that could not be read, or not wholly."""
-    rows = [
-        dict.fromkeys(IMAGES) | {"path": str(path), "status": "unreadable", "reason": why}
-        for path, why in damaged.items()
-    ]
-    return pl.concat([images, table(rows, IMAGES)]) if rows else images
-
-
-def describe(images: pl.DataFrame) -> str:
-    """Return the scan's outcome as one line; the first few unreadable files are named."""
-    counts = dict(images.group_by("status").len().iter_rows())
-    parts = [f"{counts.get('ok', 0):,} usable"]
-    if duplicates := counts.get("duplicate", 0):
-        parts.append(f"{duplicates:,} exact duplicate{'s' if duplicates > 1 else ''}")
-    if unreadable := counts.get("unreadable", 0):
-        bad = images.filter(pl.col("status") == "unreadable").head(_NAMED)
-        named = [f"{Path(path).name}: {why}" for path, why in bad.select("path", "reason").rows()]
-        more = " …" if unreadable > _NAMED else ""
-        parts.append(f"{unreadable:,} unreadable ({' '.join(named)}{more})")
-    return f"Found {len(images):,} image{'s' if len(images) != 1 else ''}: {', '.join(parts)}."

@@ -10,7 +10,8 @@ import polars as pl
 
 from pipeline.errors import SourceError
 from pipeline.records import TRUTH, table
-from pipeline.sources import MANIFESTS, is_image, read_manifest, scan, walk
+from pipeline.scan import scan
+from pipeline.sources import MANIFESTS, is_image, read_manifest, walk
 
 
 def read_truth(
@@ -63,7 +64,7 @@ def read_truth(
 
 def _labeled_folders(path: Path) -> list[tuple[Path, str]]:
     labeled = []
-    for file in sorted(walk(path), key=os.fsencode):
+    for file in map(Path, sorted(walk(path), key=os.fsencode)):
         if not is_image(file.name):
             continue
         inner = file.relative_to(path).parts

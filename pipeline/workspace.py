@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -155,18 +155,56 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
     Raises:
         WorkspaceError: the disk takes no more; the earlier file is as it was.
     """
+    with replacing(path) as aside, _words_of_a_full_disk(path):
+        frame.write_parquet(aside)
+
+
+class TableWriter:
+    """Writes a table block by block, so that it never lies in memory whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blocks = 0
+
+    def add(self, block: pl.DataFrame) -> None:
+        """Append rows."""
+        with _words_of_a_full_disk(self._folder):
+            block.write_parquet(self._folder / f"{self._blocks:06d}.parquet")
+        self._blocks += 1
+
+
+@contextlib.contextmanager
+def streamed_table(path: Path, schema: Schema) -> Iterator[TableWriter]:
+    """Yield what takes a table's blocks; afterwards the table replaces `path` in one step.
+
+    Raises:
+        WorkspaceError: the disk takes no more; the earlier file is as it was.
+    """
     with replacing(path) as aside:
-        try:
-            frame.write_parquet(aside)
-        except pl.exceptions.PolarsError as error:  # how polars words a failed write
-            raise WorkspaceError(
-                f"{path} cannot be written ({' '.join(str(error).split())[:160]}). "
-                "Free some space on the disk and run the same command again."
-            ) from error
+        parts = aside.with_name("parts")
+        parts.mkdir()
+        writer = TableWriter(parts)
+        writer.add(pl.DataFrame(schema=schema))
+        yield writer
+        with _words_of_a_full_disk(path):
+            pl.scan_parquet(parts / "*.parquet").sink_parquet(aside, maintain_order=True)
 
 
-def read_table(path: Path, schema: Schema, made_by: str) -> pl.DataFrame:
-    """Read a table that an earlier stage wrote.
+@contextlib.contextmanager
+def _words_of_a_full_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:  # how polars words a failed write
+        raise WorkspaceError(
+            f"{path} cannot be written ({' '.join(str(error).split())[:160]}). "
+            "Free some space on the disk and run the same command again."
+        ) from error
+
+
+def read_table(
+    path: Path, schema: Schema, made_by: str, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Read a table that an earlier stage wrote, or some of its columns.
 
     Raises:
         WorkspaceError: the file is missing, damaged or has other columns; `made_by` names the
@@ -175,8 +213,8 @@ def read_table(path: Path, schema: Schema, made_by: str) -> pl.DataFrame:
     if not path.is_file():
         raise WorkspaceError(f"{path} is not there yet. Run `clip2yolo {made_by}` first.")
     try:
-        columns = [pl.col(name).cast(kind) for name, kind in schema.items()]
-        return pl.read_parquet(path).select(columns)
+        wanted = [pl.col(name).cast(schema[name]) for name in columns or schema]
+        return pl.scan_parquet(path).select(wanted).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise WorkspaceError(
             f"{path} cannot be read ({type(error).__name__}). "

@@ -31,6 +31,9 @@ class ColorTeacher:
     name = "color teacher"
     fingerprint = "c0102"
     gives_vectors = True
+    precision = "fp32"
+    streams = 1
+    shortest: int | None = None
     dim = len(NAMES) + 1
     logit_scale = 12.0
     logit_bias = 0.0

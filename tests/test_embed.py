@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.embed import EmbeddingCache, embed
+from pipeline.cache import EmbeddingCache
+from pipeline.embed import embed
 from tests.conftest import REPOSITORY
 from tests.fakes import ColorTeacher, photos, picture, sha256
 
 
-def pairs_of(paths: list[Path]) -> list[tuple[str, Path]]:
-    return [(sha256(path), path) for path in paths]
+def pairs_of(paths: list[Path]) -> list[tuple[str, str]]:
+    return [(sha256(path), str(path)) for path in paths]
 
 
 @pytest.fixture
@@ -32,13 +33,16 @@ def test_vectors_are_the_teachers_and_come_from_the_cache_next_time(
     paths = photos(tmp_path / "p", {"red": 5, "blue": 4})
     teacher = ColorTeacher()
     first = embed(teacher, pairs_of(paths), cache, batch=4)
-    assert teacher.batches == [4, 4, 1] and first.computed == 9
+    assert sorted(teacher.batches) == [1, 4, 4] and first.computed == 9
     wanted = teacher.embed_images(np.stack([teacher.prepare(picture("red", 2))]))[0]
-    assert first.vectors[sha256(paths[2])] == pytest.approx(wanted)
+    assert cache.vectors([sha256(paths[2])])[0] == pytest.approx(wanted)
     again = embed(teacher, pairs_of(paths), cache)
     assert again.computed == 0 and len(teacher.batches) == 4
-    for key, vector in first.vectors.items():
-        assert (again.vectors[key] == vector).all()
+    everything = cache.vectors([sha256(path) for path in reversed(paths)])
+    assert everything.shape == (9, ColorTeacher.dim)
+    assert everything[6] == pytest.approx(wanted)
+    with pytest.raises(KeyError):
+        cache.vectors(["0" * 64])
 
 
 def test_new_images_alone_are_embedded(tmp_path: Path, cache: EmbeddingCache) -> None:
@@ -63,30 +67,32 @@ def test_bad_images_fail_alone(tmp_path: Path, cache: EmbeddingCache) -> None:
     reasons = [result.failures.get(key, "") for key, _ in pairs]
     assert "could not be read" in reasons[0] and "damaged" in reasons[1]
     assert reasons[2] == "" and "changed" in reasons[3]
-    assert list(result.vectors) == [pairs[2][0]]
+    assert cache.has([one for one, _ in pairs]).tolist() == [False, False, True, False]
 
 
 def test_damaged_shards_cost_only_their_own_images(tmp_path: Path, cache: EmbeddingCache) -> None:
     pairs = pairs_of(photos(tmp_path / "p", {"red": 6}))
-    embed(ColorTeacher(), pairs, cache, batch=2)
-    shards = sorted(cache.folder.glob("*.npy"))
+    embed(ColorTeacher(), pairs, cache, batch=2, keep_every=0)
+    shards = sorted(cache.folder.glob("*.ids.npy"))
     assert len(shards) == 3
     shards[0].write_bytes(shards[0].read_bytes()[:90])
-    shards[1].write_bytes(b"")
+    vectors = shards[1].with_name(shards[1].name.replace(".ids.", ".vectors."))
+    vectors.write_bytes(vectors.read_bytes()[:-1])
     assert embed(ColorTeacher(), pairs, cache).computed == 4
 
 
 def test_many_shards_are_merged_and_nothing_is_lost(tmp_path: Path, cache: EmbeddingCache) -> None:
     pairs = pairs_of(photos(tmp_path / "p", {"red": 40}))
-    embed(ColorTeacher(), pairs, cache, batch=1)
-    assert len(list(cache.folder.glob("*.npy"))) < 10
+    embed(ColorTeacher(), pairs, cache, batch=1, keep_every=0)
+    assert len(list(cache.folder.glob("*.ids.npy"))) < 10
     assert embed(ColorTeacher(), pairs, cache).computed == 0
 
 
 def test_progress_is_told_to_the_end(tmp_path: Path, cache: EmbeddingCache) -> None:
     told: list[tuple[int, int]] = []
     pairs = pairs_of(photos(tmp_path / "p", {"red": 5}))
-    embed(ColorTeacher(), pairs, cache, batch=2, progress=lambda *step: told.append(step))
+    embed(ColorTeacher(), pairs, cache, batch=2, keep_every=0,
+          progress=lambda *step: told.append(step))  # fmt: skip
     assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
@@ -97,14 +103,15 @@ def test_a_kill_costs_at_most_the_batch_in_flight(tmp_path: Path, cache: Embeddi
         import os, signal, sys
         sys.path.insert(0, {str(REPOSITORY)!r})
         from pathlib import Path
-        from pipeline.embed import EmbeddingCache, embed
+        from pipeline.cache import EmbeddingCache
+        from pipeline.embed import embed
         from tests.fakes import ColorTeacher, sha256
         pairs = [(sha256(p), p) for p in sorted(Path({str(tmp_path / "p")!r}).iterdir())]
         def progress(done, total):
             if done >= 12:
                 os.kill(os.getpid(), signal.SIGKILL)
         cache = EmbeddingCache(Path({str(tmp_path / "cache")!r}), ColorTeacher.fingerprint)
-        embed(ColorTeacher(), pairs, cache, batch=4, progress=progress)
+        embed(ColorTeacher(), pairs, cache, batch=4, keep_every=0, progress=progress)
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -125,6 +125,8 @@ def test_two_teachers_answer_together_and_are_shown_alone(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     write_model(tmp_path / "random")
+    settings["dataset"] = {"splits": {"train": 0.4, "valid": 0.3, "test": 0.3}}
+    settings["label"] = {"min_confidence": 0.1}
     settings["teacher"] = ["pocket", {"model": f"local-dir:{tmp_path / 'random'}", "weight": 0.25}]
     counts = answer(settings, "label")["label"]
     assert counts["embedded"] == 40 and " + " in counts["teacher"]

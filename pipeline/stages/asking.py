@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,21 +15,42 @@ from pipeline.paths import cache_dir
 from pipeline.records import Listener
 
 if TYPE_CHECKING:
+    from pipeline.cache import EmbeddingCache
     from pipeline.teachers.base import Teacher
     from pipeline.teachers.zero_shot import Panel
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the teachers said about images; arrays have a row for each of `ids`."""
+class Answers:
+    """What the teachers say about some images, a row for each."""
 
-    ids: list[str]  # of the images that could be read, in the order given
     alone: list[np.ndarray]  # probabilities (n, classes) of each member
     together: np.ndarray  # (n, classes) float32
     by_prompt: np.ndarray  # (n, prompts), of the members together
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Images that the teachers have seen: their vectors are in the caches."""
+
+    panel: Panel
+    caches: list[EmbeddingCache]
+    ids: list[str]  # of the images that could be read, in the order given
     computed: int  # images that at least one teacher had to look at
     from_cache: int
     failures: dict[str, str]  # id → a sentence
+
+    def answers(self, start: int = 0, stop: int | None = None) -> Answers:
+        """Return the answers for `ids[start:stop]`."""
+        ids = self.ids[start:stop]
+        members = self.panel.members
+        seen = [
+            cache.vectors(ids).reshape(len(ids), member.teacher.dim)
+            for member, cache in zip(members, self.caches, strict=True)
+        ]
+        alone = [member.classify(rows) for member, rows in zip(members, seen, strict=True)]
+        by_prompt = [member.by_prompt(rows) for member, rows in zip(members, seen, strict=True)]
+        return Answers(alone, self.panel.mean(alone), self.panel.mean(by_prompt))
 
 
 def in_words(config: Config) -> str:
@@ -39,9 +59,9 @@ def in_words(config: Config) -> str:
     return f"the teacher{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
-def pairs_of(images: pl.DataFrame) -> list[tuple[str, Path]]:
+def pairs_of(images: pl.DataFrame) -> list[tuple[str, str]]:
     """Return (id, path) of every row."""
-    return [(one, Path(path)) for one, path in images.select("id", "path").iter_rows()]
+    return images.select("id", "path").rows()
 
 
 def load_panel(config: Config, ontology: Ontology, classes: Sequence[str]) -> Panel:
@@ -70,40 +90,33 @@ def prompt_warnings(teacher: Teacher, ontology: Ontology) -> list[str]:
 
 
 def ask(
-    panel: Panel, pairs: Sequence[tuple[str, Path]], config: Config, listener: Listener
+    panel: Panel, pairs: Sequence[tuple[str, str]], config: Config, listener: Listener
 ) -> Asked:
-    """Ask every member about the images, each through its own cache."""
-    from pipeline.embed import EmbeddingCache, embed
+    """Show images to every member, each with its own cache."""
+    from pipeline.embed import embed
 
-    vectors, computed = [], 0
+    caches, computed = [], 0
     failures: dict[str, str] = {}
     for member, settings in zip(panel.members, config.teachers, strict=True):
         title = "Embedding" if len(panel.members) == 1 else member.name
+        caches.append(cache_of(member.teacher))
         with listener.bar(title, "images") as progress:
             embedded = embed(
                 member.teacher,
                 [pair for pair in pairs if pair[0] not in failures],
-                EmbeddingCache(cache_dir() / "embeddings", member.teacher.fingerprint),
+                caches[-1],
                 batch=settings.batch,
                 max_pixels=config.max_pixels,
                 progress=progress,
             )
-        vectors.append(embedded.vectors)
         failures |= embedded.failures
         computed = max(computed, embedded.computed)
     ids = [one for one, _ in pairs if one not in failures]
-    seen = [
-        np.array([found[one] for one in ids]).reshape(len(ids), member.teacher.dim)
-        for member, found in zip(panel.members, vectors, strict=True)
-    ]
-    alone = [member.classify(rows) for member, rows in zip(panel.members, seen, strict=True)]
-    by_prompt = [member.by_prompt(rows) for member, rows in zip(panel.members, seen, strict=True)]
-    return Asked(
-        ids=ids,
-        alone=alone,
-        together=panel.mean(alone),
-        by_prompt=panel.mean(by_prompt),
-        computed=computed,
-        from_cache=len(ids) - computed,
-        failures=failures,
-    )
+    return Asked(panel, caches, ids, computed, len(ids) - computed, failures)
+
+
+def cache_of(teacher: Teacher) -> EmbeddingCache:
+    """Return the teacher's part of the embedding cache."""
+    from pipeline.cache import EmbeddingCache
+
+    return EmbeddingCache(cache_dir() / "embeddings", teacher.fingerprint, teacher.name)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from pipeline.config import Config
 from pipeline.ontology import Ontology, build_ontology
@@ -56,9 +59,23 @@ def teachers_asked(config: Config) -> list[Any]:
             state = [file_state(path) for path in sorted(folder.glob("*")) if path.is_file()]
         elif settings.pretrained:
             state = [file_state(Path(settings.pretrained))]
-        named = settings.model_dump(include={"kind", "model", "pretrained", "weight", "url"})
+        named = settings.model_dump(
+            include={"kind", "model", "pretrained", "weight", "url", "precision"}
+        )
         asked.append([named, state])
     return asked
+
+
+def digest_of(table: pl.DataFrame, *columns: str) -> str:
+    """Return a SHA-256 over columns of text, row by row; a million rows take a second."""
+    digest = hashlib.sha256()
+    for name in columns:
+        cells = table[name].fill_null("\0")
+        for start in range(0, len(cells), 100_000):
+            block = cells[start : start + 100_000].to_list()
+            digest.update("\n".join(block).encode() + b"\n")
+        digest.update(b"\0\0")
+    return digest.hexdigest()
 
 
 def file_state(path: Path) -> list[Any] | None:

@@ -14,8 +14,8 @@ from pipeline.errors import SourceError, WorkspaceError
 from pipeline.ontology import Ontology
 from pipeline.paths import cache_dir
 from pipeline.records import DATASET, IMAGES, LABELS, SPLITS, Listener
-from pipeline.stages.asking import load_panel, pairs_of
-from pipeline.stages.common import StageResult, up_to_date
+from pipeline.stages.asking import cache_of, load_panel, pairs_of
+from pipeline.stages.common import StageResult, digest_of, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table, write_table
 
 
@@ -23,7 +23,7 @@ def dataset_fingerprint(config: Config, ontology: Ontology, labels: pl.DataFrame
     """Name what the dataset depends on: who is in which class, and how it is dealt."""
     accepted = accepted_of(labels, ontology)
     return fingerprint(
-        accepted.select("id", "path", "class").rows(),
+        digest_of(accepted, "id", "path", "class"),
         ontology.dataset_classes,
         config.dataset.model_dump(),
     )
@@ -37,7 +37,7 @@ def make_dataset(
     config: Config, ontology: Ontology, workspace: Workspace, listener: Listener
 ) -> StageResult:
     started = time.monotonic()
-    labels = read_table(workspace.labels, LABELS, "label")
+    labels = read_table(workspace.labels, LABELS, "label", ["id", "path", "class"])
     print_ = dataset_fingerprint(config, ontology, labels)
     current = workspace.is_current("dataset", print_)
     if current and workspace.dataset_table.is_file() and workspace.dataset.is_dir():
@@ -118,7 +118,8 @@ def vectors_of(
 ) -> np.ndarray | None:
     """The vectors (n, dim) of labeled images, from the cache of the first teacher that gives any;
     it is loaded only where the cache has lost some. None where no teacher gives vectors."""
-    from pipeline.embed import EmbeddingCache, embed
+    from pipeline.cache import EmbeddingCache
+    from pipeline.embed import embed
 
     stamp = workspace.stamp("label")
     if stamp is None:
@@ -128,15 +129,19 @@ def vectors_of(
         return None
     cache = EmbeddingCache(cache_dir() / "embeddings", fingerprint)
     ids = images["id"].to_list()
-    vectors = cache.get(ids)
-    if len(vectors) < len(ids):
+    if not cache.has(ids).all():
         panel = load_panel(config, ontology, ontology.classes)
-        teacher = next(m.teacher for m in panel.members if m.teacher.fingerprint == fingerprint)
-        embedded = embed(teacher, pairs_of(images), cache, max_pixels=config.max_pixels)
+        asked = list(zip((m.teacher for m in panel.members), config.teachers, strict=True))
+        giving = [pair for pair in asked if pair[0].gives_vectors]
+        # Another machine may compute with another precision: its vectors are as good for this.
+        teacher, settings = next((p for p in giving if p[0].fingerprint == fingerprint), giving[0])
+        cache = cache_of(teacher)
+        embedded = embed(
+            teacher, pairs_of(images), cache, batch=settings.batch, max_pixels=config.max_pixels
+        )
         if embedded.failures:
             raise SourceError(
                 f"{len(embedded.failures)} images changed or vanished after they were labeled. "
                 "Run `clip2yolo label` again."
             )
-        vectors = embedded.vectors
-    return np.stack([vectors[one] for one in ids])
+    return cache.vectors(ids)

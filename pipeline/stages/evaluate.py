@@ -173,13 +173,14 @@ def _evaluate(
     listener.say(f"Loading {in_words(config)} and the student.")
     teacher = load_panel(config, ontology, classes)
     student = Student.load(workspace.student, config.student.device)
-    asked = ask(teacher, chosen.pairs, config, listener)
+    asked = ask(teacher, [(one, str(path)) for one, path in chosen.pairs], config, listener)
     readable = set(asked.ids)
     chosen.keep([one in readable for one, _ in chosen.pairs], "unreadable")
     if not chosen.pairs:
         raise SourceError(
             f"No image of {chosen.source} can be read, so there is nothing to compare."
         )
+    answers = asked.answers()
     paths = [path for _, path in chosen.pairs]
     with listener.bar("Student", "images") as progress:
         learned = predict_files(student, paths, max_pixels=config.max_pixels, progress=progress)
@@ -204,7 +205,7 @@ def _evaluate(
             source=chosen.source,
             excluded=chosen.excluded,
         ),
-        Contender(teacher, Prediction(classes, asked.together), latency[teacher.name]),
+        Contender(teacher, Prediction(classes, answers.together), latency[teacher.name]),
         Contender(student, learned, latency[student.name]),
         dict(training.iter_rows()),
         label_figures(
@@ -215,7 +216,7 @@ def _evaluate(
         [
             Member(member.name, weight, Prediction(classes, answer))
             for member, weight, answer in zip(
-                teacher.members, teacher.weights, asked.alone, strict=True
+                teacher.members, teacher.weights, answers.alone, strict=True
             )
         ],
     )

@@ -12,14 +12,24 @@ from pipeline.config import Config
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.label import label_table
 from pipeline.ontology import Ontology
-from pipeline.records import IMAGES, Listener
+from pipeline.records import IMAGES, LABELS, Listener
 from pipeline.review import read_review, review_table, write_review
-from pipeline.sources import describe, find_images, scan, sort_sources, with_damaged, with_failures
+from pipeline.scan import describe, scan, with_damaged, with_failures
+from pipeline.sources import find_images, sort_sources
 from pipeline.stages.asking import ask, in_words, load_panel, pairs_of, prompt_warnings
-from pipeline.stages.common import SILENT, StageResult, ontology_of, teachers_asked, up_to_date
+from pipeline.stages.common import (
+    SILENT,
+    StageResult,
+    digest_of,
+    ontology_of,
+    teachers_asked,
+    up_to_date,
+)
 from pipeline.stages.dataset import make_dataset
 from pipeline.video import FrameFile, extract, forget_others, has_frames, with_frames
-from pipeline.workspace import Workspace, fingerprint, read_table, write_table
+from pipeline.workspace import Workspace, fingerprint, read_table, streamed_table, write_table
+
+_BLOCK = 20_000  # images labeled together
 
 
 def label(config: Config, listener: Listener = SILENT) -> list[StageResult]:
@@ -44,7 +54,7 @@ def label_fingerprint(config: Config, ontology: Ontology, images: pl.DataFrame) 
     """Name what the labels depend on: pictures, prompts, teacher, thresholds, human decisions."""
     human = read_review(Workspace(config.workspace).review, ontology)
     return fingerprint(
-        images.select("path", "id").rows(),
+        digest_of(images, "path", "id"),
         asdict(ontology),
         teachers_asked(config),
         config.label.model_dump(),
@@ -82,17 +92,24 @@ def _label(
             f"None of the {len(images)} images found can be read, so there is nothing to label. "
             f"{workspace.images} says why for each."
         )
-    labels = label_table(
-        usable["id"].to_list(),
-        usable["path"].to_list(),
-        asked.together,
-        ontology,
-        min_confidence=config.label.min_confidence,
-        min_margin=config.label.min_margin,
-        human=read_review(workspace.review, ontology),
-    )
-    write_table(workspace.labels, labels)
-    write_review(workspace.review, review_table(labels, ontology), keep=ontology)
+    human = read_review(workspace.review, ontology)
+    with streamed_table(workspace.labels, LABELS) as table:
+        for start in range(0, len(asked.ids), _BLOCK):
+            rows = usable[start : start + _BLOCK]
+            table.add(
+                label_table(
+                    asked.ids[start : start + _BLOCK],
+                    rows["path"].to_list(),
+                    asked.answers(start, start + _BLOCK).together,
+                    ontology,
+                    min_confidence=config.label.min_confidence,
+                    min_margin=config.label.min_margin,
+                    human=human,
+                )
+            )
+    undecided = pl.scan_parquet(workspace.labels).filter(pl.col("decision") != "accepted").collect()
+    write_review(workspace.review, review_table(undecided, ontology), keep=ontology)
+    labels = read_table(workspace.labels, LABELS, "label", ["class", "decision"])
     decisions = dict(labels.group_by("decision").len().iter_rows())
     statuses = dict(images.group_by("status").len().iter_rows())
     per_class = dict(labels.group_by("class").len().iter_rows())
@@ -157,7 +174,7 @@ def scan_sources(
     paths = find_images(stills) if stills else []
     with listener.bar("Scanning", "files") as progress:
         images = scan(
-            [*paths, *(frame.path for frame in frames)],
+            [*paths, *(str(frame.path) for frame in frames)],
             known,
             progress=progress,
             max_pixels=config.max_pixels,

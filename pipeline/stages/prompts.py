@@ -26,4 +26,4 @@ def review_prompts(config: Config, listener: Listener = SILENT) -> tuple[list[Pr
     asked = ask(panel, pairs_of(images.filter(pl.col("status") == "ok")), config, listener)
     if not asked.ids:
         raise SourceError("None of the images can be read, so no prompt can be judged.")
-    return prompt_figures(asked.by_prompt, ontology), len(asked.ids)
+    return prompt_figures(asked.answers().by_prompt, ontology), len(asked.ids)

@@ -32,6 +32,9 @@ class AutodistillTeacher:
     """A base model of autodistill (see `pipeline.teachers.base.Teacher`)."""
 
     gives_vectors = False
+    precision = "fp32"
+    streams = 1
+    shortest: int | None = None
     logit_scale = 1.0
     logit_bias = 0.0
     file_bytes: int | None = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
+
+from pipeline.errors import OutOfMemory, TeacherError
 
 
 class Teacher(Protocol):
@@ -28,8 +32,13 @@ class Teacher(Protocol):
     parameters: int
     file_bytes: int | None
     device: str
+    precision: str  # "fp32", "bf16" or "fp16"
+    streams: int  # how many `embed_images` may run at once, each in a thread of its own
+    # Pixels on the short side after resizing, or None. Where set, `prepare` takes arrays (H, W, 3)
+    # of bytes, too, and a JPEG may be decoded at a reduced size first.
+    shortest: int | None
 
-    def prepare(self, image: Image.Image) -> np.ndarray:
+    def prepare(self, image: Image.Image | Any) -> np.ndarray:
         """Return what the backend takes for one RGB image, as an array. Thread-safe."""
         ...
 
@@ -58,8 +67,6 @@ def pick_device(asked: str) -> str:
     """
     import torch
 
-    from pipeline.errors import TeacherError
-
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     available["mps"] = torch.backends.mps.is_available()
     if asked == "auto":
@@ -71,6 +78,31 @@ def pick_device(asked: str) -> str:
             "Set `device: auto` or name one of these."
         )
     return asked
+
+
+def streams_of(device: str) -> int:
+    """Return how many batches are encoded side by side on a device of torch.
+
+    A GPU takes one at a time. On a CPU a batch for each core, on one thread each, is faster than
+    one batch on all of them: nobody waits for the slowest at the end of every layer.
+    """
+    return (os.cpu_count() or 1) if device == "cpu" else 1
+
+
+@contextlib.contextmanager
+def out_of_memory(device: str) -> Iterator[None]:
+    """Turn torch's ways to say that the memory is used up into one."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise OutOfMemory(f"The memory of {device} is used up.") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # the CPU allocator's words
+            raise
+        raise OutOfMemory("The memory is used up.") from error
 
 
 def dropped_words(tokenizer: Any, text: str) -> list[str]:

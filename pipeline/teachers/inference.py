@@ -43,6 +43,9 @@ class InferenceTeacher:
     """CLIP behind HTTP (see `pipeline.teachers.base.Teacher`)."""
 
     gives_vectors = True
+    precision = "fp32"
+    streams = 1
+    shortest: int | None = None
     logit_scale = _LOGIT_SCALE
     logit_bias = 0.0
     parameters = 0  # the server's affair

@@ -21,9 +21,14 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
-from pipeline.teachers.base import dropped_words, pick_device
+from pipeline.teachers.base import dropped_words, out_of_memory, pick_device, streams_of
+from pipeline.teachers.geometry import Geometry
+from pipeline.teachers.precision import DTYPES, lower, pick_precision
+from pipeline.workspace import fingerprint
 
 _TEXT_BATCH = 256
+# How images become inputs. Another way gives other vectors, so it counts in the fingerprint.
+_PREPARATION = "scaled decoding 2, resize of bytes, crop"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
@@ -32,33 +37,53 @@ class OpenClipTeacher:
 
     gives_vectors = True
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, device: str) -> None:
+    def __init__(
+        self, name: str, model: Any, tokenizer: Any, device: str, precision: str = "fp32"
+    ) -> None:
         self.name = name
         self.device = device
+        self.precision = precision
+        self.streams = streams_of(device)
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
-        self._transform = image_transform_v2(
-            PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
-        )
+        config = model.visual.preprocess_cfg
+        self._geometry = Geometry.of_open_clip(config)
+        self._transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+        self.shortest = self._geometry.size if self._geometry else None
         self.logit_scale = float(model.logit_scale.exp())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias = 0.0 if bias is None else float(bias)
         self.parameters = sum(tensor.numel() for tensor in model.parameters())
         self.file_bytes: int | None = None
         self.vocabulary: frozenset[str] | None = None
-        self.fingerprint = _fingerprint(model)
+        self.fingerprint = fingerprint(_weights_print(model), _PREPARATION, precision)
         self.dim = self.embed_texts(["a"]).shape[1]
+        self._dtype = DTYPES[precision]
+        if precision != "fp32":
+            lower(model.visual, precision)
+        self._encode = model.encode_image
 
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return float32 (3, H, W): the model's own resize, crop and normalization."""
+    def prepare(self, image: Image.Image | np.ndarray) -> np.ndarray:
+        """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
+        with rare settings open_clip's transform, float32 (3, H, W)."""
+        if self._geometry is not None:
+            return self._geometry.prepare(image)
         return self._transform(image).numpy()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for prepared images, (3, H, W) each."""
-        images = torch.from_numpy(np.stack(batch)).to(self.device)
-        vectors = self._model.encode_image(images, normalize=True)
-        return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
+        """Return unit vectors (n, dim) float32 for prepared images.
+
+        Raises:
+            OutOfMemory: the batch is too large for the device.
+        """
+        with out_of_memory(self.device):
+            if self._geometry is not None:
+                images = self._geometry.to_batch(batch, self.device, self._dtype)
+            else:
+                images = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
+            vectors = self._encode(images).float()
+            return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -127,15 +152,16 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
     except Exception as error:
         raise TeacherError(_explain(model, pretrained, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
-    teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device)
+    precision = pick_precision(settings.precision, device)
+    teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision)
     if folder is not None:
         teacher.file_bytes = _weights(folder).stat().st_size
         teacher.vocabulary = _vocabulary(folder)
     return teacher
 
 
-def _fingerprint(model: Any) -> str:
-    """SHA-256 over every weight and the preprocessing: what the vectors depend on."""
+def _weights_print(model: Any) -> str:
+    """SHA-256 over every weight of the image tower and the preprocessing."""
     digest = hashlib.sha256()
     digest.update(json.dumps(model.visual.preprocess_cfg, sort_keys=True, default=str).encode())
     digest.update(type(model.visual).__name__.encode())

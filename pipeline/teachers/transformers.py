@@ -37,6 +37,9 @@ class TransformersTeacher:
     """A two-tower model of transformers (see `pipeline.teachers.base.Teacher`)."""
 
     gives_vectors = True
+    precision = "fp32"
+    streams = 1
+    shortest: int | None = None
     file_bytes: int | None = None
 
     def __init__(self, name: str, model: Any, images: Any, tokenizer: Any, device: str) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from autodistill.detection import CaptionOntology
 
+from pipeline.cache import EmbeddingCache
 from pipeline.config import TeacherConfig
-from pipeline.embed import EmbeddingCache, embed
+from pipeline.embed import embed
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.ontology import build_ontology
 from pipeline.teachers import load_teacher
