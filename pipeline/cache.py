@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -70,8 +71,8 @@ class EmbeddingCache:
                 os.utime(self.folder)
         return shard >= 0
 
-    def vectors(self, ids: Sequence[str]) -> np.ndarray:
-        """Return the vectors (n, dim) float32 of ids that are all there.
+    def vectors(self, ids: Sequence[str], dtype: type[np.floating[Any]] = np.float32) -> np.ndarray:
+        """Return the vectors (n, dim) of ids that are all there.
 
         Raises:
             KeyError: one of them is not.
@@ -85,7 +86,7 @@ class EmbeddingCache:
             raise KeyError(ids[int(np.argmax(shard < 0))])
         shards = self._index().shards
         dim = shards[0].vectors.shape[1] if shards else 0
-        found = np.empty((len(ids), dim), np.float32)
+        found = np.empty((len(ids), dim), dtype)
         for number in np.unique(shard):
             wanted = np.flatnonzero(shard == number)
             wanted = wanted[np.argsort(row[wanted])]  # in the order of the file

@@ -23,6 +23,7 @@ from PIL import Image
 
 from pipeline.config import DatasetConfig, SplitsConfig
 from pipeline.errors import SourceError
+from pipeline.near_duplicates import near_duplicates
 from pipeline.pixels import read_rgb
 from pipeline.records import DATASET, SPLITS, Progress, no_progress
 from pipeline.workspace import replacing
@@ -31,7 +32,6 @@ from pipeline.workspace import replacing
 _COMMON_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 _SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
 _FEW = 10
-_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,6 @@ class Assignment:
 
     splits: list[str | None]  # None: left out, because it resembles images of two splits
     groups: list[str]  # id of the near-duplicates' representative
-
-
-def near_duplicates(vectors: np.ndarray, threshold: float) -> np.ndarray:
-    """Return index pairs (k, 2), i < j, of images whose cosine reaches the threshold.
-
-    The mean vector is taken off first: the images of one camera share most of their direction, and
-    without it all of them look alike (the "cone" of contrastive embeddings, Liang et al., 2022).
-
-    Args:
-        vectors: unit vectors (n, dim).
-        threshold: cosine after centring, 0 to 1.
-    """
-    if len(vectors) < 2:
-        return np.empty((0, 2), np.int64)
-    centred = vectors.astype(np.float32) - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    centred /= np.maximum(norms, 1e-6)
-    pairs = []
-    for start in range(0, len(centred), _BLOCK):
-        block = centred[start : start + _BLOCK]
-        for other in range(start, len(centred), _BLOCK):
-            rows, columns = np.nonzero(block @ centred[other : other + _BLOCK].T >= threshold)
-            rows, columns = rows + start, columns + other
-            keep = rows < columns
-            pairs.append(np.stack([rows[keep], columns[keep]], axis=1))
-    return np.concatenate(pairs)
 
 
 def assign_splits(

@@ -23,7 +23,7 @@ import numpy as np
 
 from pipeline.cache import EmbeddingCache
 from pipeline.errors import OutOfMemory, SourceError
-from pipeline.pixels import read_array, read_rgb
+from pipeline.pixels import read_pixels, read_rgb
 from pipeline.records import Progress, no_progress
 from pipeline.teachers.base import Teacher
 
@@ -125,7 +125,7 @@ def _prepare(teacher: Teacher, one: str, path: str, max_pixels: int) -> np.ndarr
         raise SourceError("It changed while it was being labeled. Run again.")
     if teacher.shortest is None:
         return teacher.prepare(read_rgb(data, max_pixels))
-    return teacher.prepare(read_array(data, max_pixels, teacher.shortest))
+    return teacher.prepare(read_pixels(data, max_pixels, teacher.shortest))
 
 
 class _Encoder:

@@ -17,11 +17,11 @@ from pipeline.dataset import (
     assign_splits,
     deal,
     export_dataset,
-    near_duplicates,
     plan_dataset,
     warnings_about,
 )
 from pipeline.errors import SourceError
+from pipeline.near_duplicates import near_duplicates
 from pipeline.records import DATASET
 from tests.fakes import photos, sha256, unit
 

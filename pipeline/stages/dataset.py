@@ -144,4 +144,4 @@ def vectors_of(
                 f"{len(embedded.failures)} images changed or vanished after they were labeled. "
                 "Run `clip2yolo label` again."
             )
-    return cache.vectors(ids)
+    return cache.vectors(ids, np.float16)  # a million of them take a gigabyte

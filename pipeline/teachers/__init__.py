@@ -17,6 +17,7 @@ BACKENDS = {
     "autodistill": "pipeline.teachers.autodistill",
     "inference": "pipeline.teachers.inference",
 }
+_NOT_OURS = ("autodistill", "inference")  # whose arithmetic is out of our hands
 
 
 def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teacher:
@@ -35,6 +36,11 @@ def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teac
         raise ConfigError(
             f"`teacher.kind` is {settings.kind!r}. It must be one of: "
             f"{', '.join(sorted(BACKENDS))}."
+        )
+    if settings.kind in _NOT_OURS and settings.precision not in ("auto", "fp32"):
+        raise ConfigError(
+            f"`teacher.precision: {settings.precision}` does not apply to `kind: {settings.kind}`, "
+            "which computes as it pleases. Remove it."
         )
     backend = importlib.import_module(BACKENDS[settings.kind])
     return backend.load(settings, sentences)  # type: ignore[no-any-return]

@@ -34,8 +34,8 @@ class Teacher(Protocol):
     device: str
     precision: str  # "fp32", "bf16" or "fp16"
     streams: int  # how many `embed_images` may run at once, each in a thread of its own
-    # Pixels on the short side after resizing, or None. Where set, `prepare` takes arrays (H, W, 3)
-    # of bytes, too, and a JPEG may be decoded at a reduced size first.
+    # Pixels on the short side after resizing, or None. Where set, `prepare` takes `Pixels`, too,
+    # and a JPEG may be decoded at a reduced size first.
     shortest: int | None
 
     def prepare(self, image: Image.Image | Any) -> np.ndarray:

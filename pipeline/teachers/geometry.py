@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from pipeline.pixels import Pixels
+
 # Beyond this ratio of the sides, resizing the whole picture would cost far more than its crop.
 _LONG = 4
 
@@ -51,29 +53,28 @@ class Geometry:
         mean, std = config["mean"], config["std"]
         return cls(height, interpolation, mode == "squash", tuple(mean), tuple(std))
 
-    def prepare(self, image: Image.Image | np.ndarray) -> np.ndarray:
-        """Return the bytes (size, size, 3) of an RGB image or of its pixels (H, W, 3)."""
-        height, width = (
-            (image.height, image.width) if isinstance(image, Image.Image) else image.shape[:2]
-        )
+    def prepare(self, image: Image.Image | Pixels) -> np.ndarray:
+        """Return the bytes (size, size, 3) of an RGB image."""
+        pixels = image if isinstance(image, Pixels) else _pixels_of(image)
         side = self.size
         if self.squash:
-            return self._resize(image, side, side)
-        short, long = min(height, width), max(height, width)
+            return self._resize(pixels.array, side, side)
+        # By the sizes of the whole image: those of a reduced one are rounded, which would shift the
+        # crop by a pixel of the model's few.
+        short, long = sorted((pixels.height, pixels.width))
         longer = int(side * long / short)  # cut, not rounded, as torchvision does
-        size = (side, longer) if height <= width else (longer, side)
+        size = (side, longer) if pixels.height <= pixels.width else (longer, side)
         top, left = (round((length - side) / 2) for length in size)
         if long > _LONG * short:
-            return self._resize_crop(image, size, top, left)
-        return self._resize(image, *size)[top : top + side, left : left + side]
+            return self._resize_crop(pixels.array, size, top, left)
+        return self._resize(pixels.array, *size)[top : top + side, left : left + side]
 
-    def _resize(self, image: Image.Image | np.ndarray, height: int, width: int) -> np.ndarray:
-        pixels = np.asarray(image)
-        if pixels.shape[:2] == (height, width):
-            return pixels
+    def _resize(self, array: np.ndarray, height: int, width: int) -> np.ndarray:
+        if array.shape[:2] == (height, width):
+            return array
         with _one_thread():
             # A copy only where Pillow lends its memory: torch wants to be allowed to write.
-            source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+            source = torch.from_numpy(array if array.flags.writeable else array.copy())
             resized = F.interpolate(
                 source.permute(2, 0, 1)[None],
                 size=(height, width),
@@ -83,13 +84,13 @@ class Geometry:
         return resized[0].permute(1, 2, 0).numpy()
 
     def _resize_crop(
-        self, image: Image.Image | np.ndarray, size: tuple[int, int], top: int, left: int
+        self, array: np.ndarray, size: tuple[int, int], top: int, left: int
     ) -> np.ndarray:
         """Resize only what the crop shows, through Pillow, which can."""
-        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        down, across = picture.height / size[0], picture.width / size[1]
+        down, across = array.shape[0] / size[0], array.shape[1] / size[1]
         box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
         method = Image.Resampling[self.interpolation.upper()]
+        picture = Image.fromarray(array)
         return np.asarray(picture.resize((self.size, self.size), method, box=box))
 
     def to_batch(
@@ -116,6 +117,10 @@ class Geometry:
         torch.addcmul(shift, rows, factor, out=rows)
         inputs = rows.view(len(images), self.size, self.size, 3).permute(0, 3, 1, 2)
         return inputs.to(dtype)
+
+
+def _pixels_of(image: Image.Image) -> Pixels:
+    return Pixels(np.asarray(image), image.height, image.width)
 
 
 class _one_thread:

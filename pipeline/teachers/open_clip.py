@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
+from pipeline.pixels import Pixels
 from pipeline.teachers.base import dropped_words, out_of_memory, pick_device, streams_of
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
@@ -28,7 +29,7 @@ from pipeline.workspace import fingerprint
 
 _TEXT_BATCH = 256
 # How images become inputs. Another way gives other vectors, so it counts in the fingerprint.
-_PREPARATION = "scaled decoding 2, resize of bytes, crop"
+_PREPARATION = "scaled decoding, resize of bytes, crop"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
@@ -63,11 +64,12 @@ class OpenClipTeacher:
             lower(model.visual, precision)
         self._encode = model.encode_image
 
-    def prepare(self, image: Image.Image | np.ndarray) -> np.ndarray:
+    def prepare(self, image: Image.Image | Pixels) -> np.ndarray:
         """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
         with rare settings open_clip's transform, float32 (3, H, W)."""
         if self._geometry is not None:
             return self._geometry.prepare(image)
+        assert isinstance(image, Image.Image)  # `shortest` is None
         return self._transform(image).numpy()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
@@ -152,7 +154,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
     except Exception as error:
         raise TeacherError(_explain(model, pretrained, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
-    precision = pick_precision(settings.precision, device)
+    precision = pick_precision(settings.precision, device, net.visual)
     teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision)
     if folder is not None:
         teacher.file_bytes = _weights(folder).stat().st_size

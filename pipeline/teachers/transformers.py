@@ -18,7 +18,9 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
-from pipeline.teachers.base import dropped_words, pick_device
+from pipeline.teachers.base import dropped_words, out_of_memory, pick_device, streams_of
+from pipeline.teachers.precision import DTYPES, lower, pick_precision
+from pipeline.workspace import fingerprint
 
 try:
     import transformers
@@ -37,24 +39,37 @@ class TransformersTeacher:
     """A two-tower model of transformers (see `pipeline.teachers.base.Teacher`)."""
 
     gives_vectors = True
-    precision = "fp32"
-    streams = 1
     shortest: int | None = None
     file_bytes: int | None = None
 
-    def __init__(self, name: str, model: Any, images: Any, tokenizer: Any, device: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        images: Any,
+        tokenizer: Any,
+        device: str,
+        precision: str = "fp32",
+    ) -> None:
         self.name = name
         self.device = device
+        self.precision = precision
+        self.streams = streams_of(device)
         self._model = model.eval().requires_grad_(False).to(device)
         self._images = images
         self._tokenizer = tokenizer
         self.logit_scale, self.logit_bias = _logits(model)
         self.parameters = sum(tensor.numel() for tensor in model.parameters())
-        self.fingerprint = _fingerprint(model, images)
+        self.fingerprint = fingerprint(_weights_print(model, images), precision)
         # SigLIP's text tower pools its last position, so it wants every sentence at full length.
         self._padding = "max_length" if "siglip" in model.config.model_type else True
         self._context = _context_length(model, tokenizer)
         self.dim = self.embed_texts(["a"]).shape[1]
+        self._dtype = DTYPES[precision]
+        if precision != "fp32":
+            for child, module in model.named_children():
+                if not child.startswith("text_"):
+                    lower(module, precision)
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, H, W): the model's own resize, crop and normalization."""
@@ -63,9 +78,14 @@ class TransformersTeacher:
 
     @torch.inference_mode()
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for prepared images, (3, H, W) each."""
-        pixels = torch.from_numpy(np.stack(batch)).to(self.device)
-        return _unit(self._model.get_image_features(pixel_values=pixels))
+        """Return unit vectors (n, dim) float32 for prepared images, (3, H, W) each.
+
+        Raises:
+            OutOfMemory: the batch is too large for the device.
+        """
+        with out_of_memory(self.device):
+            pixels = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
+            return _unit(self._model.get_image_features(pixel_values=pixels))
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -139,7 +159,8 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Transformers
             "texts. Choose a model such as openai/clip-vit-base-patch32."
         )
     name = Path(place).name if local else place
-    return TransformersTeacher(f"transformers {name}", model, images, tokenizer, device)
+    precision = pick_precision(settings.precision, device, model)
+    return TransformersTeacher(f"transformers {name}", model, images, tokenizer, device, precision)
 
 
 def _unit(features: Any) -> np.ndarray:
@@ -172,7 +193,7 @@ def _context_length(model: Any, tokenizer: Any) -> int:
     return min(positions, int(tokenizer.model_max_length))
 
 
-def _fingerprint(model: Any, images: Any) -> str:
+def _weights_print(model: Any, images: Any) -> str:
     """SHA-256 over the image tower and the preprocessing: what the vectors depend on."""
     digest = hashlib.sha256()
     settings = {key: value for key, value in images.to_dict().items() if "version" not in key}

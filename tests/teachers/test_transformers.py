@@ -66,7 +66,13 @@ def write_model(folder: Path, kind: str, seed: int = 0) -> Any:
 
 
 def load(folder: Path, **settings: Any) -> Any:
-    settings = {"kind": "transformers", "model": f"local-dir:{folder}", "device": "cpu"} | settings
+    known = {
+        "kind": "transformers",
+        "model": f"local-dir:{folder}",
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    settings = known | settings
     return load_teacher(TeacherConfig(**settings))
 
 

@@ -1,0 +1,142 @@
+"""Finding pictures that look alike, without comparing each with each.
+
+Up to some thousands of images every pair is compared. Beyond that, locality-sensitive hashing
+proposes what to compare (random hyperplanes: Charikar, 2002): vectors at a small angle fall on the
+same side of a random plane with probability 1 - angle / pi, so those that agree on a dozen planes
+are neighbours with good odds, and several such tables miss hardly any. What is proposed is then
+compared exactly, so no pair is found that is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+_EXACT = 16_384  # images up to which all pairs are compared
+_BLOCK = 2048  # rows of a matrix product, exact
+_MISSED = 1e-3  # share of the pairs at the threshold that the tables together may miss
+_TABLES = 64  # at most; low thresholds get larger buckets instead
+_WINDOW = 256  # rows compared together, at least; small buckets share one
+_LARGE = 1024  # rows of a chunk of a large bucket
+_REACH = 8  # chunks that a chunk is compared with; beyond that, chains of links must do
+_LINKS = 32  # of one row within a block: enough to connect, too few to fill the memory
+
+
+def near_duplicates(vectors: np.ndarray, threshold: float) -> np.ndarray:
+    """Return index pairs (k, 2), i < j, of images whose cosine reaches the threshold.
+
+    The mean vector is taken off first: the images of one camera share most of their direction, and
+    without it all of them look alike (the "cone" of contrastive embeddings, Liang et al., 2022).
+
+    Above 16,384 images a pair at the threshold is missed with a probability of 0.1 %, closer ones
+    less often, and of large groups only as many pairs are returned as hold them together.
+
+    Args:
+        vectors: unit vectors (n, dim), of any float type.
+        threshold: cosine after centring, 0 to 1.
+    """
+    centred = _Centred(vectors)
+    n = len(vectors)
+    if n < 2:
+        return np.empty((0, 2), np.int64)
+    if n <= _EXACT:
+        blocks = [
+            _pairs_between(centred, np.arange(i, min(i + _BLOCK, n)), np.arange(j, min(j + _BLOCK, n)), threshold)
+            for i in range(0, n, _BLOCK)
+            for j in range(i, n, _BLOCK)
+        ]  # fmt: skip
+        return np.concatenate(blocks)
+    bits, tables = _tables_for(n, threshold)
+    keys = _hash(centred, bits, tables)
+    found = np.empty(0, np.int64)
+    for table in range(tables):
+        order = np.lexsort((keys[:, (table + 1) % tables], keys[:, table]))
+        parts = [
+            _pairs_between(centred, one, other, threshold, _LINKS)
+            for one, other in _windows(order, keys[order, table])
+        ]
+        fresh = np.concatenate(parts)
+        found = np.union1d(found, fresh[:, 0] * n + fresh[:, 1])
+    return np.stack([found // n, found % n], axis=1)
+
+
+class _Centred:
+    """Rows of a matrix without its mean, at length 1, made when they are asked for."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self._vectors = vectors
+        self.dim = vectors.shape[1] if vectors.ndim == 2 else 0
+        total = np.zeros(self.dim)
+        for start in range(0, len(vectors), _EXACT):
+            total += vectors[start : start + _EXACT].sum(axis=0, dtype=np.float64)
+        self._mean = (total / max(len(vectors), 1)).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        centred: np.ndarray = self._vectors[rows].astype(np.float32) - self._mean
+        centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+        return centred
+
+
+def _pairs_between(
+    centred: _Centred,
+    one: np.ndarray,
+    other: np.ndarray,
+    threshold: float,
+    links: int | None = None,
+) -> np.ndarray:
+    """Compare the rows `one` with the rows `other`, which are the same or share none."""
+    first = centred[one]
+    same = one is other or (len(one) == len(other) and one[0] == other[0])
+    alike = first @ (first if same else centred[other]).T >= threshold
+    if same:
+        alike = np.triu(alike, 1)
+    rows, columns = np.nonzero(alike)
+    if links is not None and len(rows):
+        starts = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+        sizes = np.diff(np.r_[starts, len(rows)])
+        keep = np.arange(len(rows)) - np.repeat(starts, sizes) < links
+        rows, columns = rows[keep], columns[keep]
+    pairs = np.stack([one[rows], other[columns]], axis=1).astype(np.int64)
+    return np.sort(pairs, axis=1)
+
+
+def _tables_for(n: int, threshold: float) -> tuple[int, int]:
+    """Return how many planes a table has, and how many tables: buckets of some 64 at random."""
+    same_side = 1 - math.acos(min(threshold, 1 - 1e-6)) / math.pi
+    bits = max(1, round(math.log2(n / 64)))
+    while True:
+        tables = math.ceil(math.log(_MISSED) / math.log1p(-(same_side**bits)))
+        if tables <= _TABLES or bits == 1:
+            return bits, max(2, tables)
+        bits -= 1
+
+
+def _hash(centred: _Centred, bits: int, tables: int) -> np.ndarray:
+    """Return each row's bucket in each table, (n, tables) uint32."""
+    planes = np.random.default_rng(0).standard_normal((centred.dim, tables * bits), np.float32)
+    weights = (1 << np.arange(bits)).astype(np.float32)
+    keys = np.empty((len(centred), tables), np.uint32)
+    for start in range(0, len(centred), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        sides = (centred[rows] @ planes > 0).reshape(-1, tables, bits)
+        keys[rows] = sides.astype(np.float32) @ weights
+    return keys
+
+
+def _windows(order: np.ndarray, keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows to compare: small buckets together, large ones in chunks with their neighbours."""
+    ends = np.r_[np.flatnonzero(keys[1:] != keys[:-1]) + 1, len(keys)]
+    start = 0
+    for end in ends.tolist():
+        if end - start < _WINDOW and end < len(keys):
+            continue
+        chunks = [order[at : min(at + _LARGE, end)] for at in range(start, end, _LARGE)]
+        for number, chunk in enumerate(chunks):
+            for other in chunks[number : number + _REACH]:
+                yield chunk, other
+        start = end

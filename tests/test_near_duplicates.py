@@ -1,0 +1,61 @@
+"""What looks alike is found, also among very many, and nothing else is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.near_duplicates import near_duplicates
+from tests.fakes import unit
+
+
+def crowd(n: int, doubles: int, seed: int, cosine: float = 0.99, dim: int = 48) -> np.ndarray:
+    """Random unit vectors, of which the last `doubles` resemble the first ones."""
+    rng = np.random.default_rng(seed)
+    vectors = unit(rng.normal(size=(n, dim)))
+    noise = rng.normal(size=(doubles, dim))
+    first = vectors[:doubles]
+    noise = unit(noise - (noise * first).sum(axis=1, keepdims=True) * first)
+    vectors[n - doubles :] = cosine * first + np.sqrt(1 - cosine**2) * noise
+    return vectors
+
+
+def exact(vectors: np.ndarray, threshold: float) -> set[tuple[int, int]]:
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    found = set()
+    for start in range(0, len(centred), 1000):
+        rows, columns = np.nonzero(centred[start : start + 1000] @ centred.T >= threshold)
+        found |= {(r + start, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True)}
+    return {pair for pair in found if pair[0] < pair[1]}
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 5000])
+def test_few_are_compared_pair_by_pair(n: int) -> None:
+    vectors = crowd(n, n // 5, n)
+    found = near_duplicates(vectors, 0.98)
+    assert set(map(tuple, found.tolist())) == exact(vectors, 0.98)
+
+
+@pytest.mark.parametrize(("threshold", "cosine"), [(0.98, 0.981), (0.9, 0.91)])
+def test_among_many_hardly_any_is_missed_and_none_invented(threshold: float, cosine: float) -> None:
+    vectors = crowd(30_000, 3_000, 1, cosine)
+    wanted = exact(vectors, threshold)
+    found = set(map(tuple, near_duplicates(vectors.astype(np.float16), threshold).tolist()))
+    assert len(wanted) > 2_500
+    assert len(wanted - found) <= 0.005 * len(wanted)
+    assert len(found - wanted) <= 0.01 * len(wanted)  # 16 bits round at the threshold
+
+
+def test_a_large_group_holds_together() -> None:
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.normal(size=(40_000, 32)))
+    vectors[:25_000] = unit(vectors[0] + 0.01 * rng.normal(size=(25_000, 32)))
+    pairs = near_duplicates(vectors, 0.98)
+    assert len(pairs) < 40_000 * 32 * 64
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(40_000, 40_000))
+    _, component = connected_components(links, directed=False)
+    assert len(set(component[:25_000].tolist())) == 1
+    assert len(set(component[25_000:].tolist())) == 15_000
