@@ -24,7 +24,7 @@ def crowd(n: int, doubles: int, seed: int, cosine: float = 0.99, dim: int = 48) 
 
 def exact(vectors: np.ndarray, threshold: float) -> set[tuple[int, int]]:
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     found = set()
     for start in range(0, len(centred), 1000):
         rows, columns = np.nonzero(centred[start : start + 1000] @ centred.T >= threshold)
@@ -41,7 +41,7 @@ def test_few_are_compared_pair_by_pair(n: int) -> None:
 
 @pytest.mark.parametrize(("threshold", "cosine"), [(0.98, 0.981), (0.9, 0.91)])
 def test_among_many_hardly_any_is_missed_and_none_invented(threshold: float, cosine: float) -> None:
-    vectors = crowd(30_000, 3_000, 1, cosine)
+    vectors = crowd(18_000, 3_000, 1, cosine)
     wanted = exact(vectors, threshold)
     found = set(map(tuple, near_duplicates(vectors.astype(np.float16), threshold).tolist()))
     assert len(wanted) > 2_500
@@ -51,11 +51,11 @@ def test_among_many_hardly_any_is_missed_and_none_invented(threshold: float, cos
 
 def test_a_large_group_holds_together() -> None:
     rng = np.random.default_rng(0)
-    vectors = unit(rng.normal(size=(40_000, 32)))
-    vectors[:25_000] = unit(vectors[0] + 0.01 * rng.normal(size=(25_000, 32)))
+    vectors = unit(rng.normal(size=(20_000, 32)))
+    vectors[:12_000] = unit(vectors[0] + 0.01 * rng.normal(size=(12_000, 32)))
     pairs = near_duplicates(vectors, 0.98)
-    assert len(pairs) < 40_000 * 32 * 64
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(40_000, 40_000))
+    assert len(pairs) < 20_000 * 32 * 64
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(20_000, 20_000))
     _, component = connected_components(links, directed=False)
-    assert len(set(component[:25_000].tolist())) == 1
-    assert len(set(component[25_000:].tolist())) == 15_000
+    assert len(set(component[:12_000].tolist())) == 1
+    assert len(set(component[12_000:].tolist())) == 8_000
