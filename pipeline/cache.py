@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from pipeline.errors import WorkspaceError
 from pipeline.workspace import replacing, write_json
 
 log = logging.getLogger(__name__)
 
 _MERGE_ABOVE = 32  # small shards
 _SMALL_BYTES = 32 << 20
+_TRIES = 50  # to see the shards while others merge them
 _IDS, _VECTORS, _ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
 
 
@@ -103,11 +105,14 @@ class EmbeddingCache:
 
     def merge(self) -> None:
         """Join small shards into one where there are many; another process at it means no need."""
-        small = [path for path in self._paths() if _vectors_of(path).stat().st_size < _SMALL_BYTES]
-        if len(small) <= _MERGE_ABOVE:
+        if len(self._paths()) <= _MERGE_ABOVE:
             return
         try:
             with FileLock(self.folder / ".merge.lock", timeout=0):
+                sizes = {path: _vectors_of(path).stat().st_size for path in self._paths()}
+                small = [path for path, size in sizes.items() if size < _SMALL_BYTES]
+                if len(small) <= _MERGE_ABOVE:
+                    return
                 parts = [part for part in map(self._open, small) if part is not None]
                 if parts:
                     ids = np.concatenate([part.ids for part in parts])
@@ -151,7 +156,7 @@ class EmbeddingCache:
 
     def _index(self) -> _Index:
         if self._known is None:
-            shards = list(self._shards())
+            shards = self._shards()
             keys = np.concatenate([_keys_of(one.ids) for one in shards] or [np.empty(0, np.uint64)])
             order = np.argsort(keys, kind="stable")
             sizes = [len(one.ids) for one in shards]
@@ -164,16 +169,14 @@ class EmbeddingCache:
         found = self.folder.glob(f"*{_IDS}")
         return sorted(path for path in found if not path.name.startswith("."))
 
-    def _shards(self) -> Iterator[_Shard]:
-        try:
-            opened = [self._open(path) for path in self._paths()]
-        except FileNotFoundError:
-            # Another process merged between listing and opening: its merged shard is listed now.
-            opened = [self._open(path) for path in self._paths()]
-        dims = {shard.vectors.shape[1] for shard in opened if shard is not None}
-        if len(dims) > 1:
-            raise ValueError(f"{self.folder} holds vectors of several lengths")
-        return (shard for shard in opened if shard is not None)
+    def _shards(self) -> list[_Shard]:
+        for _ in range(_TRIES):
+            # Where another process merged between listing and opening, its merged shard is listed
+            # the next time.
+            with contextlib.suppress(FileNotFoundError):
+                opened = [self._open(path) for path in self._paths()]
+                return [shard for shard in opened if shard is not None]
+        raise WorkspaceError(f"{self.folder} changes all the time. Wait for the other processes.")
 
     def _open(self, path: Path) -> _Shard | None:
         try:

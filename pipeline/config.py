@@ -82,9 +82,9 @@ class TeacherConfig(Section):
     kind: str = "open_clip"
     model: str = "pocket"
     pretrained: str | None = None
-    device: str = "auto"  # or cpu, mps, cuda, cuda:1; several GPUs as cuda:0,cuda:1
+    device: str = "auto"  # cpu, mps, cuda, cuda:1; cuda:0,cuda:1 for a process on each of several
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: Literal["auto", "always", "never"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"  # torch.compile
     batch: PositiveInt | None = None  # images at once; by default what suits the device
     weight: Annotated[float, Field(gt=0)] = 1.0  # among several teachers
     trust_remote_code: bool = False  # kind transformers: run Python that a model brings
@@ -240,6 +240,14 @@ def parse_config(data: dict[str, Any], file: Path) -> Config:
         return Config.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_explain(error, file)) from None
+
+
+def with_precision(config: Config, precision: str | None) -> Config:
+    """Return the config with all teachers at one precision; None leaves it as it is."""
+    if precision is None:
+        return config
+    teachers = [one.model_copy(update={"precision": precision}) for one in config.teachers]
+    return config.model_copy(update={"teachers": teachers})
 
 
 def _sources(given: Any, base: Path) -> Any:

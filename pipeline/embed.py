@@ -55,6 +55,7 @@ def embed(
     *,
     batch: int | None = None,
     max_pixels: int = 100_000_000,
+    compiling: str = "auto",
     progress: Progress = no_progress,
     keep_every: float = _KEEP_EVERY,
 ) -> Embedded:
@@ -67,6 +68,7 @@ def embed(
         images: (id, path) pairs; the id is the SHA-256 of the file's bytes and is checked.
         batch: images per forward pass; by default what suits the device.
         max_pixels: larger images are refused before they are decoded.
+        compiling: "auto", "always" or "never": see `pipeline.teachers.compiled`.
         progress: told what is in the cache, after each shard.
         keep_every: seconds of work that a kill may cost.
 
@@ -84,6 +86,12 @@ def embed(
     if not missing:
         return result
     encoder = _Encoder(teacher, batch or _batch_of(teacher))
+    get_ready = getattr(teacher, "get_ready", None)
+    if get_ready is not None:
+        with _torch_threads() as alone:
+            if teacher.streams > 1:
+                alone()  # as the code will run
+            get_ready(len(missing) // teacher.streams, encoder.batch, compiling)
 
     def work(part: Sequence[str]) -> _Batch:
         ready: dict[str, np.ndarray] = {}

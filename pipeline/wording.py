@@ -28,6 +28,10 @@ def summary_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
     rows.append(
         ["images a second, batched", *(f"{side['throughput']:,.0f}" for side in sides[:2]), ""]
     )
+    precision = teacher.get("precision")
+    if precision and precision["agrees_with_fp32"]:
+        share = percent(precision["agrees_with_fp32"]["value"])
+        rows.append([f"{precision['used']} answers as fp32 would", share, "", ""])
     rows.append(["parameters", *(f"{side['parameters']:,}" for side in sides[:2]), ""])
     rows.append(["file size", *(megabytes(side["file_bytes"]) for side in sides[:2]), ""])
     return rows

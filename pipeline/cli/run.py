@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,37 @@ if TYPE_CHECKING:
     from pipeline.terminal import TerminalListener
 
 
+def _labeling(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of commands that label."""
+    command = click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        help="What the teachers compute with, instead of what the config says.",
+    )(command)
+    return click.option(
+        "--verify", is_flag=True, help="Read every file again, also where size and time are known."
+    )(command)
+
+
 @main.command()
+@_labeling
 @on_a_run
-def label(config: Config, listener: TerminalListener, as_json: bool) -> None:
+def label(
+    config: Config,
+    listener: TerminalListener,
+    as_json: bool,
+    precision: str | None,
+    verify: bool,
+) -> None:
     """Label the images with the teacher and export the folder dataset.
 
     Example: clip2yolo label --config configs/packing_line.yaml
     """
     from pipeline import stages
+    from pipeline.config import with_precision
 
-    _print_label(config, stages.label(config, listener), as_json, listener)
+    config = with_precision(config, precision)
+    _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
 
 
 @main.command()
@@ -53,15 +75,25 @@ def evaluate(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 
 @main.command()
+@_labeling
 @on_a_run
-def run(config: Config, listener: TerminalListener, as_json: bool) -> None:
+def run(
+    config: Config,
+    listener: TerminalListener,
+    as_json: bool,
+    precision: str | None,
+    verify: bool,
+) -> None:
     """Label, train and evaluate, each only where something changed.
 
     Example: clip2yolo run --config configs/packing_line.yaml
     """
     from pipeline import stages
+    from pipeline.config import with_precision
 
-    _print_label(config, stages.label(config, listener), False, listener, silent=as_json)
+    config = with_precision(config, precision)
+    labeled = stages.label(config, listener, verify=verify)
+    _print_label(config, labeled, False, listener, silent=as_json)
     _print_train(config, stages.train(config, listener), False, listener, silent=as_json)
     _print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
 

@@ -94,21 +94,37 @@ def ask(
 ) -> Asked:
     """Show images to every member, each with its own cache."""
     from pipeline.embed import embed
+    from pipeline.fleet import devices_of, embed_on_devices, is_worthwhile
 
     caches, computed = [], 0
     failures: dict[str, str] = {}
     for member, settings in zip(panel.members, config.teachers, strict=True):
         title = "Embedding" if len(panel.members) == 1 else member.name
-        caches.append(cache_of(member.teacher))
+        cache = cache_of(member.teacher)
+        wanted = [pair for pair in pairs if pair[0] not in failures]
+        devices = devices_of(settings.device)
         with listener.bar(title, "images") as progress:
-            embedded = embed(
-                member.teacher,
-                [pair for pair in pairs if pair[0] not in failures],
-                caches[-1],
-                batch=settings.batch,
-                max_pixels=config.max_pixels,
-                progress=progress,
-            )
+            if is_worthwhile(devices, len(wanted)):
+                embedded = embed_on_devices(
+                    settings,
+                    member.sentences,
+                    devices,
+                    wanted,
+                    cache,
+                    max_pixels=config.max_pixels,
+                    progress=progress,
+                )
+            else:
+                embedded = embed(
+                    member.teacher,
+                    wanted,
+                    cache,
+                    batch=settings.batch,
+                    max_pixels=config.max_pixels,
+                    compiling=settings.compile,
+                    progress=progress,
+                )
+        caches.append(cache)
         failures |= embedded.failures
         computed = max(computed, embedded.computed)
     ids = [one for one, _ in pairs if one not in failures]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from pipeline.config import Config
+from pipeline.config import Config, with_precision
 from pipeline.errors import ConfigError, SourceError, WorkspaceError
 from pipeline.ontology import Ontology
 from pipeline.records import DATASET, LABELS, Listener, Prediction
 from pipeline.stages.asking import ask, in_words, load_panel
 from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table, write_json, write_text
+
+if TYPE_CHECKING:
+    from pipeline.teachers.zero_shot import Panel
+
+_COMPARED = 1000  # images, with one precision and with another
 
 
 @dataclass
@@ -88,7 +93,7 @@ def evaluate_fingerprint(config: Config, ontology: Ontology) -> str:
         _truth_state(config.truth),
         _truth_state(config.pool_truth),
         config.evaluate.model_dump(),
-        [[one.device for one in config.teachers], config.student.device],
+        [[one.device, one.precision] for one in config.teachers] + [config.student.device],
     )
 
 
@@ -194,7 +199,7 @@ def _evaluate(
         )
 
     training = plan.filter(pl.col("split") == "train").group_by("class").len()
-    return compare(
+    evaluation = compare(
         classes,
         HeldOut(
             ids=[one for one, _ in chosen.pairs],
@@ -220,6 +225,33 @@ def _evaluate(
             )
         ],
     )
+    evaluation["teacher"]["precision"] = _precision(
+        config, ontology, teacher, chosen.pairs, answers.together, listener
+    )
+    return evaluation
+
+
+def _precision(
+    config: Config,
+    ontology: Ontology,
+    teacher: Panel,
+    pairs: Sequence[tuple[str, Path]],
+    answers: np.ndarray,
+    listener: Listener,
+) -> dict[str, Any]:
+    """What the teachers computed with, and on how many images that changes no answer."""
+    from pipeline.metrics import agreement
+
+    used = " + ".join(dict.fromkeys(member.teacher.precision for member in teacher.members))
+    if used == "fp32":
+        return {"used": used, "agrees_with_fp32": None}
+    full = with_precision(config, "fp32")
+    listener.say(f"Comparing {used} with fp32.")
+    some = [(one, str(path)) for one, path in pairs[:_COMPARED]]
+    asked = ask(load_panel(full, ontology, ontology.dataset_classes), some, full, listener)
+    exact = asked.answers().together.argmax(axis=1)
+    same = agreement(answers[: len(exact)].argmax(axis=1), exact)
+    return {"used": used, "agrees_with_fp32": None if same is None else asdict(same)}
 
 
 def _known_truth(config: Config, ontology: Ontology, listener: Listener) -> dict[str, str]:

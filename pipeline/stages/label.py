@@ -32,8 +32,13 @@ from pipeline.workspace import Workspace, fingerprint, read_table, streamed_tabl
 _BLOCK = 20_000  # images labeled together
 
 
-def label(config: Config, listener: Listener = SILENT) -> list[StageResult]:
+def label(config: Config, listener: Listener = SILENT, verify: bool = False) -> list[StageResult]:
     """Find the images, label them with the teacher and export the folder dataset.
+
+    Args:
+        config: the run.
+        listener: told how it goes.
+        verify: hash every file again, also where size and time say that it is unchanged.
 
     Returns:
         The results of the stages `label` and `dataset`.
@@ -45,7 +50,7 @@ def label(config: Config, listener: Listener = SILENT) -> list[StageResult]:
     workspace = Workspace(config.workspace)
     with workspace.locked():
         return [
-            _label(config, ontology, workspace, listener),
+            _label(config, ontology, workspace, listener, verify),
             make_dataset(config, ontology, workspace, listener),
         ]
 
@@ -64,10 +69,10 @@ def label_fingerprint(config: Config, ontology: Ontology, images: pl.DataFrame) 
 
 
 def _label(
-    config: Config, ontology: Ontology, workspace: Workspace, listener: Listener
+    config: Config, ontology: Ontology, workspace: Workspace, listener: Listener, verify: bool
 ) -> StageResult:
     started = time.monotonic()
-    images = scan_sources(config, listener)
+    images = scan_sources(config, listener, verify=verify)
     print_ = label_fingerprint(config, ontology, images)
     if workspace.is_current("label", print_) and workspace.labels.is_file():
         return up_to_date(workspace, "label")
@@ -137,9 +142,13 @@ def _label(
 
 
 def scan_sources(
-    config: Config, listener: Listener = SILENT, extract_frames: bool = True
+    config: Config,
+    listener: Listener = SILENT,
+    extract_frames: bool = True,
+    verify: bool = False,
 ) -> pl.DataFrame:
-    """Find and hash the config's images; files known from the last time are not opened again.
+    """Find and hash the config's images; files known from the last time are not opened again,
+    unless `verify` asks for it.
 
     Raises:
         SourceError: a source holds nothing that can be used.
@@ -166,7 +175,7 @@ def scan_sources(
     if videos and extract_frames:
         forget_others(workspace.frames, frames)
     known = None
-    if workspace.images.is_file():
+    if workspace.images.is_file() and not verify:
         try:
             known = read_table(workspace.images, IMAGES, "label")
         except WorkspaceError as error:

@@ -62,11 +62,14 @@ class Teacher(Protocol):
 def pick_device(asked: str) -> str:
     """Return `asked`, or for "auto" the best device of this machine: cuda, mps or cpu.
 
+    Of several devices, the first: what needs only one goes there.
+
     Raises:
         TeacherError: the device that was asked for is not there; nothing else is taken instead.
     """
     import torch
 
+    asked = asked.split(",")[0].strip()
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     available["mps"] = torch.backends.mps.is_available()
     if asked == "auto":

@@ -23,6 +23,7 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.pixels import Pixels
 from pipeline.teachers.base import dropped_words, out_of_memory, pick_device, streams_of
+from pipeline.teachers.compiled import choose
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
 from pipeline.workspace import fingerprint
@@ -63,6 +64,22 @@ class OpenClipTeacher:
         if precision != "fp32":
             lower(model.visual, precision)
         self._encode = model.encode_image
+        self._fixed: int | None = None  # images in a batch of compiled code
+
+    @torch.inference_mode()
+    def get_ready(self, images: int, batch: int, compiling: str) -> None:
+        """Compile the encoder for batches of that size, where so many images make it pay.
+
+        Raises:
+            TeacherError: `compiling` is "always" and it cannot be.
+        """
+        if self._geometry is None:
+            return
+        blank = np.zeros((self._geometry.size, self._geometry.size, 3), np.uint8)
+        example = self._geometry.to_batch([blank] * batch, self.device, self._dtype)
+        plain = self._model.encode_image
+        self._encode = choose(plain, example, images, self.fingerprint, compiling)
+        self._fixed = None if self._encode is plain else batch
 
     def prepare(self, image: Image.Image | Pixels) -> np.ndarray:
         """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
@@ -79,12 +96,16 @@ class OpenClipTeacher:
         Raises:
             OutOfMemory: the batch is too large for the device.
         """
+        count = len(batch)
+        if self._fixed and count < self._fixed:
+            # Another shape would be compiled anew, which takes longer than a few blank images.
+            batch = [*batch, *[batch[-1]] * (self._fixed - count)]
         with out_of_memory(self.device):
             if self._geometry is not None:
                 images = self._geometry.to_batch(batch, self.device, self._dtype)
             else:
                 images = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
-            vectors = self._encode(images).float()
+            vectors = self._encode(images)[:count].float()
             return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
 
     @torch.inference_mode()

@@ -34,6 +34,7 @@ class ZeroShot:
         self.device = teacher.device
         self.teacher = teacher
         self.prompts = prompts
+        self.sentences = ontology.sentences
         self._ontology = ontology
         self._columns = [ontology.classes.index(name) for name in classes]
 

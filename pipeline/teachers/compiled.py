@@ -1,0 +1,123 @@
+"""`torch.compile` for encoders, where a run is long enough to pay for it.
+
+Whether it pays depends on model, machine and versions: on one processor it makes a ViT-B/32 half as
+fast again, on the next it makes it slower. So both ways are timed once, in a run so long that the
+trial is lost in it, and what was measured is remembered for the next runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import TeacherError
+from pipeline.paths import cache_dir
+from pipeline.workspace import fingerprint, write_json
+
+log = logging.getLogger(__name__)
+
+Encode = Callable[[torch.Tensor], torch.Tensor]
+
+_TRIAL = 1200.0  # seconds of work from which on a trial, about a minute of it, is worth its while
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What compiling gave for one model on one machine."""
+
+    eager: float  # seconds an image
+    compiled: float  # seconds an image; infinite where it could not be compiled
+    seconds: float  # that compiling took
+
+    def pays(self, images: int) -> bool:
+        """Say whether so many images are encoded sooner with compiling than without."""
+        return self.seconds + images * self.compiled < images * self.eager
+
+
+def choose(encode: Encode, example: torch.Tensor, images: int, teacher: str, mode: str) -> Encode:
+    """Return `encode`, or its compiled form where that is faster for so many images.
+
+    Args:
+        encode: takes a batch of the shape of `example`, and is always given that shape.
+        example: a batch.
+        images: how many are to come.
+        teacher: fingerprint of the model.
+        mode: "auto"; or "always" or "never", which measure nothing.
+
+    Raises:
+        TeacherError: it must be compiled and cannot be.
+    """
+    if mode == "never":
+        return encode
+    compiled: Encode = torch.compile(encode, dynamic=False)
+    if mode == "always":
+        try:
+            compiled(example)
+        except Exception as error:  # whatever a compiler may fail with
+            raise TeacherError(
+                f"The teacher cannot be compiled ({_short(error)}). torch.compile wants a C++ "
+                "compiler on CPUs and Triton on GPUs. Install it, or set `compile: auto`."
+            ) from error
+        return compiled
+    record = _record_of(teacher, example)
+    rates = _read(record)
+    if rates is None:
+        eager = _seconds(encode, example)
+        if images * eager < _TRIAL:
+            return encode
+        rates = _try(compiled, example, eager)
+        write_json(record, asdict(rates))
+        log.info(
+            "compiling takes %.0f s, then %.2f times as fast", rates.seconds, eager / rates.compiled
+        )
+        return compiled if rates.compiled < rates.eager else encode
+    return compiled if rates.pays(images) else encode
+
+
+def _try(compiled: Encode, example: torch.Tensor, eager: float) -> Rates:
+    started = time.perf_counter()
+    try:
+        compiled(example)
+    except Exception as error:  # noqa: BLE001 - no compiler, or a model it cannot compile: it does not pay
+        log.info("the teacher cannot be compiled: %s", _short(error))
+        return Rates(eager, 1e9, time.perf_counter() - started)
+    return Rates(eager, _seconds(compiled, example), time.perf_counter() - started)
+
+
+def _seconds(encode: Encode, example: torch.Tensor) -> float:
+    """The least time an image takes; the first call warms up."""
+    times = []
+    for _ in range(_ROUNDS + 1):
+        started = time.perf_counter()
+        encode(example).sum().item()  # waits for a GPU
+        times.append(time.perf_counter() - started)
+    return min(times[1:]) / len(example)
+
+
+def _record_of(teacher: str, example: torch.Tensor) -> Path:
+    cpu = platform.processor() or platform.machine()
+    where = torch.cuda.get_device_name(example.device) if example.is_cuda else cpu
+    capability = torch.backends.cpu.get_cpu_capability()
+    key = fingerprint(teacher, list(example.shape), where, capability, torch.__version__)
+    return cache_dir() / "compiled" / f"{key[:32]}.json"
+
+
+def _read(record: Path) -> Rates | None:
+    try:
+        values: dict[str, Any] = json.loads(record.read_text("utf-8"))
+        return Rates(**values)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
