@@ -11,6 +11,8 @@ from pipeline.errors import Clip2YoloError
 
 # name → what it measures; each is a module with `main() -> None`.
 BENCHMARKS = {
+    "speed": "images a second beside other tools and the machine's limits (--gpu: on a GPU)",
+    "scale": "the cost of an image among 10,000, 100,000 and 1,000,000 (CLIP2YOLO_SCALE: others)",
     "everyday": "labels, student and teacher on real photos of ten everyday things",
 }
 
@@ -23,9 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="  ".join(f"{name}: {what}." for name, what in BENCHMARKS.items()),
     )
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="name")
-    for name in parser.parse_args(argv).names or BENCHMARKS:
+    parser.add_argument("--gpu", action="store_true", help="with speed: on a GPU")
+    asked = parser.parse_args(argv)
+    for name in asked.names or BENCHMARKS:
+        options = {"gpu": True} if asked.gpu and name == "speed" else {}
         try:
-            importlib.import_module(f"benchmarks.{name}").main()
+            importlib.import_module(f"benchmarks.{name}").main(**options)
         except Clip2YoloError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1

@@ -50,7 +50,7 @@ def label(config: Config, listener: Listener = SILENT, verify: bool = False) -> 
     workspace = Workspace(config.workspace)
     with workspace.locked():
         return [
-            _label(config, ontology, workspace, listener, verify),
+            label_images(config, ontology, workspace, listener, verify),
             make_dataset(config, ontology, workspace, listener),
         ]
 
@@ -68,9 +68,14 @@ def label_fingerprint(config: Config, ontology: Ontology, images: pl.DataFrame) 
     )
 
 
-def _label(
-    config: Config, ontology: Ontology, workspace: Workspace, listener: Listener, verify: bool
+def label_images(
+    config: Config,
+    ontology: Ontology,
+    workspace: Workspace,
+    listener: Listener = SILENT,
+    verify: bool = False,
 ) -> StageResult:
+    """Do the first half: `labels.parquet` and what lies beside it, without the dataset."""
     started = time.monotonic()
     images = scan_sources(config, listener, verify=verify)
     print_ = label_fingerprint(config, ontology, images)
@@ -97,6 +102,7 @@ def _label(
             f"None of the {len(images)} images found can be read, so there is nothing to label. "
             f"{workspace.images} says why for each."
         )
+    embedded = time.monotonic()
     human = read_review(workspace.review, ontology)
     with streamed_table(workspace.labels, LABELS) as table:
         for start in range(0, len(asked.ids), _BLOCK):
@@ -135,6 +141,7 @@ def _label(
             (m.teacher.fingerprint for m in panel.members if m.teacher.gives_vectors), None
         ),
         "warnings": warnings,
+        "seconds_to_label": round(time.monotonic() - embedded, 3),  # with all vectors at hand
     }
     seconds = time.monotonic() - started
     workspace.finish("label", print_, counts, seconds)

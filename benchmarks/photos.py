@@ -1,0 +1,58 @@
+"""Photos and weights for the benchmarks, made from what the required packages bring along."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_PREPARATION = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+
+def photos(folder: Path, count: int = 1000) -> list[Path]:
+    """Write so many JPEGs of 500 x 375 pixels: random crops of four real photos, all different."""
+    import sklearn.datasets
+    import ultralytics
+
+    paths = [folder / f"photo_{number:04d}.jpg" for number in range(count)]
+    if all(path.is_file() for path in paths):
+        return paths
+    folder.mkdir(parents=True, exist_ok=True)
+    assets = Path(ultralytics.__file__).parent / "assets"
+    sources = [Image.fromarray(one) for one in sklearn.datasets.load_sample_images().images]
+    sources += [Image.open(path).convert("RGB") for path in sorted(assets.glob("*.jpg"))]
+    rng = np.random.default_rng(0)
+    for number, path in enumerate(paths):
+        photo = sources[number % len(sources)]
+        width = int(min(photo.width, photo.height * 4 / 3) * rng.uniform(0.5, 1))
+        height = width * 3 // 4
+        left = int(rng.integers(0, photo.width - width + 1))
+        top = int(rng.integers(0, photo.height - height + 1))
+        crop = photo.crop((left, top, left + width, top + height))
+        crop.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=88)
+    return paths
+
+
+def random_vit(folder: Path) -> Path:
+    """Write a random ViT-B/32 in open_clip's `local-dir:` format; returns the folder."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    weights = folder / "open_clip_model.safetensors"
+    if not weights.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(0)
+        model = open_clip.create_model("ViT-B-32", pretrained=None)
+        config = {"model_cfg": open_clip.get_model_config("ViT-B-32")}
+        config["preprocess_cfg"] = _PREPARATION
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
+    return folder

@@ -1,0 +1,149 @@
+"""Does the cost of an image stay the same as images grow many, and the memory flat?
+
+Small JPEGs stand for the images, and random vectors for what a teacher would have made of them,
+since embedding a million takes hours; everything else is what `clip2yolo label` does: scan, look
+up, label, find near-duplicates, deal splits, write tables. Exporting is the file system's affair
+and left out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.photos import random_vit
+from pipeline.terminal import print_table
+
+SIZES = (10_000, 100_000, 1_000_000)
+_A_FOLDER = 10_000  # files
+
+
+def main() -> None:
+    """Run each size in a process of its own and print what an image costs."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="clip2yolo-scale-") as folder:
+        sizes = [int(word) for word in os.environ.get("CLIP2YOLO_SCALE", "").split()] or SIZES
+        for size in sizes:
+            figures = measure(Path(folder), size)
+            each = [f"{figures[part] / size * 1e6:,.0f}" for part in ("first", "again", "dataset")]
+            rows.append(
+                [f"{size:,}", *each, f"{figures['relabel']:.2f} s", f"{figures['above']:,.0f} MB"]
+            )
+    head = ["images", "first scan and labels", "other prompts", "duplicates, splits"]
+    print_table(
+        "Microseconds an image, vectors cached",
+        [*head, "labels alone", "memory above the model"],
+        rows,
+    )
+
+
+def measure(folder: Path, size: int) -> dict[str, float]:
+    """Make images up to `size` in the folder and label them in a new process."""
+    images = folder / "images"
+    for start in range(0, size, _A_FOLDER):
+        part = images / f"{start // _A_FOLDER:04d}"
+        if not part.is_dir():
+            part.mkdir(parents=True)
+            _draw(part, start)
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    environment = os.environ | {"CLIP2YOLO_CACHE": str(folder / "cache")}
+    told = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale", str(folder), str(size)],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(told.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def _draw(folder: Path, start: int) -> None:
+    """Write JPEGs that all differ: one drawing, with its number in a comment."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG", quality=40)
+    head, rest = buffer.getvalue()[:2], buffer.getvalue()[2:]
+    for number in range(start, start + _A_FOLDER):
+        comment = b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big")
+        (folder / f"{number:07d}.jpg").write_bytes(head + comment + rest)
+
+
+def _work(folder: Path, size: int) -> dict[str, float]:
+    from pipeline.config import parse_config
+    from pipeline.dataset import plan_dataset
+    from pipeline.records import LABELS
+    from pipeline.scan import scan
+    from pipeline.sources import find_images
+    from pipeline.stages.asking import cache_of, load_panel
+    from pipeline.stages.common import ontology_of
+    from pipeline.stages.dataset import accepted_of, vectors_of
+    from pipeline.stages.label import label_images
+    from pipeline.workspace import Workspace, read_table
+
+    count = size // _A_FOLDER
+    settings = {
+        "source": [str(folder / "images" / f"{number:04d}") for number in range(count)],
+        "workspace": str(folder / "runs" / str(size)),
+        "ontology": {f"a photo of a thing {n}": f"class {n}" for n in range(10)},
+        "teacher": {"model": f"local-dir:{random_vit(folder / 'model')}"},
+        "label": {"min_confidence": 0.0},
+    }
+    config = parse_config(settings, folder / "scale.yaml")
+    ontology = ontology_of(config)
+    panel = load_panel(config, ontology, ontology.classes)
+    before = _peak()
+    cache = cache_of(panel.members[0].teacher)
+    dim = panel.members[0].teacher.dim
+    rng = np.random.default_rng(0)
+    found = scan(find_images([source.path for source in config.sources]))
+    ids = found["id"].to_list()
+    for start in range(0, size, 4096):
+        part = ids[start : start + 4096]
+        vectors = rng.standard_normal((len(part), dim), np.float32)
+        cache.put(part, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    cache.merge()
+    del found, ids
+    workspace = Workspace(config.workspace)
+
+    def label() -> tuple[float, float]:
+        started = time.perf_counter()
+        result = label_images(config, ontology_of(config), workspace)
+        return time.perf_counter() - started, result.counts["seconds_to_label"]
+
+    first, _ = label()
+    settings["ontology"] = {f"a picture of thing {n}": f"class {n}" for n in range(10)}
+    config = parse_config(settings, folder / "scale.yaml")
+    again, relabel = label()
+    started = time.perf_counter()
+    labels = read_table(workspace.labels, LABELS, "label", ["id", "path", "class"])
+    accepted = accepted_of(labels, ontology)
+    vectors = vectors_of(config, ontology, accepted, workspace)
+    plan_dataset(accepted, vectors, config.dataset)
+    dataset = time.perf_counter() - started
+    return {
+        "first": first,
+        "again": again,
+        "relabel": relabel,
+        "dataset": dataset,
+        "above": _peak() - before,
+    }
+
+
+def _peak() -> float:
+    """Megabytes that this process has had in memory at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+if __name__ == "__main__":
+    print(json.dumps(_work(Path(sys.argv[1]), int(sys.argv[2]))))

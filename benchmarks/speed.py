@@ -1,0 +1,243 @@
+"""How fast images are labeled, beside what people would use instead and what the machine allows.
+
+Every tool runs in a process of its own, by turns, on the same photos and with weights of the same
+shape. Slow tools are shown fewer photos: what they need for one does not depend on how many come.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.photos import photos, random_vit
+from pipeline.errors import Clip2YoloError
+from pipeline.terminal import print_table
+
+_WORK = Path(__file__).parent / "runs" / "speed"
+_RESULTS = Path(__file__).parent / "results" / "speed.json"
+_CHART = Path(__file__).parent.parent / "docs" / "speed.png"
+_PHOTOS = 1000
+_ROUNDS = 3  # the median counts
+# tool → photos shown, by the number of prompts.
+_SHOWN = {
+    "clip2yolo": {10: 1000, 100: 1000},
+    "open_clip loop": {10: 256, 100: 256},
+    "transformers pipeline": {10: 40, 100: 8},
+    "autodistill-clip": {10: 24, 100: 4},
+}
+
+
+def main(gpu: bool = False) -> None:
+    """Run all tools, print the table, write results/speed.json and docs/speed.png.
+
+    Raises:
+        Clip2YoloError: a GPU was asked for and there is none.
+    """
+    import torch
+
+    if gpu and not torch.cuda.is_available():
+        raise Clip2YoloError("There is no GPU here that torch can use. Leave out `--gpu`.")
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    if not gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    model = random_vit(_WORK / "model")
+    photos(_WORK / "photos", _PHOTOS)
+    limits: list[dict[str, float]] = []
+    runs: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for _ in range(_ROUNDS):
+        limits.append(_run(["benchmarks.limits", str(_WORK / "photos"), str(model)], environment))
+        for prompts in (10, 100):
+            for tool, shown in _SHOWN.items():
+                count = shown[prompts] * (8 if gpu else 1)
+                words = [tool, str(_WORK / "photos"), str(count), str(prompts), str(_WORK)]
+                found = _run(["benchmarks.speed_tools", *words], environment)
+                runs.setdefault((tool, prompts), []).append(found)
+    whole = {prompts: _whole_command(prompts, model, environment) for prompts in (10, 100)}
+    results = _results(runs, limits, whole, gpu)
+    if not gpu:
+        from benchmarks.scale import measure
+
+        with tempfile.TemporaryDirectory(prefix="clip2yolo-warm-") as folder:
+            results["warm"] = {
+                "images": 100_000,
+                "seconds": measure(Path(folder), 100_000)["relabel"],
+            }
+    _print(results)
+    place = _RESULTS.with_name("speed_gpu.json") if gpu else _RESULTS
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    if not gpu:
+        _draw(results)
+
+
+def _run(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
+    told = subprocess.run(
+        [sys.executable, "-m", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told.returncode:
+        raise Clip2YoloError(f"{' '.join(words[:2])} failed: {told.stderr[-400:]}")
+    return json.loads(told.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def _whole_command(prompts: int, model: Path, environment: Mapping[str, str]) -> float:
+    """Seconds of `clip2yolo label` on all photos, from nothing: start, scan, labels, dataset."""
+    seconds = []
+    for _ in range(_ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "run.yaml"
+            settings = {
+                "source": str(_WORK / "photos"),
+                "ontology": {f"a photo of a thing number {n}": f"c{n}" for n in range(prompts)},
+                "teacher": {"model": f"local-dir:{model}"},
+                "label": {"min_confidence": 0.0},
+            }
+            config.write_text(yaml.safe_dump(settings, sort_keys=False))
+            own = {**environment, "CLIP2YOLO_CACHE": str(Path(folder) / "cache")}
+            started = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "pipeline.cli", "label", "-q", "-c", str(config)],
+                env=own,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _results(
+    runs: Mapping[tuple[str, int], Sequence[Mapping[str, float]]],
+    limits: Sequence[Mapping[str, float]],
+    whole: Mapping[int, float],
+    gpu: bool,
+) -> dict[str, Any]:
+    rates = {
+        key: statistics.median(r["images"] / r["seconds"] for r in of) for key, of in runs.items()
+    }
+    rows = []
+    for (tool, prompts), of in runs.items():
+        start = statistics.median(run["start"] for run in of)
+        alone = start + _PHOTOS / rates[tool, prompts]
+        rows.append(
+            {
+                "tool": tool,
+                "prompts": prompts,
+                "images_per_second": round(rates[tool, prompts], 3),
+                "times_slower_than_clip2yolo": round(
+                    rates["clip2yolo", prompts] / rates[tool, prompts], 2
+                ),
+                "peak_mb": round(max(run["peak_mb"] for run in of)),
+                "photos": int(of[0]["images"]),
+                # clip2yolo's was run whole; the others' follows from their start and their rate.
+                "whole_command_seconds": round(whole[prompts] if tool == "clip2yolo" else alone, 1),
+            }
+        )
+    middle = {name: statistics.median(of[name] for of in limits) for name in limits[0]}
+    # Round by round, since the machine's speed drifts.
+    reached = {
+        name: round(
+            statistics.median(
+                run["images"] / run["seconds"] / of[name]
+                for run, of in zip(runs["clip2yolo", 10], limits, strict=True)
+            ),
+            3,
+        )
+        for name in ("bare_encoder", "decode", "matrix_product")
+    }
+    return {
+        "rows": rows,
+        "limits": {name: round(value, 1) for name, value in middle.items()},
+        "reached": reached,
+        "warm": None,
+        "machine": _machine(gpu),
+    }
+
+
+def _machine(gpu: bool) -> dict[str, Any]:
+    import torch
+
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return {
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        "bf16": [name for name in ("avx512_bf16", "amx_bf16") if name in flags],
+        "gpu": torch.cuda.get_device_name() if gpu else None,
+        "torch": torch.__version__,
+    }
+
+
+def _print(results: Mapping[str, Any]) -> None:
+    whole = {
+        row["prompts"]: row["whole_command_seconds"]
+        for row in results["rows"]
+        if row["tool"] == "clip2yolo"
+    }
+    rows = [
+        [
+            row["tool"],
+            str(row["prompts"]),
+            f"{row['images_per_second']:,.2f}",
+            f"{row['times_slower_than_clip2yolo']:,.1f}",
+            f"{row['whole_command_seconds']:,.0f} s",
+            f"{row['whole_command_seconds'] / whole[row['prompts']]:,.1f}",
+            f"{row['peak_mb']:,} MB",
+        ]
+        for row in results["rows"]
+    ]
+    head = ["tool", "prompts", "images/s", "times slower", f"{_PHOTOS:,} photos whole"]
+    print_table("ViT-B/32, photos of 500 x 375", [*head, "times slower", "peak memory"], rows)
+    limits = [
+        [name, f"{results['limits'][name]:,.0f}", f"{results['reached'][name]:.2f}"]
+        for name in ("bare_encoder", "decode", "matrix_product")
+    ]
+    print_table("Limits, in the same run", ["limit", "images/s", "reached"], limits)
+    if results["warm"]:
+        warm = results["warm"]
+        print(f"Other prompts: {warm['images']:,} cached images in {warm['seconds']:.2f} s.")
+
+
+def _draw(results: Mapping[str, Any]) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 3.4), dpi=120)
+    tools = list(dict.fromkeys(row["tool"] for row in results["rows"]))[::-1]
+    for offset, (prompts, color) in enumerate(((10, "#2a6fbb"), (100, "#e0812a"))):
+        rates = [
+            next(
+                row["images_per_second"]
+                for row in results["rows"]
+                if (row["tool"], row["prompts"]) == (tool, prompts)
+            )
+            for tool in tools
+        ]
+        places = [number + 0.2 - 0.4 * offset for number in range(len(tools))]
+        bars = axes.barh(places, rates, height=0.38, color=color, label=f"{prompts} prompts")
+        axes.bar_label(bars, [f"{rate:,.3g}" for rate in rates], padding=3, fontsize=8)
+    limit = results["limits"]["bare_encoder"]
+    axes.axvline(limit, color="#555555", linestyle="--", linewidth=1)
+    axes.text(limit, len(tools) - 0.45, "the bare encoder", ha="right", fontsize=8, color="#555555")
+    axes.set_yticks(range(len(tools)), tools)
+    axes.set_xscale("log")
+    axes.set_xlim(right=limit * 3)
+    axes.set_xlabel(f"images a second, ViT-B/32, {results['machine']['cores']} cores (log scale)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(_CHART)
