@@ -37,7 +37,14 @@ _IDS, _VECTORS, _ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
 @dataclass(frozen=True)
 class _Shard:
     ids: np.ndarray  # (n, 32) bytes
-    vectors: np.ndarray  # (n, dim) float32, memory-mapped
+    place: Path
+    dim: int
+
+    def vectors(self) -> np.ndarray:
+        """Map the vectors (n, dim) float32. What was read of a map counts as the process's memory
+        as long as it is held, so nobody holds one."""
+        mapped: np.ndarray = np.load(self.place, mmap_mode="r", allow_pickle=False)
+        return mapped
 
 
 @dataclass(frozen=True)
@@ -79,20 +86,28 @@ class EmbeddingCache:
         Raises:
             KeyError: one of them is not.
         """
-        shard, row = self._find(ids)
-        if (shard < 0).any():
-            # Another process may have merged shards away, or added some, since we looked.
-            self._known = None
+        for _ in range(_TRIES):
             shard, row = self._find(ids)
-        if (shard < 0).any():
-            raise KeyError(ids[int(np.argmax(shard < 0))])
+            if (shard < 0).any():
+                # Another process may have added some, or merged them, since we looked.
+                self._known = None
+                shard, row = self._find(ids)
+            if (shard < 0).any():
+                raise KeyError(ids[int(np.argmax(shard < 0))])
+            with contextlib.suppress(FileNotFoundError):
+                return self._gather(shard, row, dtype)
+            self._known = None  # merged away in this moment
+        raise self._restless()
+
+    def _gather(
+        self, shard: np.ndarray, row: np.ndarray, dtype: type[np.floating[Any]]
+    ) -> np.ndarray:
         shards = self._index().shards
-        dim = shards[0].vectors.shape[1] if shards else 0
-        found = np.empty((len(ids), dim), dtype)
+        found = np.empty((len(row), shards[0].dim if shards else 0), dtype)
         for number in np.unique(shard):
             wanted = np.flatnonzero(shard == number)
             wanted = wanted[np.argsort(row[wanted])]  # in the order of the file
-            found[wanted] = shards[number].vectors[row[wanted]]
+            found[wanted] = shards[number].vectors()[row[wanted]]
         return found
 
     def put(self, ids: Sequence[str], vectors: np.ndarray) -> None:
@@ -118,7 +133,7 @@ class EmbeddingCache:
                     ids = np.concatenate([part.ids for part in parts])
                     _, first = np.unique(ids.view("S32").ravel(), return_index=True)
                     first.sort()
-                    vectors = np.concatenate([part.vectors for part in parts])
+                    vectors = np.concatenate([part.vectors() for part in parts])
                     self._write(ids[first], vectors[first])
                 for path in small:
                     path.unlink(missing_ok=True)
@@ -176,7 +191,10 @@ class EmbeddingCache:
             with contextlib.suppress(FileNotFoundError):
                 opened = [self._open(path) for path in self._paths()]
                 return [shard for shard in opened if shard is not None]
-        raise WorkspaceError(f"{self.folder} changes all the time. Wait for the other processes.")
+        raise self._restless()
+
+    def _restless(self) -> WorkspaceError:
+        return WorkspaceError(f"{self.folder} changes all the time. Wait for the other processes.")
 
     def _open(self, path: Path) -> _Shard | None:
         try:
@@ -189,7 +207,7 @@ class EmbeddingCache:
         if not whole or vectors.dtype != np.float32 or len(ids) != len(vectors):
             log.warning("%s in the embedding cache is not one of ours; it is passed over", path)
             return None
-        return _Shard(ids, vectors)
+        return _Shard(ids, _vectors_of(path), vectors.shape[1])
 
 
 def _vectors_of(ids: Path) -> Path:
