@@ -145,14 +145,26 @@ class StudentConfig(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
     workers: Annotated[int, Field(ge=0)] = 2
+    start: Literal["scratch", "promoted"] = "scratch"  # "promoted": from the student in use
+    keep: PositiveInt = 5  # evaluated students in `students/`
     train: dict[str, bool | int | float | str] = {}  # any further ultralytics setting
 
 
 class EvaluateConfig(Section):
-    """What is measured beyond the accuracy."""
+    """What is measured beyond the accuracy, and what a student must reach to be used."""
 
     latency_images: Annotated[int, Field(ge=8)] = 100
     disagreements: Annotated[int, Field(ge=0)] = 24
+    gates: dict[Literal["accuracy", "agreement", "speedup", "regression"], str] = {}
+    margin: Fraction = 0.01  # a student that is worse than the promoted one by more is not promoted
+
+    @model_validator(mode="after")
+    def _gates_can_be_read(self) -> EvaluateConfig:
+        from pipeline.gates import parse_gate
+
+        for name, limit in self.gates.items():
+            parse_gate(name, limit)
+        return self
 
 
 class Config(Section):

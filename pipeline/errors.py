@@ -37,6 +37,16 @@ class StudentError(Clip2YoloError):
     """A student that cannot be trained, loaded or asked."""
 
 
+class GateError(Clip2YoloError):
+    """A student that does not reach what its config asks for; everything else went well."""
+
+    exit_code = 3
+
+
+class UploadError(Clip2YoloError):
+    """Roboflow that cannot be reached, refuses, or did not take everything."""
+
+
 class WorkspaceError(Clip2YoloError):
     """A run folder that is busy, damaged, full or not writable, or that lacks an earlier stage."""
 

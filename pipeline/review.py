@@ -9,7 +9,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError
 from pipeline.ontology import Ontology
-from pipeline.workspace import replacing
+from pipeline.workspace import Workspace, replacing
 
 REVIEW_COLUMNS = ("path", "class", "guess", "rival", "confidence", "margin", "reason", "id")
 
@@ -60,6 +60,17 @@ def read_review(path: Path, ontology: Ontology) -> dict[str, str]:
                 f"{', '.join(ontology.classes)}; or leave the cell empty."
             )
     return dict(decided)
+
+
+def human_decisions(workspace: Workspace, ontology: Ontology) -> dict[str, str]:
+    """Return all decisions of people, id → class: those pulled from Roboflow, and over them those
+    in the review file.
+
+    Raises:
+        ConfigError: see `read_review`.
+    """
+    pulled, filled_in = workspace.human, workspace.review
+    return read_review(pulled, ontology) | read_review(filled_in, ontology)
 
 
 def write_review(path: Path, table: pl.DataFrame, keep: Ontology | None = None) -> None:

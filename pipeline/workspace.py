@@ -53,6 +53,10 @@ class Workspace:
         self.dataset_table = root / "dataset.parquet"
         self.dataset = root / "dataset"
         self.student = root / "student"
+        self.students = root / "students"
+        self.human = root / "human.csv"
+        self.answers = root / "answers.parquet"
+        self.report_md = root / "report.md"
         self.evaluation = root / "evaluation.json"
         self.report = root / "report.html"
 

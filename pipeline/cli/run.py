@@ -63,18 +63,43 @@ def train(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True),
+    help="Another evaluated run, or a folder of its `students/`, to compare the student with.",
+)
 @on_a_run
-def evaluate(config: Config, listener: TerminalListener, as_json: bool) -> None:
-    """Compare the student with its teacher on held-out images.
+def evaluate(
+    config: Config, listener: TerminalListener, as_json: bool, against: Path | None
+) -> None:
+    """Compare the student with its teacher on held-out images, and with another student.
+
+    Exit status 3: the student fails a gate of the config.
 
     Example: clip2yolo evaluate --config configs/packing_line.yaml --json
     """
     from pipeline import stages
 
-    _print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
+    result = stages.evaluate(config, listener)
+    if against is not None:
+        _print_against(config, against, as_json)
+        return
+    _print_evaluate(config, result, as_json, listener)
+
+
+def _print_against(config: Config, other: Path, as_json: bool) -> None:
+    from pipeline.against import compare, in_words
+    from pipeline.stages.promote import read_answers
+
+    found = compare(read_answers(config.workspace), read_answers(other))
+    if as_json:
+        print_json({"against": str(other), **found})
+    else:
+        click.echo(in_words(found))
 
 
 @main.command()
+@click.option("--if-changed", is_flag=True, help="Do nothing, quickly, where nothing is new.")
 @_labeling
 @on_a_run
 def run(
@@ -83,6 +108,7 @@ def run(
     as_json: bool,
     precision: str | None,
     verify: bool,
+    if_changed: bool,
 ) -> None:
     """Label, train and evaluate, each only where something changed.
 
@@ -92,6 +118,12 @@ def run(
     from pipeline.config import with_precision
 
     config = with_precision(config, precision)
+    if if_changed and not verify and _nothing_is_new(config):
+        if as_json:
+            print_json({"changed": False})
+        else:
+            click.echo("Nothing is new: images, config and results are as they were.")
+        return
     labeled = stages.label(config, listener, verify=verify)
     _print_label(config, labeled, False, listener, silent=as_json)
     _print_train(config, stages.train(config, listener), False, listener, silent=as_json)
@@ -166,6 +198,50 @@ def init(
         click.echo(f"Wrote {output}. Look through it, then: clip2yolo run --config {output}")
 
 
+def _nothing_is_new(config: Config) -> bool:
+    from pipeline.status import next_command, stage_states
+
+    return next_command(stage_states(config)) is None
+
+
+@main.command()
+@click.argument("student", required=False)
+@click.option("--rollback", is_flag=True, help="Go back to the student that was in use before.")
+@on_a_run
+def promote(
+    config: Config,
+    listener: TerminalListener,
+    as_json: bool,
+    student: str | None,
+    rollback: bool,
+) -> None:
+    """Show which evaluated students are kept and which is in use, or put another into use.
+
+    Example: clip2yolo promote --rollback
+    """
+    from pipeline.errors import ConfigError
+    from pipeline.promotion import Students
+    from pipeline.workspace import Workspace
+
+    if student and rollback:
+        raise ConfigError("Name a student or use `--rollback`, not both.")
+    workspace = Workspace(config.workspace)
+    students = Students(workspace.students)
+    if student or rollback:
+        with workspace.locked():
+            if student:
+                students.promote(student)
+            else:
+                students.roll_back()
+    in_use = students.promoted
+    if as_json:
+        print_json({"promoted": in_use and in_use.name, "students": students.names})
+        return
+    for name in students.names:
+        click.echo(f"{'*' if in_use and name == in_use.name else ' '} {name}")
+    click.echo(f"In use: {in_use}" if in_use else "No student is in use yet.")
+
+
 def _print_label(
     config: Config,
     results: list[StageResult],
@@ -234,6 +310,8 @@ def _print_evaluate(
     header, *rows = summary_rows(evaluation)
     print_table("Teacher and student", header, rows)
     click.echo(conclusion(evaluation))
+    for gate in evaluation["gates"]:
+        click.echo(f"Gate {gate['gate']} {gate['limit']}: kept. {gate['sentence']}")
     click.echo(f"Report: {config.workspace / 'report.html'}")
 
 

@@ -40,6 +40,13 @@ class Asked:
     from_cache: int
     failures: dict[str, str]  # id → a sentence
 
+    def vectors(self, ids: Sequence[str]) -> np.ndarray | None:
+        """Return the vectors (n, dim) of images, of the first teacher that gives any."""
+        for member, cache in zip(self.panel.members, self.caches, strict=True):
+            if member.teacher.gives_vectors:
+                return cache.vectors(ids)
+        return None
+
     def answers(self, start: int = 0, stop: int | None = None) -> Answers:
         """Return the answers for `ids[start:stop]`."""
         ids = self.ids[start:stop]

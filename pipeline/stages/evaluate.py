@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from pipeline.against import ANSWERS
 from pipeline.config import Config, with_precision
 from pipeline.errors import ConfigError, SourceError, WorkspaceError
+from pipeline.gates import check_gates
 from pipeline.ontology import Ontology
 from pipeline.records import DATASET, LABELS, Listener, Prediction
 from pipeline.stages.asking import ask, in_words, load_panel
 from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
-from pipeline.workspace import Workspace, fingerprint, read_table, write_json, write_text
+from pipeline.stages.promote import against_promoted, raise_failed, settle
+from pipeline.workspace import (
+    Workspace,
+    fingerprint,
+    read_table,
+    write_json,
+    write_table,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from pipeline.teachers.zero_shot import Panel
@@ -55,6 +65,7 @@ def evaluate(config: Config, listener: Listener = SILENT) -> StageResult:
         WorkspaceError: there is no student yet, or the workspace is busy.
         ConfigError: the truth names a class that the ontology lacks.
         SourceError: no image is left to evaluate on.
+        GateError: the student does not reach what the config asks for; all is written and kept.
     """
     ontology = ontology_of(config)
     workspace = Workspace(config.workspace)
@@ -68,19 +79,34 @@ def evaluate(config: Config, listener: Listener = SILENT) -> StageResult:
         print_ = evaluate_fingerprint(config, ontology)
         whole = workspace.evaluation.is_file() and workspace.report.is_file()
         if workspace.is_current("evaluate", print_) and whole:
-            return up_to_date(workspace, "evaluate")
+            result = up_to_date(workspace, "evaluate")
+            raise_failed(result.counts["gates"], workspace.report)
+            return result
         chosen = _held_out(config, ontology, plan, workspace, listener)
         evaluation = _evaluate(config, ontology, plan, workspace, chosen, listener)
-
-        from pipeline.report import render_report
-
-        write_json(workspace.evaluation, evaluation)
-        curve = workspace.student / "curve.png"
-        write_text(workspace.report, render_report(evaluation, curve, config.max_pixels))
-        counts = {"summary": _summary(evaluation), "held_out": evaluation["held_out"]}
+        _write(config, workspace, evaluation)
+        evaluation["outcome"] = settle(config, workspace, evaluation, listener)
+        _write(config, workspace, evaluation)
+        counts = {
+            "summary": _summary(evaluation),
+            "held_out": evaluation["held_out"],
+            "gates": evaluation["gates"],
+            "outcome": evaluation["outcome"],
+        }
         seconds = time.monotonic() - started
         workspace.finish("evaluate", print_, counts, seconds)
+        raise_failed(evaluation["gates"], workspace.report)
         return StageResult("evaluate", False, counts, seconds)
+
+
+def _write(config: Config, workspace: Workspace, evaluation: dict[str, Any]) -> None:
+    from pipeline.markdown import render_markdown
+    from pipeline.report import render_report
+
+    write_json(workspace.evaluation, evaluation)
+    write_text(workspace.report_md, render_markdown(evaluation))
+    curve = workspace.student / "curve.png"
+    write_text(workspace.report, render_report(evaluation, curve, config.max_pixels))
 
 
 def evaluate_fingerprint(config: Config, ontology: Ontology) -> str:
@@ -228,6 +254,23 @@ def _evaluate(
     evaluation["teacher"]["precision"] = _precision(
         config, ontology, teacher, chosen.pairs, answers.together, listener
     )
+    given = pl.DataFrame(
+        {
+            "id": [one for one, _ in chosen.pairs],
+            "truth": chosen.truth or [None] * len(paths),
+            "teacher": [classes[index] for index in answers.together.argmax(axis=1)],
+            "student": [classes[index] for index in learned.probabilities.argmax(axis=1)],
+            "confidence": learned.probabilities.max(axis=1),
+        },
+        schema_overrides=ANSWERS,
+    )
+    write_table(workspace.answers, given)
+    against = against_promoted(workspace, paths, given, config, listener)
+    evaluation["against"] = against
+    evaluation["gates"] = check_gates(dict(config.evaluate.gates), evaluation, against)
+    evaluation["outcome"] = None
+    stamp = workspace.stamp("label")
+    evaluation["drift"] = None if stamp is None else stamp.counts.get("drift")
     return evaluation
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -13,10 +14,10 @@ from pipeline.errors import SourceError, WorkspaceError
 from pipeline.label import label_table
 from pipeline.ontology import Ontology
 from pipeline.records import IMAGES, LABELS, Listener
-from pipeline.review import read_review, review_table, write_review
+from pipeline.review import human_decisions, review_table, write_review
 from pipeline.scan import describe, scan, with_damaged, with_failures
 from pipeline.sources import find_images, sort_sources
-from pipeline.stages.asking import ask, in_words, load_panel, pairs_of, prompt_warnings
+from pipeline.stages.asking import Asked, ask, in_words, load_panel, pairs_of, prompt_warnings
 from pipeline.stages.common import (
     SILENT,
     StageResult,
@@ -30,6 +31,8 @@ from pipeline.video import FrameFile, extract, forget_others, has_frames, with_f
 from pipeline.workspace import Workspace, fingerprint, read_table, streamed_table, write_table
 
 _BLOCK = 20_000  # images labeled together
+_LOOKED_AT = 2000  # vectors of new images, and of earlier ones, to see a drift
+_LOOKS = ("confidence", "classes", "vectors")
 
 
 def label(config: Config, listener: Listener = SILENT, verify: bool = False) -> list[StageResult]:
@@ -57,7 +60,7 @@ def label(config: Config, listener: Listener = SILENT, verify: bool = False) -> 
 
 def label_fingerprint(config: Config, ontology: Ontology, images: pl.DataFrame) -> str:
     """Name what the labels depend on: pictures, prompts, teacher, thresholds, human decisions."""
-    human = read_review(Workspace(config.workspace).review, ontology)
+    human = human_decisions(Workspace(config.workspace), ontology)
     return fingerprint(
         digest_of(images, "path", "id"),
         asdict(ontology),
@@ -103,7 +106,8 @@ def label_images(
             f"{workspace.images} says why for each."
         )
     embedded = time.monotonic()
-    human = read_review(workspace.review, ontology)
+    human = human_decisions(workspace, ontology)
+    earlier = _earlier(workspace)
     with streamed_table(workspace.labels, LABELS) as table:
         for start in range(0, len(asked.ids), _BLOCK):
             rows = usable[start : start + _BLOCK]
@@ -141,11 +145,48 @@ def label_images(
             (m.teacher.fingerprint for m in panel.members if m.teacher.gives_vectors), None
         ),
         "warnings": warnings,
+        "drift": _drift(workspace, asked, earlier, listener),
         "seconds_to_label": round(time.monotonic() - embedded, 3),  # with all vectors at hand
     }
     seconds = time.monotonic() - started
     workspace.finish("label", print_, counts, seconds)
     return StageResult("label", False, counts, seconds)
+
+
+def _earlier(workspace: Workspace) -> set[str]:
+    """The ids that were labeled before."""
+    if workspace.stamp("label") is None or not workspace.labels.is_file():
+        return set()
+    return set(read_table(workspace.labels, LABELS, "label", ["id"])["id"])
+
+
+def _drift(
+    workspace: Workspace, asked: Asked, earlier: set[str], listener: Listener
+) -> dict[str, Any] | None:
+    """How the new images differ from the earlier ones; what was last said where none is new."""
+    from pipeline.drift import drift
+
+    new = [one for one in asked.ids if one not in earlier]
+    old = [one for one in asked.ids if one in earlier]
+    stamp = workspace.stamp("label")
+    if not new and stamp is not None:
+        return stamp.counts.get("drift")
+    if not new or not old:
+        return None
+    labels = read_table(workspace.labels, LABELS, "label", ["id", "guess", "confidence"])
+    is_new = pl.col("id").is_in(new)
+    # A part of them tells as much; every so many, so that no time of day is preferred.
+    some = [side[:: max(1, len(side) // _LOOKED_AT)] for side in (new, old)]
+    vectors = asked.vectors(some[0]), asked.vectors(some[1])
+    found = drift(
+        labels.filter(is_new),
+        labels.filter(~is_new),
+        None if vectors[0] is None or vectors[1] is None else (vectors[0], vectors[1]),
+    )
+    if found is not None:
+        changed = any(found[part] and found[part]["changed"] for part in _LOOKS)
+        (listener.warn if changed else listener.say)(found["sentence"])
+    return found
 
 
 def scan_sources(

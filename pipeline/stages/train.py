@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 
-from pipeline.config import Config
+from pipeline.config import Config, StudentConfig
 from pipeline.ontology import Ontology
+from pipeline.promotion import Students
 from pipeline.records import DATASET, Listener
 from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table
@@ -33,6 +35,7 @@ def train(config: Config, listener: Listener = SILENT) -> StageResult:
 
         from pipeline import student
 
+        settings = _from_promoted(config, ontology, workspace, listener)
         with listener.bar("Training", "epochs") as progress:
 
             def on_epoch(report: student.EpochReport) -> None:
@@ -42,7 +45,7 @@ def train(config: Config, listener: Listener = SILENT) -> StageResult:
             result = student.train(
                 workspace.dataset,
                 workspace.student,
-                config.student,
+                settings,
                 ontology.dataset_classes,
                 max_pixels=config.max_pixels,
                 on_epoch=on_epoch,
@@ -53,6 +56,27 @@ def train(config: Config, listener: Listener = SILENT) -> StageResult:
         return StageResult("train", False, counts, seconds)
 
 
+def _from_promoted(
+    config: Config, ontology: Ontology, workspace: Workspace, listener: Listener
+) -> StudentConfig:
+    """The settings, with the student in use as the model to start from where that was asked for."""
+    if config.student.start == "scratch":
+        return config.student
+    promoted = Students(workspace.students).promoted
+    if promoted is None:
+        listener.say(f"No student is promoted yet, so this one starts from {config.student.model}.")
+        return config.student
+    about = json.loads((promoted / "student.json").read_text("utf-8"))
+    if about["classes"] != list(ontology.dataset_classes):
+        listener.warn(
+            f"The promoted student {promoted.name} knows other classes "
+            f"({', '.join(about['classes'])}), so this one starts from {config.student.model}."
+        )
+        return config.student
+    listener.say(f"Starting from the promoted student {promoted.name}.")
+    return config.student.model_copy(update={"model": str(promoted.absolute() / "weights.pt")})
+
+
 def train_fingerprint(config: Config, ontology: Ontology, plan: pl.DataFrame) -> str:
     """Name what the student depends on: the pictures and their classes and splits, the settings."""
     from pipeline.student import DEFAULTS
@@ -61,6 +85,6 @@ def train_fingerprint(config: Config, ontology: Ontology, plan: pl.DataFrame) ->
         DEFAULTS,
         plan.select("file", "id").sort("file").rows(),
         ontology.dataset_classes,
-        config.student.model_dump(exclude={"device", "workers"}),
+        config.student.model_dump(exclude={"device", "workers", "keep"}),
         file_state(Path(config.student.model)),
     )

@@ -1,0 +1,97 @@
+"""The students of a run that were evaluated, and which of them is in use.
+
+`students/<name>/` holds a student with its evaluation; the file `students/promoted` names the one
+in use in its first line and below it those that were in use before. An entry is renamed into place
+before it is named, and what is named is never removed, so the name always leads somewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pipeline.errors import WorkspaceError
+from pipeline.workspace import replacing, write_text
+
+_REMEMBERED = 20  # names of earlier ones
+
+
+@dataclass(frozen=True)
+class Students:
+    """`runs/<name>/students/`."""
+
+    root: Path
+
+    @property
+    def promoted(self) -> Path | None:
+        """The folder of the student in use; None before the first one."""
+        return next((self.root / name for name in self._named() if self._is_whole(name)), None)
+
+    @property
+    def names(self) -> list[str]:
+        """All students that are kept, the oldest first."""
+        if not self.root.is_dir():
+            return []
+        return sorted(path.name for path in self.root.iterdir() if self._is_whole(path.name))
+
+    def keep(self, student: Path, *beside: Path) -> str:
+        """Keep a student's folder with files that belong to it; returns its name.
+
+        The same weights keep their name, and what lies beside them is renewed.
+        """
+        print_ = hashlib.sha256((student / "weights.pt").read_bytes()).hexdigest()[:8]
+        known = next((name for name in self.names if name.endswith(print_)), None)
+        name = known or f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{print_}"
+        with replacing(self.root / name) as aside:
+            shutil.copytree(student, aside)
+            for path in beside:
+                if path.is_file():
+                    shutil.copyfile(path, aside / path.name)
+        return name
+
+    def promote(self, name: str) -> None:
+        """Name the student in use.
+
+        Raises:
+            WorkspaceError: there is no such student.
+        """
+        if not self._is_whole(name):
+            there = ", ".join(self.names) or "none yet"
+            raise WorkspaceError(f"{self.root} keeps no student {name!r}. It keeps: {there}.")
+        earlier = [one for one in self._named() if one != name]
+        self._write([name, *earlier])
+
+    def roll_back(self) -> str:
+        """Go back to the student that was in use before; returns its name.
+
+        Raises:
+            WorkspaceError: there is none.
+        """
+        _, *earlier = self._named() or [""]
+        there = [name for name in earlier if self._is_whole(name)]
+        if not there:
+            raise WorkspaceError(f"{self.root} keeps no earlier student to go back to.")
+        self._write(there)
+        return there[0]
+
+    def forget(self, keep: int) -> None:
+        """Remove the oldest beyond so many; the one in use and the one before it stay."""
+        in_use = [name for name in self._named() if self._is_whole(name)][:2]
+        for name in self.names[:-keep]:
+            if name not in in_use:
+                shutil.rmtree(self.root / name)
+
+    def _write(self, names: list[str]) -> None:
+        write_text(self.root / "promoted", "\n".join(names[:_REMEMBERED]) + "\n")
+
+    def _named(self) -> list[str]:
+        try:
+            return (self.root / "promoted").read_text("utf-8").split()
+        except FileNotFoundError:
+            return []
+
+    def _is_whole(self, name: str) -> bool:
+        return not name.startswith(".") and (self.root / name / "weights.pt").is_file()
