@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 SAMPLE := datasets/packing_line/sample.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup label train evaluate run status test test-slow lint format bench pocket-teacher lock clean
+.PHONY: help setup label train evaluate run upload status test test-slow lint format bench pocket-teacher lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ evaluate: $(READY) ## Compare student and teacher, write the report
 
 run: $(READY) $(DATA) ## All three, each only where something changed
 	$(BIN)/clip2yolo run --config $(CONFIG)
+
+upload: $(READY) ## Send the labeled dataset to the config's Roboflow project
+	$(BIN)/clip2yolo upload --config $(CONFIG)
 
 status: $(READY) ## Show what is done and what comes next
 	$(BIN)/clip2yolo status --config $(CONFIG)

@@ -114,6 +114,7 @@ def _whole_command(prompts: int, model: Path, environment: Mapping[str, str]) ->
                 env=own,
                 check=True,
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)

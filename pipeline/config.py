@@ -167,6 +167,18 @@ class EvaluateConfig(Section):
         return self
 
 
+class RoboflowConfig(Section):
+    """Where `upload`, `pull` and `deploy` go. The key is not a setting: see the README."""
+
+    project: str | None = None  # its id, as in the address of its page
+    workspace: str | None = None  # by default the key's own
+    batch: str | None = None  # by default the run's name
+    license: str = "Private"  # of a project that is created
+    connections: Annotated[int, Field(ge=1, le=32)] = 8  # images under way at a time
+    timeout: Annotated[float, Field(gt=0)] = 60.0  # seconds for one answer
+    retries: Annotated[int, Field(ge=0, le=20)] = 8  # waiting longer each time
+
+
 class Config(Section):
     """A whole run. `file` is where it was read from; every path in it is absolute."""
 
@@ -186,6 +198,7 @@ class Config(Section):
     dataset: DatasetConfig = DatasetConfig()
     student: StudentConfig = StudentConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    roboflow: RoboflowConfig = RoboflowConfig()
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

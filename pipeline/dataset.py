@@ -190,7 +190,7 @@ def plan_dataset(
     if "video" in accepted.columns:
         for row in straddling(accepted, assignment.splits):
             assignment.splits[row] = None
-    names = [_file_name(Path(path), one) for one, path in accepted.select("id", "path").iter_rows()]
+    names = [file_name(Path(path), one) for one, path in accepted.select("id", "path").iter_rows()]
     return (
         accepted.select("id", "path", "class")
         .with_columns(
@@ -233,16 +233,25 @@ def export_dataset(
                 (aside / split / name).mkdir(parents=True)
         for done, (path, file) in enumerate(plan.select("path", "file").iter_rows(), start=1):
             source, target = Path(path), aside / file
-            try:
-                if target.suffix == ".png" and _true_suffix(source) is None:
-                    read_rgb(source, max_pixels).save(target)
-                elif files == "copy" or not _link(source, target):
-                    shutil.copyfile(source, target)
-            except FileNotFoundError as error:
-                raise SourceError(
-                    f"{source} was labeled but is not there any more. Run `clip2yolo label` again."
-                ) from error
+            place_image(source, target, max_pixels, copy=files == "copy")
             progress(done, len(plan))
+
+
+def place_image(source: Path, target: Path, max_pixels: int, copy: bool = False) -> None:
+    """Put an image's bytes at `target`, or its pixels as PNG where dataset readers know no better.
+
+    Raises:
+        SourceError: it has vanished or cannot be read any more.
+    """
+    try:
+        if target.suffix == ".png" and _true_suffix(source) is None:
+            read_rgb(source, max_pixels).save(target)
+        elif copy or not _link(source, target):
+            shutil.copyfile(source, target)
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{source} was labeled but is not there any more. Run `clip2yolo label` again."
+        ) from error
 
 
 def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) -> list[str]:
@@ -252,14 +261,14 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
     few = [f"{name} ({counts.get(name, 0)})" for name in classes if counts.get(name, 0) < _FEW]
     if few:
         sentences.append(
-            f"Too few images to learn from (under {_FEW}): {', '.join(few)}. Add images, reword "
+            f"Too few images to learn from (under {_FEW}): {_some(few)}. Add images, reword "
             "their prompts or lower `label.min_confidence`."
         )
     for split in ("valid", "test"):
         there = set(plan.filter(pl.col("split") == split)["class"])
         lacking = [name for name in classes if name not in there and counts.get(name, 0) >= _FEW]
         if lacking:
-            sentences.append(f"The {split} split has no image of: {', '.join(lacking)}.")
+            sentences.append(f"The {split} split has no image of: {_some(lacking)}.")
     if len(plan):
         largest = plan.group_by("group").len()["len"].max()
         if isinstance(largest, int) and largest > max(20, len(plan) // 5):
@@ -275,8 +284,13 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
     return sentences
 
 
-def _file_name(path: Path, one: str) -> str:
-    """A name people recognize, made unique and stable by the content: `IMG_1-3f0a9c….jpg`."""
+def _some(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def file_name(path: Path, one: str) -> str:
+    """Return a name people recognize, made unique by the content, as `IMG_1-3f0a9c….jpg`."""
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")
     # File systems count bytes: 60 characters of some scripts are more than a name may have.
     stem = stem[:60].encode()[:150].decode("utf-8", "ignore") or "image"

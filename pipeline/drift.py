@@ -67,7 +67,11 @@ def _mix(new: pl.DataFrame, earlier: pl.DataFrame) -> dict[str, Any]:
     return {
         "distance": distance,  # total variation: the share that would have to move
         "p_value": p_value,
-        "most": {"class": names[most], "new": shares[0, most], "earlier": shares[1, most]},
+        "most": {
+            "class": names[most],
+            "new": float(shares[0, most]),
+            "earlier": float(shares[1, most]),
+        },
         "changed": bool(distance > 0.15 and p_value < _SURE),
     }
 

@@ -49,7 +49,7 @@ def parse_gate(name: str, text: str) -> Gate:
 
 
 def check_gates(
-    gates: Mapping[str, str], evaluation: Mapping[str, Any], against: Mapping[str, Any] | None
+    gates: Mapping[Any, str], evaluation: Mapping[str, Any], against: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
     """Return for each gate whether it holds, and a sentence for people.
 

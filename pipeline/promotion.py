@@ -44,12 +44,18 @@ class Students:
         """
         print_ = hashlib.sha256((student / "weights.pt").read_bytes()).hexdigest()[:8]
         known = next((name for name in self.names if name.endswith(print_)), None)
-        name = known or f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{print_}"
+        there = [path for path in beside if path.is_file()]
+        if known is not None:
+            # File by file: a folder cannot be replaced without being away for a moment.
+            for path in there:
+                with replacing(self.root / known / path.name) as aside:
+                    shutil.copyfile(path, aside)
+            return known
+        name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{print_}"
         with replacing(self.root / name) as aside:
             shutil.copytree(student, aside)
-            for path in beside:
-                if path.is_file():
-                    shutil.copyfile(path, aside / path.name)
+            for path in there:
+                shutil.copyfile(path, aside / path.name)
         return name
 
     def promote(self, name: str) -> None:

@@ -142,7 +142,13 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
     states = stage_states(config)
     if as_json:
-        print_json({"stages": [state.__dict__ for state in states], "next": next_command(states)})
+        print_json(
+            {
+                "workspace": str(config.workspace),
+                "stages": [state.__dict__ for state in states],
+                "next": next_command(states),
+            }
+        )
         return
     print_table(
         str(config.workspace),

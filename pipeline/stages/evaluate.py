@@ -267,7 +267,7 @@ def _evaluate(
     write_table(workspace.answers, given)
     against = against_promoted(workspace, paths, given, config, listener)
     evaluation["against"] = against
-    evaluation["gates"] = check_gates(dict(config.evaluate.gates), evaluation, against)
+    evaluation["gates"] = check_gates(config.evaluate.gates, evaluation, against)
     evaluation["outcome"] = None
     stamp = workspace.stamp("label")
     evaluation["drift"] = None if stamp is None else stamp.counts.get("drift")

@@ -164,8 +164,6 @@ def _drift(
     workspace: Workspace, asked: Asked, earlier: set[str], listener: Listener
 ) -> dict[str, Any] | None:
     """How the new images differ from the earlier ones; what was last said where none is new."""
-    from pipeline.drift import drift
-
     new = [one for one in asked.ids if one not in earlier]
     old = [one for one in asked.ids if one in earlier]
     stamp = workspace.stamp("label")
@@ -173,6 +171,8 @@ def _drift(
         return stamp.counts.get("drift")
     if not new or not old:
         return None
+    from pipeline.drift import drift
+
     labels = read_table(workspace.labels, LABELS, "label", ["id", "guess", "confidence"])
     is_new = pl.col("id").is_in(new)
     # A part of them tells as much; every so many, so that no time of day is preferred.

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 _TRIAL = 1200.0  # seconds of work from which on a trial, about a minute of it, is worth its while
+_FEW = 4000  # images of which even the timing of a few batches would be felt
 _ROUNDS = 3
 
 
@@ -58,6 +59,10 @@ def choose(encode: Encode, example: torch.Tensor, images: int, teacher: str, mod
     """
     if mode == "never":
         return encode
+    record = _record_of(teacher, example)
+    rates = _read(record)
+    if mode == "auto" and rates is None and images < _FEW:
+        return encode
     compiled: Encode = torch.compile(encode, dynamic=False)
     if mode == "always":
         try:
@@ -68,8 +73,6 @@ def choose(encode: Encode, example: torch.Tensor, images: int, teacher: str, mod
                 "compiler on CPUs and Triton on GPUs. Install it, or set `compile: auto`."
             ) from error
         return compiled
-    record = _record_of(teacher, example)
-    rates = _read(record)
     if rates is None:
         eager = _seconds(encode, example)
         if images * eager < _TRIAL:

@@ -1,0 +1,107 @@
+"""Roboflow: `upload`, `pull` and `deploy`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.group import main, on_a_run, print_json
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.terminal import TerminalListener
+
+
+@main.command()
+@click.option(
+    "--only",
+    type=click.Choice(["accepted", "abstained", "all"]),
+    default="accepted",
+    show_default=True,
+    help="Which images; abstained ones go up without a label, to be annotated there.",
+)
+@click.option("--create", is_flag=True, help="Create the project where it is missing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+@on_a_run
+def upload(
+    config: Config,
+    listener: TerminalListener,
+    as_json: bool,
+    only: str,
+    create: bool,
+    dry_run: bool,
+) -> None:
+    """Send the labeled images to the Roboflow project that the config names.
+
+    The key comes from ROBOFLOW_API_KEY or from `roboflow login`. What is there already is not sent
+    again, so an interrupted upload goes on.
+
+    Example: clip2yolo upload --create
+    """
+    from pipeline.stages.roboflow import planned, upload_dataset
+
+    if dry_run:
+        items = planned(config, only)
+        counts = Counter((item.split, item.name or "(no label)") for item in items)
+        if as_json:
+            rows = [{"split": s, "class": n, "images": c} for (s, n), c in sorted(counts.items())]
+            print_json({"project": config.roboflow.project, "images": len(items), "parts": rows})
+            return
+        for (split, name), count in sorted(counts.items()):
+            click.echo(f"{split:>6}  {name}: {count:,}")
+        click.echo(f"{len(items):,} images for {config.roboflow.project}; nothing was sent.")
+        return
+    found = upload_dataset(config, only, create, listener)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(
+        f"{found['there']:,} images are in {found['workspace']}/{found['project']}; "
+        f"{found['were_there']:,} of them were there before, {len(found['annotated']):,} keep a "
+        "label that somebody gave them there."
+    )
+
+
+@main.command()
+@click.option(
+    "--version", "number", type=click.IntRange(min=1), help="Which version; by default the newest."
+)
+@on_a_run
+def pull(config: Config, listener: TerminalListener, as_json: bool, number: int | None) -> None:
+    """Take the labels that people corrected on Roboflow into the run.
+
+    They override the teacher from the next `label` on.
+
+    Example: clip2yolo pull --version 3
+    """
+    from pipeline.stages.roboflow import pull_labels
+
+    found = pull_labels(config, number, listener)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(
+            f"Version {found['version']}: {found['decisions']:,} decisions among "
+            f"{found['images']:,} images; {found['strangers']:,} images are not of this run."
+        )
+
+
+@main.command()
+@on_a_run
+def deploy(config: Config, listener: TerminalListener, as_json: bool) -> None:
+    """Send the promoted student's weights to the Roboflow project.
+
+    Example: clip2yolo deploy
+    """
+    from pipeline.stages.roboflow import deploy_student
+
+    found = deploy_student(config, listener)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(
+            f"Sent {found['student']} to {found['workspace']}/{found['project']} as "
+            f"{found['model']}."
+        )

@@ -1,0 +1,1 @@
+"""Roboflow: labeled images up, corrected labels down, students up. Only this package knows it."""

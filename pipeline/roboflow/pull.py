@@ -1,0 +1,85 @@
+"""A version of a project back from Roboflow: what people decided there."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+
+from pipeline.errors import UploadError
+from pipeline.roboflow.client import RoboflowProject
+from pipeline.roboflow.ledger import Ledger
+
+# `IMG_1-3f0a9c12ab34.jpg` comes back as `IMG_1-3f0a9c12ab34_jpg.rf.<hash>.jpg`.
+_OURS = re.compile(r"-([0-9a-f]{12})(?:[_.]\w+)*(?:\.rf\.|\.)")
+_SPLITS = ("train", "valid", "test")
+
+
+def pull(
+    project: RoboflowProject, version: int, ids: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Download a version and read its labels.
+
+    Images are recognized by the part of their id that the upload put into their names; the pixels
+    may have been resized there.
+
+    Args:
+        project: opened.
+        version: its number.
+        ids: the run's images.
+
+    Returns:
+        id → class, and the names of images that are not of this run.
+
+    Raises:
+        UploadError: the version cannot be fetched, is no set of class folders, or gives one image
+            two classes.
+    """
+    known = {one[:12]: one for one in ids}
+    with tempfile.TemporaryDirectory(prefix="clip2yolo-pull-") as folder:
+        file = Path(folder) / "export.zip"
+        project.export(version, file)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = [one.filename for one in archive.infolist() if not one.is_dir()]
+        except zipfile.BadZipFile:
+            raise UploadError("What Roboflow sent is no zip file. Run again.") from None
+    decided: dict[str, str] = {}
+    strangers = []
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if len(parts) < 3 or parts[-3] not in _SPLITS:
+            continue  # a README
+        found = _OURS.search(parts[-1])
+        one = known.get(found[1]) if found else None
+        if one is None:
+            strangers.append(parts[-1])
+        elif decided.setdefault(one, parts[-2]) != parts[-2]:
+            raise UploadError(f"{parts[-1]} has two classes: {decided[one]!r} and {parts[-2]!r}.")
+    if not decided and not strangers:
+        raise UploadError(f"Version {version} holds no class folders. Was it a classification?")
+    return decided, strangers
+
+
+def corrections(decided: Mapping[str, str], labels: pl.DataFrame, ledger: Ledger) -> dict[str, str]:
+    """Return what people decided: classes that differ from what was sent, or where none was sent.
+
+    An image that came back as it went says nothing: nobody may have looked at it.
+
+    Args:
+        decided: id → class, from `pull`.
+        labels: labels.parquet's columns id and class.
+        ledger: of the project; what it does not know is compared with `labels`.
+    """
+    ours = dict(labels.select("id", "class").iter_rows())
+    found = {}
+    for one, name in decided.items():
+        entry = ledger.entries.get(one)
+        sent = entry.name if entry is not None else ours.get(one)
+        if sent != name or (entry is not None and entry.state == "annotated"):
+            found[one] = name
+    return found

@@ -1,0 +1,237 @@
+"""The labeled dataset of a run onto Roboflow: every image once, with its class and split."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline.dataset import file_name, place_image
+from pipeline.errors import SourceError, UploadError
+from pipeline.records import Progress, no_progress
+from pipeline.roboflow.client import Refused, RoboflowProject, quietly
+from pipeline.roboflow.ledger import Entry, Ledger
+
+_BANDS = (0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to send."""
+
+    id: str
+    path: str  # of the source image
+    name: str | None  # the class; None for abstained images, to be annotated there
+    split: str
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+def plan_upload(
+    labels: pl.DataFrame, dataset: pl.DataFrame, only: str, run: str, teacher: str
+) -> list[Item]:
+    """Decide what is sent: class and split are those of `dataset.parquet`.
+
+    Args:
+        labels: labels.parquet.
+        dataset: dataset.parquet.
+        only: "accepted" (what the dataset holds), "abstained" or "all".
+        run: name of the run, for a tag.
+        teacher: name of the teacher, for a tag.
+    """
+    rows = labels.join(
+        dataset.select("id", split="split", exported="class"), "id", "left", maintain_order="left"
+    )
+    items = []
+    shared = _tag(f"run {run}"), _tag(f"teacher {teacher}")
+    for row in rows.select(
+        "id", "path", "exported", "split", "confidence", "margin", "decision"
+    ).iter_rows(named=True):
+        accepted = row["split"] is not None
+        abstained = row["decision"] == "abstained"
+        if (accepted and only == "abstained") or (abstained and only == "accepted"):
+            continue
+        if not accepted and not abstained:
+            continue  # the background class, or left out because it would leak
+        items.append(
+            Item(
+                row["id"],
+                row["path"],
+                row["exported"],
+                row["split"] or "train",
+                (*shared, _band(row["confidence"]), row["decision"]),
+                {
+                    "confidence": round(row["confidence"], 4),
+                    "margin": round(row["margin"], 4),
+                    "teacher": teacher,
+                },
+            )
+        )  # fmt: skip
+    return items
+
+
+def _tag(text: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in text).split())[:60]
+
+
+def _band(confidence: float) -> str:
+    """The confidence as a tag that people can filter by."""
+    below = [band for band in _BANDS if confidence >= band]
+    low = below[-1] if below else 0.0
+    high = next((band for band in _BANDS if confidence < band), 1.0)
+    return f"confidence-{low * 100:.0f}-{high * 100:.0f}"
+
+
+def upload(
+    items: Sequence[Item],
+    project: RoboflowProject,
+    ledger: Ledger,
+    batch: str,
+    *,
+    connections: int = 8,
+    max_pixels: int = 100_000_000,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Send what the ledger does not know to be there, several at a time.
+
+    Args:
+        items: what shall be there.
+        project: opened.
+        ledger: of this project.
+        batch: name under which Roboflow groups what is sent.
+        connections: images under way at a time.
+        max_pixels: for formats that are sent as PNG.
+        progress: told after each image.
+
+    Returns:
+        What became of all items: counts, and the images that need a person (`refused`,
+        `annotated`, `unreadable`, `changed`), each as [path, reason].
+
+    Raises:
+        UploadError: Roboflow cannot be reached any more.
+    """
+    open_items = [item for item in items if not _is_done(item, ledger)]
+    done = len(items) - len(open_items)
+    progress(done, len(items))
+    unreadable: list[tuple[str, str]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="clip2yolo-upload-") as folder,
+        quietly(),
+        ThreadPoolExecutor(connections, "upload") as pool,
+    ):
+        waiting: dict[Future[None], Item] = {}
+        queue = iter(open_items)
+        try:
+            while True:
+                for item in queue:
+                    task = pool.submit(
+                        _send, item, project, ledger, batch, Path(folder), max_pixels
+                    )
+                    waiting[task] = item
+                    if len(waiting) >= 2 * connections:
+                        break
+                if not waiting:
+                    break
+                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    item = waiting.pop(future)
+                    try:
+                        future.result()
+                    except SourceError as error:
+                        unreadable.append((item.path, str(error)))
+                    done += 1
+                    progress(done, len(items))
+        finally:
+            for future in waiting:
+                future.cancel()
+    return summary(items, ledger, unreadable)
+
+
+def _is_done(item: Item, ledger: Ledger) -> bool:
+    entry = ledger.entries.get(item.id)
+    if entry is None or entry.state == "refused":
+        return False  # what was refused once may be welcome after a change there
+    return entry.state in ("done", "annotated") or item.name is None
+
+
+def _send(
+    item: Item,
+    project: RoboflowProject,
+    ledger: Ledger,
+    batch: str,
+    folder: Path,
+    max_pixels: int,
+) -> None:
+    entry = ledger.entries.get(item.id)
+    try:
+        if entry is None or entry.image is None:
+            file = folder / file_name(Path(item.path), item.id)
+            place_image(Path(item.path), file, max_pixels)
+            try:
+                image, was_there = project.upload(
+                    file, item.split, batch, list(item.tags), item.metadata
+                )
+            finally:
+                file.unlink(missing_ok=True)
+            state = "done" if item.name is None else "sent"
+            entry = Entry(item.id, state, image, None, item.split, was_there)
+            ledger.write(entry)
+        if item.name is not None:
+            assert entry.image is not None
+            fresh = project.annotate(entry.image, item.name, batch)
+            # After a cut connection our own label may be what was there already.
+            state = "done" if fresh or not entry.was_there else "annotated"
+            ledger.write(replace(entry, state=state, name=item.name, reason=None))
+    except Refused as error:
+        image_id = None if entry is None else entry.image
+        was_there = entry is not None and entry.was_there
+        ledger.write(
+            Entry(item.id, "refused", image_id, item.name, item.split, was_there, str(error))
+        )
+
+
+def summary(
+    items: Sequence[Item], ledger: Ledger, unreadable: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """Return what the ledger knows of the items."""
+    known = [(item, ledger.entries.get(item.id)) for item in items]
+    states = Counter(entry.state for _, entry in known if entry is not None)
+    return {
+        "images": len(items),
+        "there": states["done"] + states["annotated"],
+        "were_there": sum(entry.was_there for _, entry in known if entry is not None),
+        "annotated": [
+            [item.path, "Somebody labeled it on Roboflow; that label stays."]
+            for item, entry in known
+            if entry is not None and entry.state == "annotated"
+        ],
+        "refused": [
+            [item.path, entry.reason]
+            for item, entry in known
+            if entry is not None and entry.state == "refused"
+        ],
+        "unreadable": [list(one) for one in unreadable],
+        "changed": [
+            [item.path, f"It is {item.name!r} now, and was sent as {entry.name!r}."]
+            for item, entry in known
+            if entry is not None and entry.state == "done" and entry.name != item.name
+        ],
+    }
+
+
+def raise_unless_there(found: dict[str, Any]) -> None:
+    """Raise an `UploadError` unless every image is on Roboflow."""
+    missing = found["images"] - found["there"]
+    if missing:
+        named = [f"{path}: {why}" for path, why in [*found["refused"], *found["unreadable"]][:5]]
+        raise UploadError(
+            f"{missing} of {found['images']} images are not on Roboflow.\n  "
+            + "\n  ".join(named)
+            + "\nRun the same command again to send what is missing."
+        )

@@ -1,0 +1,282 @@
+"""A Roboflow on loopback: workspaces, projects, images, versions and weights, held in memory.
+
+It answers as the real service does over the wire, and can be told to fail: see `FakeRoboflow`.
+Another test imports `roboflow` against it by setting API_URL before the import, so commands run in
+a process of their own.
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import hashlib
+import io
+import json
+import random
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+KEY = "rf_k3yThatMustNeverShow"
+WORKSPACE = "ws"
+FAULTS = (429, 500, "slow", "cut before", "cut after")
+
+
+@dataclass
+class FakeImage:
+    """An image as the service holds it."""
+
+    id: str
+    name: str
+    split: str
+    data: bytes
+    batch: str
+    tags: list[str]
+    metadata: dict[str, Any]
+    annotation: str | None = None
+    annotated: int = 0  # how often a label was accepted
+
+
+@dataclass
+class FakeProject:
+    """A project; images are known by their content, as the service does."""
+
+    name: str
+    type: str
+    images: dict[str, FakeImage] = field(default_factory=dict)  # by id
+    by_content: dict[str, str] = field(default_factory=dict)
+    weights: list[tuple[str, bytes]] = field(default_factory=list)
+    versions: int = 0
+
+
+class FakeRoboflow(ThreadingHTTPServer):
+    """The service.
+
+    Args:
+        share: of all answers, how many are faults, drawn from `FAULTS` by a fixed seed: status 429
+            or 500, an answer after `slow` seconds, a connection cut before anything was done, and
+            one cut after it was done but before that was said.
+        slow: seconds.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, share: float = 0.0, slow: float = 3.0) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.projects: dict[str, FakeProject] = {}
+        self.share, self.slow = share, slow
+        self.refuse: set[str] = set()  # names of images that are turned away
+        self.faults = 0
+        self.asked: list[str] = []
+        self.most_at_once = self._at_once = 0
+        self.lock = threading.RLock()
+        self._dice = random.Random(7)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs to talk to this server instead of the real one."""
+        return {"API_URL": self.url, "APP_URL": self.url, "ROBOFLOW_API_KEY": KEY}
+
+    def fault(self) -> Any:
+        with self.lock:
+            if self._dice.random() >= self.share:
+                return None
+            self.faults += 1
+            return self._dice.choice(FAULTS)
+
+    def count(self, step: int) -> None:
+        with self.lock:
+            self._at_once += step
+            self.most_at_once = max(self.most_at_once, self._at_once)
+
+
+class _Cut(Exception):
+    pass
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeRoboflow
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        server = self.server
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = urlsplit(self.path)
+        query = parse_qs(parts.query)
+        with server.lock:
+            server.asked.append(f"{self.command} {parts.path}")
+        server.count(1)
+        try:
+            fault = server.fault()
+            if fault in (429, 500):
+                self._send(fault, {"error": {"message": "not now"}})
+                return
+            if fault == "slow":
+                time.sleep(server.slow)
+            if fault == "cut before":
+                raise _Cut
+            words = [word for word in parts.path.split("/") if word]
+            if parts.path.startswith("/signed/"):
+                status, value = self._signed(words, body)
+            elif query.get("api_key") != [KEY]:
+                status, value = 401, {"error": {"message": "This API key does not exist"}}
+            else:
+                with server.lock:
+                    status, value = self._route(words, query, body)
+            if fault == "cut after":
+                raise _Cut
+            self._send(status, value)
+        except _Cut:
+            self.close_connection = True
+            self.connection.close()
+        except OSError:
+            self.close_connection = True
+        finally:
+            server.count(-1)
+
+    def _send(self, status: int, value: Any) -> None:
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _route(self, words: list[str], query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+        projects = self.server.projects
+        match (self.command, words):
+            case ("POST", []):
+                return 200, {"workspace": WORKSPACE}
+            case ("GET", [workspace]) if workspace == WORKSPACE:
+                listed = [{"id": f"{WORKSPACE}/{name}"} for name in projects]
+                about = {"name": "A workspace", "url": WORKSPACE, "projects": listed}
+                return 200, {"workspace": about}
+            case ("POST", [_, "projects"]):
+                wanted = json.loads(body)
+                projects[wanted["name"]] = FakeProject(wanted["name"], wanted["type"])
+                return 200, self._about(projects[wanted["name"]])
+            case ("POST", [_, "models", "prepareUpload"]):
+                name = f"{query['projectIds'][0]}/{query['modelName'][0]}"
+                return 200, {"url": f"{self.server.url}/signed/{name}?token=secret"}
+            case ("POST", ["dataset", name, "upload"]) if name in projects:
+                return self._take_image(projects[name], query, body)
+            case ("POST", ["dataset", name, "annotate", image]) if name in projects:
+                return self._annotate(projects[name].images.get(image), query, body)
+            case ("GET", [_, name]) if name in projects:
+                project = projects[name]
+                numbers = range(1, project.versions + 1)
+                versions = [self._version(project, number) for number in numbers]
+                about = {"workspace": {"url": WORKSPACE}, "project": self._about(project)}
+                return 200, {**about, "versions": versions}
+            case ("GET", [_, name, version, "folder"]) if name in projects:
+                if int(version) > projects[name].versions:
+                    return 404, {"error": {"message": "no such version"}}
+                link = f"{self.server.url}/signed/{name}/export.zip?token=secret"
+                return 200, {"export": {"format": "folder", "link": link}}
+        return 404, {"error": {"message": "not found"}}
+
+    def _about(self, project: FakeProject) -> dict[str, Any]:
+        splits: dict[str, int] = {}
+        for image in project.images.values():
+            splits[image.split] = splits.get(image.split, 0) + 1
+        return {
+            "id": f"{WORKSPACE}/{project.name}", "name": project.name, "type": project.type,
+            "annotation": project.name, "classes": {}, "colors": {}, "created": 1, "updated": 1,
+            "images": len(project.images), "public": False, "splits": splits, "unannotated": 0,
+        }  # fmt: skip
+
+    def _version(self, project: FakeProject, number: int) -> dict[str, Any]:
+        return {
+            "id": f"{WORKSPACE}/{project.name}/{number}", "name": "a version", "created": 1,
+            "images": len(project.images), "splits": {}, "augmentation": {}, "preprocessing": {},
+            "exports": ["folder"],
+        }  # fmt: skip
+
+    def _take_image(
+        self, project: FakeProject, query: dict[str, list[str]], body: bytes
+    ) -> tuple[int, Any]:
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
+        fields: dict[str, bytes] = {}
+        for part in message.iter_parts():  # type: ignore[attr-defined]
+            name = part.get_param("name", header="content-disposition")
+            fields[name] = part.get_payload(decode=True)
+        name = fields["name"].decode()
+        if name in self.server.refuse:
+            return 400, {"error": {"message": f"{name} is not welcome"}}
+        content = hashlib.sha256(fields["file"]).hexdigest()
+        if content in project.by_content:
+            return 200, {"duplicate": True, "id": project.by_content[content]}
+        image = FakeImage(
+            id=content[:20],
+            name=name,
+            split=fields["split"].decode(),
+            data=fields["file"],
+            batch=query["batch"][0],
+            tags=query.get("tag", []),
+            metadata=json.loads(fields.get("metadata", b"{}")),
+        )
+        project.images[image.id] = image
+        project.by_content[content] = image.id
+        return 200, {"success": True, "id": image.id}
+
+    def _annotate(
+        self, image: FakeImage | None, query: dict[str, list[str]], body: bytes
+    ) -> tuple[int, Any]:
+        if image is None:
+            return 404, {"error": {"message": "no such image"}}
+        if image.annotation is not None and query.get("overwrite") != ["true"]:
+            return 409, {"error": {"message": "image is already annotated"}}
+        image.annotation = json.loads(body)["annotationFile"]
+        image.annotated += 1
+        return 200, {"success": True}
+
+    def _signed(self, words: list[str], body: bytes) -> tuple[int, Any]:
+        project = self.server.projects[words[1]]
+        if self.command == "PUT":
+            with self.server.lock:
+                project.weights.append((words[2], body))
+            return 200, {}
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("README.roboflow.txt", "made by a test")
+            for image in project.images.values():
+                if image.annotation is not None:
+                    stem, _, suffix = image.name.rpartition(".")
+                    name = f"{stem}_{suffix}.rf.{image.id}.jpg"
+                    archive.writestr(f"{image.split}/{image.annotation}/{name}", image.data)
+        return 200, packed.getvalue()
+
+
+@contextmanager
+def fake_roboflow(share: float = 0.0, slow: float = 3.0) -> Iterator[FakeRoboflow]:
+    """Run the service as long as the block lasts."""
+    server = FakeRoboflow(share, slow)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,145 @@
+"""Fourteen nights of a retraining job: new images, damage, a drift, a spoiled student, a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from packing_line.render import draw_sample
+from pipeline.cache import cache_entries
+from pipeline.cli import main
+from pipeline.paths import cache_dir
+from pipeline.promotion import Students
+from tests.conftest import REPOSITORY
+from tests.fakes import sha256
+
+NEW = 24  # images a night
+DAMAGED, DRIFT, SPOILED, KILLED, REMOVED, QUIET = 4, 6, 8, 10, 12, (3, 13)
+
+
+def night(*words: str) -> Result:
+    """What the job runs."""
+    return CliRunner().invoke(
+        main, ["run", "--if-changed", "--config", "run.yaml", "--json", *words]
+    )
+
+
+def told(result: Result) -> Any:
+    assert result.exit_code in (0, 3), result.stderr
+    return json.loads(Path("run/evaluation.json").read_text())
+
+
+def write(settings: dict[str, Any], **student: Any) -> None:
+    chosen = settings | {"student": settings["student"] | student}
+    Path("run.yaml").write_text(yaml.safe_dump(chosen, sort_keys=False))
+
+
+def kill_while_labeling(new: int) -> None:
+    """Start the job in a process of its own and kill it once it has labeled."""
+    before = Path("run/label.json").stat().st_mtime_ns
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "run", "--if-changed", "--config", "run.yaml"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while Path("run/label.json").stat().st_mtime_ns == before:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_fortnight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_sample(tmp_path / "drawn", images=14 * NEW, test=120, workers=2)
+    waiting = sorted((tmp_path / "drawn" / "images").iterdir())
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    known = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
+    known.pop("pool_truth", None)
+    settings = known | {
+        "source": "photos", "truth": "drawn/test", "workspace": "run",
+        "student": {"model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 2, "workers": 0,
+                    "start": "promoted", "keep": 4},
+        "evaluate": {"latency_images": 8, "disagreements": 0, "margin": 0.0,
+                     "gates": {"regression": "<= 0.0"}},
+    }  # fmt: skip
+    write(settings)
+    accuracies: dict[int, float] = {}
+    splits: dict[str, str] = {}
+    for number in range(1, 15):
+        if number not in QUIET:
+            for _ in range(NEW):
+                path = waiting.pop(0)
+                if number == DRIFT:
+                    pixels = 255 - np.asarray(Image.open(path).convert("RGB")) // 3
+                    Image.fromarray(pixels).save(photos / f"{path.stem}_drift.png")
+                else:
+                    shutil.copy(path, photos / path.name)
+        if number == DAMAGED:
+            for place in range(3):
+                (photos / f"damaged_{place}.jpg").write_bytes(
+                    waiting[0].read_bytes()[: 300 + place]
+                )
+        if number == REMOVED:
+            for path in sorted(photos.iterdir())[:5]:
+                path.unlink()
+        write(
+            settings, **({"start": "scratch", "train": {"lr0": 1e-7}} if number == SPOILED else {})
+        )
+        promoted = Students(tmp_path / "run" / "students").promoted
+        if number == KILLED:
+            kill_while_labeling(NEW)
+        result = night()
+        if number in QUIET:
+            assert result.exit_code == 0 and json.loads(result.stdout) == {"changed": False}
+            continue
+        evaluation = told(result)
+        accuracies[number] = evaluation["student"]["accuracy"]["value"]
+        now = Students(tmp_path / "run" / "students").promoted
+        assert now is not None
+        if number == SPOILED:
+            assert result.exit_code == 3 and "regression" in result.stderr
+            assert promoted is not None and now.name == promoted.name
+            write(settings)  # in the morning somebody puts it right
+            assert night().exit_code in (0, 3)
+            evaluation = told(night("--verify"))
+            accuracies[number] = evaluation["student"]["accuracy"]["value"]
+        if number == DRIFT:
+            assert "do not look like" in evaluation["drift"]["sentence"]
+            assert "do not look like" in Path("run/report.md").read_text()
+        if number == DAMAGED:
+            statuses = dict(pl.read_parquet("run/images.parquet").group_by("status").len().rows())
+            assert statuses["unreadable"] == 3
+        plan = dict(pl.read_parquet("run/dataset.parquet").select("id", "split").iter_rows())
+        assert {
+            one: split for one, split in splits.items() if one in plan and plan[one] != split
+        } == {}
+        splits |= plan
+
+    images = {sha256(path) for path in photos.iterdir() if not path.name.startswith("damaged")}
+    labels = pl.read_parquet("run/labels.parquet")
+    assert sorted(labels["id"]) == sorted(images)  # each once; what was removed has left
+    seen = images | {sha256(path) for path in (tmp_path / "drawn" / "test").rglob("*.jpg")}
+    (entry,) = cache_entries(cache_dir() / "embeddings")
+    assert entry.images <= len(seen) + 5  # the removed ones were embedded, too
+    in_use = Students(tmp_path / "run" / "students").promoted
+    assert in_use is not None
+    best = json.loads((in_use / "evaluation.json").read_text())["student"]["accuracy"]["value"]
+    assert best == max(accuracies.values())
