@@ -43,7 +43,7 @@ def render_markdown(evaluation: Mapping[str, Any]) -> str:
         rows = [
             [
                 name,
-                str(one["images"]),
+                str(one["support"]),
                 *(_share(one[part]) for part in ("f1", "precision", "recall")),
             ]
             for name, one in figures.items()

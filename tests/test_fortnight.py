@@ -67,15 +67,17 @@ def kill_while_labeling(new: int) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_a_fortnight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    draw_sample(tmp_path / "drawn", images=14 * NEW, test=120, workers=2)
+    draw_sample(tmp_path / "drawn", images=17 * NEW, test=120, workers=2)
     waiting = sorted((tmp_path / "drawn" / "images").iterdir())
     photos = tmp_path / "photos"
     photos.mkdir()
     known = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
     known.pop("pool_truth", None)
     settings = known | {
+        "dataset": {"splits": {"train": 0.7, "valid": 0.2, "test": 0.1}},
         "source": "photos", "truth": "drawn/test", "workspace": "run",
-        "student": {"model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 2, "workers": 0,
+        "student": {"model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 8, "batch": 16, "workers": 0,
+                    "train": {"lr0": 0.003, "erasing": 0.0},
                     "start": "promoted", "keep": 4},
         "evaluate": {"latency_images": 8, "disagreements": 0, "margin": 0.0,
                      "gates": {"regression": "<= 0.0"}},
@@ -85,7 +87,7 @@ def test_a_fortnight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits: dict[str, str] = {}
     for number in range(1, 15):
         if number not in QUIET:
-            for _ in range(NEW):
+            for _ in range(4 * NEW if number == 1 else NEW):
                 path = waiting.pop(0)
                 if number == DRIFT:
                     pixels = 255 - np.asarray(Image.open(path).convert("RGB")) // 3
