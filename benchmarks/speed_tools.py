@@ -35,7 +35,7 @@ def clip2yolo(photos: Sequence[Path], prompts: Sequence[str], model: Path) -> It
     from pipeline.config import parse_config
     from pipeline.records import Listener
     from pipeline.scan import scan
-    from pipeline.stages.asking import ask, load_panel, pairs_of
+    from pipeline.stages.asking import ask, load_panel
     from pipeline.stages.common import ontology_of
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def clip2yolo(photos: Sequence[Path], prompts: Sequence[str], model: Path) -> It
         blank = photos[: 2 * teacher.streams]
         teacher.embed_images([teacher.prepare(_open(path)) for path in blank])
         yield 0
-        asked = ask(panel, pairs_of(scan(photos)), config, Listener())
+        asked = ask(panel, scan(photos), config, Listener())
         asked.answers()
         yield len(asked.ids)
 

@@ -31,7 +31,7 @@ from pipeline.pixels import read_rgb
 from pipeline.records import SPLITS
 from pipeline.scan import describe, scan, with_failures
 from pipeline.sources import find_images
-from pipeline.stages.asking import cache_of, pairs_of
+from pipeline.stages.asking import cache_of
 from pipeline.student import Student, TrainResult, train
 from pipeline.teachers import load_teacher
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
@@ -114,7 +114,7 @@ class CLIP(ClassificationBaseModel):  # type: ignore[misc]
         with listener.bar("Labeling", "images") as progress:
             embedded = embed(
                 self._teacher,
-                pairs_of(usable),
+                usable,
                 cache,
                 batch=self._settings.batch,
                 progress=progress,

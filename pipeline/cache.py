@@ -71,9 +71,15 @@ class EmbeddingCache:
         self._name = name
         self._known: _Index | None = None
 
-    def has(self, ids: Sequence[str]) -> np.ndarray:
-        """Say of each id whether its vector is there, (n,) bool. Looks at the disk again."""
-        self._known = None
+    def has(self, ids: Sequence[str], fresh: bool = True) -> np.ndarray:
+        """Say of each id whether its vector is there, (n,) bool.
+
+        Args:
+            ids: of images.
+            fresh: look at the disk again, where other processes may have added some.
+        """
+        if fresh:
+            self._known = None
         shard, _ = self._find(ids)
         if self._name and self.folder.is_dir():
             with contextlib.suppress(OSError):  # whoever prunes sees what is in use

@@ -267,14 +267,6 @@ def parse_config(data: dict[str, Any], file: Path) -> Config:
         raise ConfigError(_explain(error, file)) from None
 
 
-def with_precision(config: Config, precision: str | None) -> Config:
-    """Return the config with all teachers at one precision; None leaves it as it is."""
-    if precision is None:
-        return config
-    teachers = [one.model_copy(update={"precision": precision}) for one in config.teachers]
-    return config.model_copy(update={"teachers": teachers})
-
-
 def _sources(given: Any, base: Path) -> Any:
     """One source or several, each a path or a mapping, as a list of mappings."""
     several = given if isinstance(given, list) else [given]

@@ -69,32 +69,54 @@ def assign_splits(
     n = len(ids)
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     _, component = connected_components(links, directed=False)
-    members: dict[int, list[int]] = {}
-    for index, number in enumerate(component):
-        members.setdefault(int(number), []).append(index)
+    # As columns, not as lists of lists: a million images must fit beside their vectors.
+    before = [previous.get(one) for one in ids]
+    rows = pl.DataFrame(
+        {"id": ids, "component": component, "old": pl.Series(before, dtype=pl.String)}
+    )
+    groups = rows.group_by("component").agg(
+        group=pl.col("id").min(), old=pl.col("old").drop_nulls().unique()
+    )
+    dealt = groups.with_columns(
+        split=pl.when(pl.col("old").list.len() == 1)
+        .then(pl.col("old").list.first())
+        .otherwise(
+            pl.col("group").map_elements(
+                lambda key: deal(key, shares, seed), return_dtype=pl.String
+            )
+        ),
+        torn=pl.col("old").list.len() > 1,
+    ).drop("old")
+    rows = rows.join(dealt, "component", "left", maintain_order="left")
+    splits = rows.select(pl.coalesce("old", "split")).to_series().to_list()
+    _mend_torn(rows, pairs, splits, shares, seed)
+    return Assignment(splits=splits, groups=rows["group"].to_list())
+
+
+def _mend_torn(
+    rows: pl.DataFrame,
+    pairs: np.ndarray,
+    splits: list[str | None],
+    shares: SplitsConfig,
+    seed: int,
+) -> None:
+    """Give the new images of groups with old ones in several splits a place of their own, in turn:
+    that of the images they resemble themselves, or none."""
+    torn = rows["torn"].to_numpy()
+    if not torn.any():
+        return
     neighbours: dict[int, list[int]] = {}
-    for first, second in pairs.tolist():
+    for first, second in pairs[torn[pairs[:, 0]]].tolist():
         neighbours.setdefault(first, []).append(second)
         neighbours.setdefault(second, []).append(first)
-
-    splits: list[str | None] = [previous.get(one) for one in ids]
-    groups = list(ids)
-    for group in members.values():
-        representative = min(ids[index] for index in group)
-        for index in group:
-            groups[index] = representative
-        new = sorted((index for index in group if splits[index] is None), key=ids.__getitem__)
-        old = {splits[index] for index in group} - {None}
-        if len(old) <= 1:
-            split = old.pop() if old else deal(representative, shares, seed)
-            for index in new:
-                splits[index] = split
-            continue
-        for index in new:
-            near = {splits[other] for other in neighbours[index]} - {None}
-            if len(near) <= 1:
-                splits[index] = near.pop() if near else deal(ids[index], shares, seed)
-    return Assignment(splits=splits, groups=groups)
+    ids = rows["id"]
+    new = np.flatnonzero(torn & rows["old"].is_null().to_numpy()).tolist()
+    for index in new:
+        splits[index] = None
+    for index in sorted(new, key=lambda row: str(ids[row])):
+        near = {splits[other] for other in neighbours[index]} - {None}
+        if len(near) <= 1:
+            splits[index] = near.pop() if near else deal(ids[index], shares, seed)
 
 
 def deal(key: str, shares: SplitsConfig, seed: int) -> str:

@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 
 from pipeline.cache import EmbeddingCache
 from pipeline.errors import OutOfMemory, SourceError
@@ -30,6 +31,7 @@ from pipeline.teachers.base import Teacher
 _CPU_BATCH = 32  # larger ones fall out of the processor's caches: measured, 64 is as fast, 128 not
 _KEEP_EVERY = 2.0  # seconds between two shards
 _KEEP_AFTER = 4096  # images between two shards, at most
+_LOOKED_UP = 50_000  # images looked up together
 _SHARDS = 32  # between two merges
 
 
@@ -50,7 +52,7 @@ class _Batch:
 
 def embed(
     teacher: Teacher,
-    images: Sequence[tuple[str, str]],
+    images: Sequence[tuple[str, str]] | pl.DataFrame,
     cache: EmbeddingCache,
     *,
     batch: int | None = None,
@@ -65,7 +67,8 @@ def embed(
     does not fit into the device's memory is halved, and so are those after it.
 
     Args:
-        images: (id, path) pairs; the id is the SHA-256 of the file's bytes and is checked.
+        images: (id, path) pairs, or a table with these columns; the id is the SHA-256 of the
+            file's bytes and is checked.
         batch: images per forward pass; by default what suits the device.
         max_pixels: larger images are refused before they are decoded.
         compiling: "auto", "always" or "never": see `pipeline.teachers.compiled`.
@@ -75,12 +78,10 @@ def embed(
     Raises:
         TeacherError: a single image does not fit into the device's memory.
     """
-    paths = dict(images)
-    ids = list(paths)
-    there = cache.has(ids)
-    missing = [one for one, known in zip(ids, there, strict=True) if not known]
+    paths = missing_of(images, cache)
+    missing = list(paths)
     result = Embedded(computed=0)
-    total = len(ids)
+    total = len(images)
     told = done = total - len(missing)
     progress(done, total)
     if not missing:
@@ -120,6 +121,19 @@ def embed(
         progress(total, total)
     cache.merge()
     return result
+
+
+def missing_of(
+    images: Sequence[tuple[str, str]] | pl.DataFrame, cache: EmbeddingCache
+) -> dict[str, str]:
+    """Return id → path of the images whose vectors the cache lacks."""
+    missing: dict[str, str] = {}
+    for start in range(0, max(len(images), 1), _LOOKED_UP):
+        part = images[start : start + _LOOKED_UP]
+        pairs = part.select("id", "path").rows() if isinstance(part, pl.DataFrame) else part
+        there = cache.has([one for one, _ in pairs], fresh=start == 0)
+        missing |= dict(pair for pair, known in zip(pairs, there, strict=True) if not known)
+    return missing
 
 
 def _prepare(teacher: Teacher, one: str, path: str, max_pixels: int) -> np.ndarray:

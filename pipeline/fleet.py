@@ -9,9 +9,11 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from pipeline.cache import EmbeddingCache
 from pipeline.config import TeacherConfig
-from pipeline.embed import Embedded, embed
+from pipeline.embed import Embedded, embed, missing_of
 from pipeline.errors import Clip2YoloError, TeacherError
 from pipeline.records import Progress, no_progress
 
@@ -34,7 +36,7 @@ def embed_on_devices(
     settings: TeacherConfig,
     sentences: Sequence[str],
     devices: Sequence[str],
-    images: Sequence[tuple[str, str]],
+    images: Sequence[tuple[str, str]] | pl.DataFrame,
     cache: EmbeddingCache,
     *,
     max_pixels: int = 100_000_000,
@@ -48,11 +50,10 @@ def embed_on_devices(
     Raises:
         TeacherError: a process could not load the teacher, or died.
     """
-    paths = dict(images)
-    there = cache.has(list(paths))
-    missing = [pair for pair, known in zip(paths.items(), there, strict=True) if not known]
-    known = len(paths) - len(missing)
-    progress(known, len(paths))
+    missing = list(missing_of(images, cache).items())
+    total = len(images)
+    known = total - len(missing)
+    progress(known, total)
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     told: Queue[tuple[Any, ...]] = context.Queue()
     workers = []
@@ -82,7 +83,7 @@ def embed_on_devices(
                 raise TeacherError(f"On {devices[number]}: {facts[0]}")
             if kind == "progress":
                 done[number] = facts[0]
-                progress(known + sum(done.values()), len(paths))
+                progress(known + sum(done.values()), total)
             else:
                 result.computed += facts[0]
                 result.failures |= facts[1]

@@ -355,3 +355,64 @@ def test_documented_commands_exist() -> None:
             assert option.split("=")[0] in helps[command], f"{command} {option}"
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
         assert (REPOSITORY / path).exists(), path
+
+
+def test_nothing_new_is_said_without_loading_torch(run_folder: Path) -> None:
+    for stage in ("label", "train", "evaluate"):
+        answer(stage)
+    assert answer("promote")["promoted"] in answer("promote")["students"]
+    script = (
+        "import sys\nfrom click.testing import CliRunner\nfrom pipeline.cli import main\n"
+        "done = CliRunner().invoke(main, ['run', '--if-changed', '--config', 'run.yaml'])\n"
+        "print(done.output)\n"
+        "heavy = {'torch', 'ultralytics', 'open_clip', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or done.exit_code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Nothing is new" in done.stdout
+    other = clip2yolo("evaluate", "--config", "run.yaml", "--against", "run")
+    assert other.exit_code == 0 and "+0.0 points" in other.stdout
+    nothing = clip2yolo("evaluate", "--config", "run.yaml", "--against", "sample")
+    assert nothing.exit_code == 1 and "no answers.parquet" in nothing.stderr
+
+
+def test_a_failed_gate_is_exit_status_3_every_time(run_folder: Path) -> None:
+    gates = {"accuracy": ">= 99.9%", "speedup": "> 0"}
+    change_config(run_folder, lambda config: config["evaluate"].update(gates=gates))
+    for stage in ("label", "train"):
+        answer(stage)
+    for _ in range(2):
+        done = clip2yolo("evaluate", "--config", "run.yaml")
+        assert done.exit_code == 3
+        assert "1 of 2 gates failed" in done.stderr and "too little" in done.stderr
+    assert not (run_folder / "run" / "students" / "promoted").exists()
+    assert answer("promote")["promoted"] is None and len(answer("promote")["students"]) == 1
+    change_config(run_folder, lambda config: config["evaluate"].update(gates={"accuracy": "much"}))
+    wrong = clip2yolo("evaluate", "--config", "run.yaml")
+    assert wrong.exit_code == 2 and "is no limit" in wrong.stderr
+
+
+def test_pulled_decisions_override_the_teacher_and_a_review_overrides_them(
+    run_folder: Path,
+) -> None:
+    answer("label")
+    run = run_folder / "run"
+    labels = pl.read_parquet(run / "labels.parquet")
+    first, second = labels["id"][0], labels["id"][1]
+    pulled = pl.DataFrame({"path": ["", ""], "class": ["banana"] * 2, "id": [first, second]})
+    pulled.write_csv(run / "human.csv")
+    change_config(run_folder, lambda config: config["label"].update(min_confidence=0.4))
+    assert answer("label", "--verify", "--precision", "fp32")["label"]["human"] == 2
+    review = pl.read_csv(run / "review.csv", infer_schema=False)
+    changed = pl.when(pl.col("id") == first).then(pl.lit("apple")).otherwise("class")
+    review.with_columns(changed.alias("class")).write_csv(run / "review.csv")
+    answer("label")
+    decided = dict(
+        pl.read_parquet(run / "labels.parquet")
+        .filter(pl.col("decision") == "human").select("id", "class").iter_rows()
+    )  # fmt: skip
+    assert decided == {first: "apple", second: "banana"}

@@ -44,7 +44,7 @@ def label(
     Example: clip2yolo label --config configs/packing_line.yaml
     """
     from pipeline import stages
-    from pipeline.config import with_precision
+    from pipeline.stages.common import with_precision
 
     config = with_precision(config, precision)
     _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
@@ -115,7 +115,7 @@ def run(
     Example: clip2yolo run --config configs/packing_line.yaml
     """
     from pipeline import stages
-    from pipeline.config import with_precision
+    from pipeline.stages.common import with_precision
 
     config = with_precision(config, precision)
     if if_changed and not verify and _nothing_is_new(config):

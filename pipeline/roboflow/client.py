@@ -7,19 +7,23 @@ tried again, and no text leaves without the key having been taken out of it.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
-from requests.adapters import HTTPAdapter
 
-from pipeline.errors import ConfigError, UploadError
+from pipeline.errors import UploadError
+from pipeline.roboflow.wire import (
+    Bounded,
+    StatusError,
+    find_key,
+    is_of_the_network,
+    quietly,
+    status_of,
+)
 
 Answer = TypeVar("Answer")
 
@@ -58,9 +62,9 @@ class RoboflowProject:
         backoff: float = 0.5,
     ) -> None:
         self._timeout, self._retries, self._backoff = timeout, retries, backoff
-        self._key = _key(workspace)
+        self._key = find_key(workspace)
         self.name = name
-        with self._quietly():
+        with quietly():
             import roboflow
 
             self._rf = roboflow
@@ -88,7 +92,7 @@ class RoboflowProject:
                     return None
                 raise
 
-        with self._quietly():
+        with quietly():
             self._project = self._must(look)
             if self._project is not None:
                 return False
@@ -145,7 +149,7 @@ class RoboflowProject:
         Raises:
             UploadError: there is none yet.
         """
-        with self._quietly():
+        with quietly():
             found = self._must(self._project.get_version_information)
         numbers = [int(str(one["id"]).rsplit("/", 1)[-1]) for one in found]
         if not numbers:
@@ -167,7 +171,7 @@ class RoboflowProject:
                 self._key, self.workspace, self.name, str(version), "folder"
             )
 
-        with self._quietly():
+        with quietly():
             while True:
                 answer = self._must(ask)
                 if answer.get("ready") is not False:
@@ -178,7 +182,7 @@ class RoboflowProject:
     def _fetch(self, link: str, target: Path) -> None:
         with requests.get(link, timeout=self._timeout, stream=True) as answer:
             if answer.status_code != 200:
-                raise _Status(answer.status_code, "the export cannot be downloaded")
+                raise StatusError(answer.status_code, "the export cannot be downloaded")
             with target.open("wb") as file:
                 for chunk in answer.iter_content(1 << 20):
                     file.write(chunk)
@@ -192,7 +196,7 @@ class RoboflowProject:
         from roboflow.config import API_URL
         from roboflow.util.model_processor import ModelPackagingError, package_custom_weights
 
-        with self._quietly():
+        with quietly():
             try:
                 # The newest ultralytics is not the one roboflow names; the format is the same.
                 bundle = package_custom_weights(
@@ -223,7 +227,7 @@ class RoboflowProject:
     def _json(self, method: str, url: str, **options: Any) -> Any:
         answer = requests.request(method, url, timeout=self._timeout, **options)
         if answer.status_code != 200:
-            raise _Status(answer.status_code, answer.text[:200])
+            raise StatusError(answer.status_code, answer.text[:200])
         try:
             return answer.json()
         except ValueError:
@@ -242,7 +246,7 @@ class RoboflowProject:
             except (UploadError, Refused):
                 raise
             except Exception as error:  # noqa: BLE001 - roboflow raises whatever it met
-                status = _status_of(error)
+                status = status_of(error)
                 reason = self._clean(error)
                 if status in (401, 403):
                     raise UploadError(
@@ -251,7 +255,7 @@ class RoboflowProject:
                     ) from None
                 if status is not None and status not in _AGAIN:
                     raise Refused(reason) from None
-                if status is None and not _is_of_the_network(error):
+                if status is None and not is_of_the_network(error):
                     raise Refused(reason) from None
         raise UploadError(
             f"Roboflow did not answer properly {self._retries + 1} times in a row ({reason}). Run "
@@ -273,85 +277,11 @@ class RoboflowProject:
         from roboflow.adapters import rfapi
 
         session = getattr(rfapi, "_upload_session", None)
-        if session is not None and not isinstance(session().get_adapter("https://"), _Bounded):
+        if session is not None and not isinstance(session().get_adapter("https://"), Bounded):
             for scheme in ("http://", "https://"):
-                session().mount(scheme, _Bounded(self._timeout))
+                session().mount(scheme, Bounded(self._timeout))
 
     def _clean(self, what: object) -> str:
         """Words of an error, on one line, without the key."""
         text = " ".join(str(what).split()) or type(what).__name__
         return text.replace(self._key, _HIDDEN)[:300]
-
-    @contextlib.contextmanager
-    def _quietly(self) -> Iterator[None]:
-        with quietly():
-            yield
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keep roboflow's prints and the URLs in urllib3's log lines to ourselves."""
-    log = logging.getLogger("urllib3")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        log.setLevel(before)
-
-
-class _Status(Exception):
-    def __init__(self, status_code: int, text: str) -> None:
-        super().__init__(f"status {status_code}: {text}")
-        self.status_code = status_code
-
-
-class _Bounded(HTTPAdapter):
-    """Does not wait longer than told, whatever the caller asks for."""
-
-    def __init__(self, timeout: float) -> None:
-        self._longest = timeout
-        super().__init__()
-
-    def send(self, *given: Any, **options: Any) -> requests.Response:
-        options["timeout"] = self._longest
-        return super().send(*given, **options)
-
-
-def _status_of(error: BaseException) -> int | None:
-    status = getattr(error, "status_code", None)
-    response = getattr(error, "response", None)
-    if status is None and response is not None:
-        status = getattr(response, "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _is_of_the_network(error: BaseException | None) -> bool:
-    """Whether a request failed on its way, or the answer was cut off."""
-    seen = 0
-    while error is not None and seen < 10:
-        if isinstance(error, requests.RequestException | OSError | EOFError):
-            return True
-        if isinstance(error, RuntimeError) and "validating the api key" in str(error):
-            return True  # roboflow's word for five answers that were not 200
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return False
-
-
-def _key(workspace: str | None) -> str:
-    """The key from `ROBOFLOW_API_KEY` or roboflow's own config file."""
-    with quietly():
-        from roboflow.config import load_roboflow_api_key
-
-        key = load_roboflow_api_key(workspace)
-    if not key:
-        raise ConfigError(
-            "There is no Roboflow key. Set `ROBOFLOW_API_KEY`, or run `roboflow login` once."
-        )
-    if not any(letter.islower() for letter in key):
-        raise ConfigError(
-            "The Roboflow key cannot be one: keys hold lowercase letters. Copy it again from the "
-            "workspace's settings."
-        )
-    return str(key)

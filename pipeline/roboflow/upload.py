@@ -15,8 +15,9 @@ import polars as pl
 from pipeline.dataset import file_name, place_image
 from pipeline.errors import SourceError, UploadError
 from pipeline.records import Progress, no_progress
-from pipeline.roboflow.client import Refused, RoboflowProject, quietly
+from pipeline.roboflow.client import Refused, RoboflowProject
 from pipeline.roboflow.ledger import Entry, Ledger
+from pipeline.roboflow.wire import quietly
 
 _BANDS = (0.5, 0.7, 0.9)
 

@@ -35,7 +35,7 @@ class Asked:
 
     panel: Panel
     caches: list[EmbeddingCache]
-    ids: list[str]  # of the images that could be read, in the order given
+    ids: pl.Series  # of the images that could be read, in the order given
     computed: int  # images that at least one teacher had to look at
     from_cache: int
     failures: dict[str, str]  # id → a sentence
@@ -49,7 +49,7 @@ class Asked:
 
     def answers(self, start: int = 0, stop: int | None = None) -> Answers:
         """Return the answers for `ids[start:stop]`."""
-        ids = self.ids[start:stop]
+        ids = self.ids[start:stop].to_list()
         members = self.panel.members
         seen = [
             cache.vectors(ids).reshape(len(ids), member.teacher.dim)
@@ -64,11 +64,6 @@ def in_words(config: Config) -> str:
     """Name the config's teachers for a sentence."""
     names = [f"{one.kind} {one.model}" for one in config.teachers]
     return f"the teacher{'s' if len(names) > 1 else ''} {' and '.join(names)}"
-
-
-def pairs_of(images: pl.DataFrame) -> list[tuple[str, str]]:
-    """Return (id, path) of every row."""
-    return images.select("id", "path").rows()
 
 
 def load_panel(config: Config, ontology: Ontology, classes: Sequence[str]) -> Panel:
@@ -96,10 +91,8 @@ def prompt_warnings(teacher: Teacher, ontology: Ontology) -> list[str]:
     return unknown_word_warnings(teacher, ontology)
 
 
-def ask(
-    panel: Panel, pairs: Sequence[tuple[str, str]], config: Config, listener: Listener
-) -> Asked:
-    """Show images to every member, each with its own cache."""
+def ask(panel: Panel, images: pl.DataFrame, config: Config, listener: Listener) -> Asked:
+    """Show images, a table with columns id and path, to every member, each with its own cache."""
     from pipeline.embed import embed
     from pipeline.fleet import devices_of, embed_on_devices, is_worthwhile
 
@@ -108,7 +101,7 @@ def ask(
     for member, settings in zip(panel.members, config.teachers, strict=True):
         title = "Embedding" if len(panel.members) == 1 else member.name
         cache = cache_of(member.teacher)
-        wanted = [pair for pair in pairs if pair[0] not in failures]
+        wanted = images.filter(~pl.col("id").is_in(list(failures)))
         devices = devices_of(settings.device)
         with listener.bar(title, "images") as progress:
             if is_worthwhile(devices, len(wanted)):
@@ -134,7 +127,7 @@ def ask(
         caches.append(cache)
         failures |= embedded.failures
         computed = max(computed, embedded.computed)
-    ids = [one for one, _ in pairs if one not in failures]
+    ids = images.filter(~pl.col("id").is_in(list(failures)))["id"]
     return Asked(panel, caches, ids, computed, len(ids) - computed, failures)
 
 

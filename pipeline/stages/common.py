@@ -28,6 +28,14 @@ class StageResult:
     seconds: float
 
 
+def with_precision(config: Config, precision: str | None) -> Config:
+    """Return the config with all teachers at one precision; None leaves it as it is."""
+    if precision is None:
+        return config
+    teachers = [one.model_copy(update={"precision": precision}) for one in config.teachers]
+    return config.model_copy(update={"teachers": teachers})
+
+
 def ontology_of(config: Config) -> Ontology:
     """Build the config's ontology (see `build_ontology` for what is refused)."""
     background = config.background

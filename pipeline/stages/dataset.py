@@ -14,7 +14,7 @@ from pipeline.errors import SourceError, WorkspaceError
 from pipeline.ontology import Ontology
 from pipeline.paths import cache_dir
 from pipeline.records import DATASET, IMAGES, LABELS, SPLITS, Listener
-from pipeline.stages.asking import cache_of, load_panel, pairs_of
+from pipeline.stages.asking import cache_of, load_panel
 from pipeline.stages.common import StageResult, digest_of, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table, write_table
 
@@ -136,9 +136,7 @@ def vectors_of(
         # Another machine may compute with another precision: its vectors are as good for this.
         teacher, settings = next((p for p in giving if p[0].fingerprint == fingerprint), giving[0])
         cache = cache_of(teacher)
-        embedded = embed(
-            teacher, pairs_of(images), cache, batch=settings.batch, max_pixels=config.max_pixels
-        )
+        embedded = embed(teacher, images, cache, batch=settings.batch, max_pixels=config.max_pixels)
         if embedded.failures:
             raise SourceError(
                 f"{len(embedded.failures)} images changed or vanished after they were labeled. "

@@ -12,13 +12,20 @@ import numpy as np
 import polars as pl
 
 from pipeline.against import ANSWERS
-from pipeline.config import Config, with_precision
+from pipeline.config import Config
 from pipeline.errors import ConfigError, SourceError, WorkspaceError
 from pipeline.gates import check_gates
 from pipeline.ontology import Ontology
 from pipeline.records import DATASET, LABELS, Listener, Prediction
 from pipeline.stages.asking import ask, in_words, load_panel
-from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
+from pipeline.stages.common import (
+    SILENT,
+    StageResult,
+    file_state,
+    ontology_of,
+    up_to_date,
+    with_precision,
+)
 from pipeline.stages.promote import against_promoted, raise_failed, settle
 from pipeline.workspace import (
     Workspace,
@@ -204,7 +211,7 @@ def _evaluate(
     listener.say(f"Loading {in_words(config)} and the student.")
     teacher = load_panel(config, ontology, classes)
     student = Student.load(workspace.student, config.student.device)
-    asked = ask(teacher, [(one, str(path)) for one, path in chosen.pairs], config, listener)
+    asked = ask(teacher, _table(chosen.pairs), config, listener)
     readable = set(asked.ids)
     chosen.keep([one in readable for one, _ in chosen.pairs], "unreadable")
     if not chosen.pairs:
@@ -290,11 +297,16 @@ def _precision(
         return {"used": used, "agrees_with_fp32": None}
     full = with_precision(config, "fp32")
     listener.say(f"Comparing {used} with fp32.")
-    some = [(one, str(path)) for one, path in pairs[:_COMPARED]]
-    asked = ask(load_panel(full, ontology, ontology.dataset_classes), some, full, listener)
+    exact_panel = load_panel(full, ontology, ontology.dataset_classes)
+    asked = ask(exact_panel, _table(pairs[:_COMPARED]), full, listener)
     exact = asked.answers().together.argmax(axis=1)
     same = agreement(answers[: len(exact)].argmax(axis=1), exact)
     return {"used": used, "agrees_with_fp32": None if same is None else asdict(same)}
+
+
+def _table(pairs: Sequence[tuple[str, Path]]) -> pl.DataFrame:
+    rows = [(one, str(path)) for one, path in pairs]
+    return pl.DataFrame(rows, {"id": pl.String, "path": pl.String}, orient="row")
 
 
 def _known_truth(config: Config, ontology: Ontology, listener: Listener) -> dict[str, str]:

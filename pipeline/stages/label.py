@@ -17,7 +17,7 @@ from pipeline.records import IMAGES, LABELS, Listener
 from pipeline.review import human_decisions, review_table, write_review
 from pipeline.scan import describe, scan, with_damaged, with_failures
 from pipeline.sources import find_images, sort_sources
-from pipeline.stages.asking import Asked, ask, in_words, load_panel, pairs_of, prompt_warnings
+from pipeline.stages.asking import Asked, ask, in_words, load_panel, prompt_warnings
 from pipeline.stages.common import (
     SILENT,
     StageResult,
@@ -94,7 +94,7 @@ def label_images(
     for sentence in warnings:
         listener.warn(sentence)
     usable = images.filter(pl.col("status") == "ok")
-    asked = ask(panel, pairs_of(usable), config, listener)
+    asked = ask(panel, usable, config, listener)
     images = with_failures(images, asked.failures)
     if asked.failures:
         listener.warn(describe(images))
@@ -113,7 +113,7 @@ def label_images(
             rows = usable[start : start + _BLOCK]
             table.add(
                 label_table(
-                    asked.ids[start : start + _BLOCK],
+                    asked.ids[start : start + _BLOCK].to_list(),
                     rows["path"].to_list(),
                     asked.answers(start, start + _BLOCK).together,
                     ontology,
@@ -153,30 +153,30 @@ def label_images(
     return StageResult("label", False, counts, seconds)
 
 
-def _earlier(workspace: Workspace) -> set[str]:
+def _earlier(workspace: Workspace) -> pl.Series:
     """The ids that were labeled before."""
     if workspace.stamp("label") is None or not workspace.labels.is_file():
-        return set()
-    return set(read_table(workspace.labels, LABELS, "label", ["id"])["id"])
+        return pl.Series("id", [], pl.String)
+    return read_table(workspace.labels, LABELS, "label", ["id"])["id"]
 
 
 def _drift(
-    workspace: Workspace, asked: Asked, earlier: set[str], listener: Listener
+    workspace: Workspace, asked: Asked, earlier: pl.Series, listener: Listener
 ) -> dict[str, Any] | None:
     """How the new images differ from the earlier ones; what was last said where none is new."""
-    new = [one for one in asked.ids if one not in earlier]
-    old = [one for one in asked.ids if one in earlier]
+    before = asked.ids.is_in(earlier.implode())
+    new, old = asked.ids.filter(~before), asked.ids.filter(before)
     stamp = workspace.stamp("label")
-    if not new and stamp is not None:
+    if new.is_empty() and stamp is not None:
         return stamp.counts.get("drift")
-    if not new or not old:
+    if new.is_empty() or old.is_empty():
         return None
     from pipeline.drift import drift
 
     labels = read_table(workspace.labels, LABELS, "label", ["id", "guess", "confidence"])
-    is_new = pl.col("id").is_in(new)
+    is_new = pl.col("id").is_in(new.implode())
     # A part of them tells as much; every so many, so that no time of day is preferred.
-    some = [side[:: max(1, len(side) // _LOOKED_AT)] for side in (new, old)]
+    some = [side.gather_every(max(1, len(side) // _LOOKED_AT)).to_list() for side in (new, old)]
     vectors = asked.vectors(some[0]), asked.vectors(some[1])
     found = drift(
         labels.filter(is_new),

@@ -8,7 +8,7 @@ from pipeline.config import Config
 from pipeline.errors import SourceError
 from pipeline.prompts import PromptFigures, prompt_figures
 from pipeline.records import Listener
-from pipeline.stages.asking import ask, in_words, load_panel, pairs_of
+from pipeline.stages.asking import ask, in_words, load_panel
 from pipeline.stages.common import SILENT, ontology_of
 from pipeline.stages.label import scan_sources
 
@@ -23,7 +23,7 @@ def review_prompts(config: Config, listener: Listener = SILENT) -> tuple[list[Pr
     images = scan_sources(config, listener)
     listener.say(f"Loading {in_words(config)}.")
     panel = load_panel(config, ontology, ontology.classes)
-    asked = ask(panel, pairs_of(images.filter(pl.col("status") == "ok")), config, listener)
-    if not asked.ids:
+    asked = ask(panel, images.filter(pl.col("status") == "ok"), config, listener)
+    if asked.ids.is_empty():
         raise SourceError("None of the images can be read, so no prompt can be judged.")
     return prompt_figures(asked.answers().by_prompt, ontology), len(asked.ids)
