@@ -6,6 +6,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from pipeline.gates import check_gates
+from pipeline.markdown import render_markdown
 from pipeline.report import render_report
 from tests.test_evaluate import compare
 
@@ -68,3 +70,24 @@ def test_pictures_that_are_gone_and_the_curve(tmp_path: Path) -> None:
     assert "not readable" in page.text
     assert "data:image/png;base64,iVBORw==" in page.fetched
     assert "Training" not in Page(render_report(evaluation, tmp_path / "none.png")).text
+
+
+def test_gates_and_verdict_are_shown_on_the_page_and_in_markdown(tmp_path: Path) -> None:
+    evaluation = compare(tmp_path)
+    evil = "<b>|*bold*"
+    evaluation["outcome"] = {"reason": f"The student is not promoted: {evil}"}
+    evaluation["drift"] = {"sentence": "The 30 new images do not look like the earlier ones."}
+    evaluation["gates"] = check_gates(
+        {"accuracy": ">= 0.5", "speedup": ">= 9999"}, evaluation, None
+    )
+    evaluation["against"] = None
+    page = Page(render_report(evaluation))
+    text = render_markdown(evaluation)
+    for shown in (page.text, text):
+        for words in ("not promoted", "do not look like", "failed", "kept", "9999"):
+            assert words in shown
+    assert "b" not in page.tags[page.tags.index("h2") :] and evil in page.text
+    assert r"\<b\>\|\*bold\*" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    # A sign in a cell does not make another cell.
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {5, 6}

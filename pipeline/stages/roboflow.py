@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +147,7 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
     project = _project(config)
     project.open(False)
     name = f"{workspace.root.name}-{promoted.name}".lower()
-    # A promoted student is whatever `student.model` was; Roboflow knows the family by this name.
-    for sentence in project.deploy(promoted, name, "yolov8n-cls"):
+    for sentence in project.deploy(promoted, name, _family(promoted)):
         listener.warn(sentence)
     return {
         "workspace": project.workspace,
@@ -154,6 +155,13 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
         "model": name,
         "student": promoted.name,
     }
+
+
+def _family(student: Path) -> str:
+    """What Roboflow calls the student's architecture, by the model that it was trained from."""
+    about = json.loads((student / "student.json").read_text("utf-8"))
+    found = re.search(r"yolo[a-z0-9]+-cls", str(about["trained_with"]["model"]))
+    return found[0] if found else "yolov8n-cls"
 
 
 def _project(config: Config) -> RoboflowProject:
