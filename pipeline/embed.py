@@ -14,9 +14,8 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -224,24 +223,38 @@ def _in_parallel(
     encoder: _Encoder,
     teacher: Teacher,
 ) -> Iterator[_Batch]:
-    """Yield `work` on one batch of ids after the other, in order, as threads finish them."""
+    """Yield `work` on one batch of ids after the other, as threads finish them.
+
+    Where one of them fails, those that were begun are finished and yielded before the error is
+    raised: what another thread has paid for is not thrown away.
+    """
     workers = teacher.streams if teacher.streams > 1 else (os.cpu_count() or 1)
     ids = iter(missing)
     with _torch_threads() as own, ThreadPoolExecutor(workers, "embed", initializer=own) as pool:
-        ahead: deque[Future[_Batch]] = deque()
+        ahead: set[Future[_Batch]] = set()
+        failed: BaseException | None = None
         try:
             while True:
-                while len(ahead) < 2 * workers:
+                while failed is None and len(ahead) < 2 * workers:
                     part = list(itertools.islice(ids, encoder.batch))
                     if not part:
                         break
-                    ahead.append(pool.submit(work, part))
+                    ahead.add(pool.submit(work, part))
                 if not ahead:
-                    return
-                yield ahead.popleft().result()
+                    break
+                finished, ahead = wait(ahead, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    error = future.exception()
+                    if error is None:
+                        yield future.result()
+                        continue
+                    failed = failed or error
+                    ahead = {one for one in ahead if not one.cancel()}
         finally:
             for future in ahead:
                 future.cancel()
+        if failed is not None:
+            raise failed
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pipeline.wording import conclusion, summary_rows
 
 # Everything that Markdown or HTML reads as more than itself; class names come from strangers.
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|<>~@&])")
+_FAILED = "**failed**"
 
 
 def render_markdown(evaluation: Mapping[str, Any]) -> str:
@@ -26,7 +27,7 @@ def render_markdown(evaluation: Mapping[str, Any]) -> str:
             [
                 gate["gate"],
                 gate["limit"],
-                "kept" if gate["passed"] else "**failed**",
+                "kept" if gate["passed"] else _FAILED,
                 gate["sentence"],
             ]
             for gate in evaluation["gates"]
@@ -53,12 +54,12 @@ def render_markdown(evaluation: Mapping[str, Any]) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in lines)
+    head, *body = (f"| {' | '.join(map(_cell, row))} |" for row in (header, *rows))
+    return "\n".join([head, f"| --- |{' ---: |' * (len(header) - 1)}", *body])
 
 
 def _cell(text: str) -> str:
-    return text if text.startswith(("---", "**")) else _plain(text)
+    return text if text == _FAILED else _plain(text)
 
 
 def _plain(text: str) -> str:

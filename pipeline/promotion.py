@@ -7,14 +7,13 @@ before it is named, and what is named is never removed, so the name always leads
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pipeline.errors import WorkspaceError
-from pipeline.workspace import replacing, write_text
+from pipeline.workspace import replacing, sha256_of, write_text
 
 _REMEMBERED = 20  # names of earlier ones
 
@@ -42,7 +41,7 @@ class Students:
 
         The same weights keep their name, and what lies beside them is renewed.
         """
-        print_ = hashlib.sha256((student / "weights.pt").read_bytes()).hexdigest()[:8]
+        print_ = sha256_of(student / "weights.pt")[:8]
         known = next((name for name in self.names if name.endswith(print_)), None)
         there = [path for path in beside if path.is_file()]
         if known is not None:

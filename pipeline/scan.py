@@ -6,7 +6,6 @@ undecodable when the teacher wants to see it is recorded later, by `with_failure
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,8 +19,8 @@ import polars as pl
 from pipeline.errors import SourceError
 from pipeline.pixels import check_header
 from pipeline.records import IMAGES, Progress, no_progress, table
+from pipeline.workspace import sha256_of
 
-_CHUNK = 1 << 20
 _CHUNK_FILES = 4096  # scanned together
 _RACY = 2 * 10**9  # nanoseconds: the coarsest clock of a file system still in use (FAT)
 _NAMED = 3  # of the bad files, how many a summary names
@@ -137,7 +136,7 @@ def _look(path: str, before: Mapping[str, Any] | None, max_pixels: int) -> dict[
         state = os.stat(path)
         fresh = time.time_ns() - state.st_mtime_ns < _RACY
         row |= {"bytes": state.st_size, "mtime_ns": None if fresh else state.st_mtime_ns}
-        row["id"] = before["id"] if before else _sha256(path)
+        row["id"] = before["id"] if before else sha256_of(path)
         check_header(Path(path), max_pixels)
         if before is not None and "max_pixels" not in (before["reason"] or ""):
             return row | {"reason": before["reason"]}
@@ -146,14 +145,6 @@ def _look(path: str, before: Mapping[str, Any] | None, max_pixels: int) -> dict[
     except SourceError as error:
         return row | {"reason": str(error)}
     return row | {"status": "ok"}
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _os_reason(error: OSError) -> str:

@@ -16,10 +16,6 @@ from pipeline.pixels import image_suffixes
 from pipeline.video import VIDEO_SUFFIXES, find_videos
 
 MANIFESTS = (".csv", ".parquet")
-_CHUNK = 1 << 20
-_CHUNK_FILES = 4096  # scanned together
-_RACY = 2 * 10**9  # nanoseconds: the coarsest clock of a file system still in use (FAT)
-_NAMED = 3  # of the bad files, how many a summary names
 
 
 def sort_sources(

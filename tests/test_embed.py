@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.cache import EmbeddingCache
 from pipeline.embed import embed
+from pipeline.errors import TeacherError
 from tests.conftest import REPOSITORY
 from tests.fakes import ColorTeacher, photos, picture, sha256
 
@@ -93,7 +97,38 @@ def test_progress_is_told_to_the_end(tmp_path: Path, cache: EmbeddingCache) -> N
     pairs = pairs_of(photos(tmp_path / "p", {"red": 5}))
     embed(ColorTeacher(), pairs, cache, batch=2, keep_every=0,
           progress=lambda *step: told.append(step))  # fmt: skip
-    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    done = [one for one, total in told if total == 5]
+    assert len(told) == len(done) == 4  # batches of 2, 2 and 1, in any order
+    assert done == sorted(done) and done[0] == 0 and done[-1] == 5
+
+
+class TiredTeacher(ColorTeacher):
+    """Gives up on the first batch, but only when the second one is done."""
+
+    streams = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = threading.Event()
+        self._turn = itertools.count()
+
+    def embed_images(self, batch: Any) -> np.ndarray:
+        if next(self._turn) == 0:
+            assert self._second.wait(30)
+            raise TeacherError("That is enough.")
+        vectors = super().embed_images(batch)
+        self._second.set()
+        return vectors
+
+
+def test_an_error_costs_nothing_that_another_thread_has_done(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 12}))
+    with pytest.raises(TeacherError, match="enough"):
+        embed(TiredTeacher(), pairs, cache, batch=4)
+    kept = int(cache.has([one for one, _ in pairs]).sum())
+    assert kept >= 4 and embed(ColorTeacher(), pairs, cache).computed == 12 - kept
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")

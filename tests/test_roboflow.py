@@ -119,7 +119,8 @@ def arrived(project: FakeProject) -> dict[str, tuple[str | None, str]]:
 def test_class_split_tags_and_metadata_arrive(tmp_path: Path, server: FakeRoboflow) -> None:
     folder = run_folder(tmp_path, 40)
     shown, _ = call(folder, server, "upload", "--dry-run", "--json")
-    assert json.loads(shown)["images"] == 32 and server.asked == []
+    assert json.loads(shown)["images"] == 32 and json.loads(shown)["there"] == 0
+    assert server.asked == []
     _, err = call(folder, server, "upload", status=1)
     assert "--create" in err and not server.projects
     out, _ = call(folder, server, "upload", "--create", "--json")
@@ -135,6 +136,7 @@ def test_class_split_tags_and_metadata_arrive(tmp_path: Path, server: FakeRobofl
     assert set(suffixes) == {".jpg", ".png", ".webp"}  # GIF arrives as PNG of the same pixels
     assert all(image.annotated == 1 for image in project.images.values())
     asked = len(server.asked)
+    assert json.loads(call(folder, server, "upload", "--dry-run", "--json")[0])["there"] == 32
     call(folder, server, "upload", "-v")
     assert sum("upload" in one or "annotate" in one for one in server.asked[asked:]) == 0
 
@@ -146,6 +148,52 @@ def test_abstained_images_go_up_without_a_label(tmp_path: Path, server: FakeRobo
     assert len(images) == 4 and {image.annotation for image in images} == {None}
     out, _ = call(folder, server, "upload", "--only", "all", "--json")
     assert json.loads(out)["there"] == 20 and len(images) == 20
+
+
+def relabeled(folder: Path, change: dict[str, str]) -> None:
+    """Give images, by id, another class, as a person's decision would."""
+    workspace = Workspace(folder / "run")
+    known = pl.col("id").is_in(list(change))
+    name = pl.col("id").replace_strict(change, default=None, return_dtype=pl.String)
+    labels = pl.read_parquet(workspace.labels)
+    exported = pl.read_parquet(workspace.dataset_table)
+    missing = labels.filter(known & ~pl.col("id").is_in(exported["id"].to_list()))
+    exported = pl.concat([
+        exported.with_columns(pl.when(known).then(name).otherwise("class").alias("class")),
+        missing.select(
+            "id", "path", name.alias("class"), pl.lit("train").alias("split"),
+            pl.col("id").alias("group"), pl.col("path").alias("file"),
+        ),
+    ])  # fmt: skip
+    write_table(workspace.dataset_table, exported)
+    human = pl.when(known).then(pl.lit("human")).otherwise("decision").alias("decision")
+    write_table(workspace.labels, labels.with_columns(human))
+
+
+def test_labels_that_changed_are_replaced_only_when_asked(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    folder = run_folder(tmp_path, 20)
+    call(folder, server, "upload", "--create", "--only", "all")
+    labels = pl.read_parquet(folder / "run" / "labels.parquet")
+    # One that was sent with a label, and two that were not: people have labeled one of these there.
+    accepted, abstained, annotated = (labels["id"][number] for number in (2, 0, 1))
+    was = labels["class"][2]
+    other = next(name for name in CLASSES if name != was)
+    images = {one.name.rsplit("-", 1)[1].split(".")[0]: one
+              for one in server.projects["fruit"].images.values()}  # fmt: skip
+    images[annotated[:12]].annotation = "red"
+    relabeled(folder, {accepted: other, abstained: "blue", annotated: "blue"})
+    out, err = call(folder, server, "upload", "--only", "all", "--json")
+    assert images[abstained[:12]].annotation == "blue"
+    assert images[annotated[:12]].annotation == "red" and images[accepted[:12]].annotation == was
+    found = json.loads(out)
+    assert found["there"] == 20 == len(images)
+    assert [len(found[kind]) for kind in ("changed", "annotated")] == [1, 1]
+    assert f"sent as {was!r} and is {other!r} now" in err and "--relabel" in err
+    out, _ = call(folder, server, "upload", "--relabel", "--json")
+    assert images[accepted[:12]].annotation == other and json.loads(out)["changed"] == []
+    assert images[annotated[:12]].annotation == "red"
 
 
 def test_duplicates_refusals_and_other_peoples_labels(tmp_path: Path, server: FakeRoboflow) -> None:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     help="Which images; abstained ones go up without a label, to be annotated there.",
 )
 @click.option("--create", is_flag=True, help="Create the project where it is missing.")
+@click.option(
+    "--relabel",
+    is_flag=True,
+    help="Replace labels that were sent earlier and have changed here. `pull` first: what people "
+    "corrected there in the meantime is replaced, too.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @on_a_run
 def upload(
@@ -31,6 +37,7 @@ def upload(
     as_json: bool,
     only: str,
     create: bool,
+    relabel: bool,
     dry_run: bool,
 ) -> None:
     """Send the labeled images to the Roboflow project that the config names.
@@ -40,20 +47,25 @@ def upload(
 
     Example: clip2yolo upload --create
     """
-    from pipeline.stages.roboflow import planned, upload_dataset
+    from pipeline.stages.roboflow import known_to_be_there, planned, upload_dataset
 
     if dry_run:
         items = planned(config, only)
+        there = known_to_be_there(config, items)
         counts = Counter((item.split, item.name or "(no label)") for item in items)
         if as_json:
             rows = [{"split": s, "class": n, "images": c} for (s, n), c in sorted(counts.items())]
-            print_json({"project": config.roboflow.project, "images": len(items), "parts": rows})
+            project = config.roboflow.project
+            print_json({"project": project, "images": len(items), "there": there, "parts": rows})
             return
         for (split, name), count in sorted(counts.items()):
             click.echo(f"{split:>6}  {name}: {count:,}")
-        click.echo(f"{len(items):,} images for {config.roboflow.project}; nothing was sent.")
+        click.echo(
+            f"{len(items):,} images for {config.roboflow.project}, {there:,} of them there already; "
+            "nothing was sent."
+        )
         return
-    found = upload_dataset(config, only, create, listener)
+    found = upload_dataset(config, only, create, listener, relabel)
     if as_json:
         print_json(found)
         return

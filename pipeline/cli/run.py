@@ -79,12 +79,19 @@ def evaluate(
     Example: clip2yolo evaluate --config configs/packing_line.yaml --json
     """
     from pipeline import stages
+    from pipeline.errors import GateError
 
-    result = stages.evaluate(config, listener)
-    if against is not None:
-        _print_against(config, against, as_json)
+    if against is None:
+        _print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
         return
-    _print_evaluate(config, result, as_json, listener)
+    failed = None
+    try:
+        stages.evaluate(config, listener)
+    except GateError as error:
+        failed = error  # told after the comparison that was asked for
+    _print_against(config, against, as_json)
+    if failed is not None:
+        raise failed
 
 
 def _print_against(config: Config, other: Path, as_json: bool) -> None:
@@ -123,6 +130,7 @@ def run(
             print_json({"changed": False})
         else:
             click.echo("Nothing is new: images, config and results are as they were.")
+        _recall_failed_gates(config, listener)
         return
     labeled = stages.label(config, listener, verify=verify)
     _print_label(config, labeled, False, listener, silent=as_json)
@@ -208,6 +216,20 @@ def _nothing_is_new(config: Config) -> bool:
     from pipeline.status import next_command, stage_states
 
     return next_command(stage_states(config)) is None
+
+
+def _recall_failed_gates(config: Config, listener: TerminalListener) -> None:
+    """Exit status 0 says that there was nothing to do, not that the last student was good."""
+    from pipeline.workspace import Workspace
+
+    stamp = Workspace(config.workspace).stamp("evaluate")
+    gates = [] if stamp is None else stamp.counts.get("gates", [])
+    failed = [gate["gate"] for gate in gates if not gate["passed"]]
+    if failed:
+        listener.warn(
+            f"The last student failed its gates ({', '.join(failed)}); "
+            "`clip2yolo evaluate` says by how much."
+        )
 
 
 @main.command()

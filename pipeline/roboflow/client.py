@@ -129,8 +129,9 @@ class RoboflowProject:
         answer = self._patiently(send)
         return str(answer["id"]), bool(answer.get("duplicate"))
 
-    def annotate(self, image: str, name: str, batch: str) -> bool:
-        """Give an image, by Roboflow's id, its class; False where it has been annotated already.
+    def annotate(self, image: str, name: str, batch: str, overwrite: bool = False) -> bool:
+        """Give an image, by Roboflow's id, its class; False where it has been annotated already
+        and that label shall stay.
 
         Raises:
             Refused: it does not want this label.
@@ -139,7 +140,9 @@ class RoboflowProject:
         # As text: a bare name would be opened where a file or folder of that name lies around.
         given = {"name": name, "rawText": name}
         answer = self._patiently(
-            lambda: self._project.save_annotation(given, None, image, batch)[0]
+            lambda: self._project.save_annotation(
+                given, None, image, batch, annotation_overwrite=overwrite
+            )[0]
         )
         return "warn" not in answer
 

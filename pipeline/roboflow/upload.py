@@ -95,6 +95,7 @@ def upload(
     ledger: Ledger,
     batch: str,
     *,
+    relabel: bool = False,
     connections: int = 8,
     max_pixels: int = 100_000_000,
     progress: Progress = no_progress,
@@ -106,6 +107,8 @@ def upload(
         project: opened.
         ledger: of this project.
         batch: name under which Roboflow groups what is sent.
+        relabel: replace labels that were sent earlier and are others now, whatever became of them
+            there in the meantime.
         connections: images under way at a time.
         max_pixels: for formats that are sent as PNG.
         progress: told after each image.
@@ -117,7 +120,7 @@ def upload(
     Raises:
         UploadError: Roboflow cannot be reached any more.
     """
-    open_items = [item for item in items if not _is_done(item, ledger)]
+    open_items = [item for item in items if not is_done(item, ledger, relabel)]
     done = len(items) - len(open_items)
     progress(done, len(items))
     unreadable: list[tuple[str, str]] = []
@@ -132,7 +135,7 @@ def upload(
             while True:
                 for item in queue:
                     task = pool.submit(
-                        _send, item, project, ledger, batch, Path(folder), max_pixels
+                        _send, item, project, ledger, batch, relabel, Path(folder), max_pixels
                     )
                     waiting[task] = item
                     if len(waiting) >= 2 * connections:
@@ -154,11 +157,16 @@ def upload(
     return summary(items, ledger, unreadable)
 
 
-def _is_done(item: Item, ledger: Ledger) -> bool:
+def is_done(item: Item, ledger: Ledger, relabel: bool = False) -> bool:
+    """Say whether nothing of an image is left to send."""
     entry = ledger.entries.get(item.id)
     if entry is None or entry.state == "refused":
         return False  # what was refused once may be welcome after a change there
-    return entry.state in ("done", "annotated") or item.name is None
+    if item.name is None or entry.state == "annotated":
+        return True
+    # Sent without a label, an image is not done once it has one here.
+    labeled = entry.state == "done" and entry.name is not None
+    return labeled and (entry.name == item.name or not relabel)
 
 
 def _send(
@@ -166,6 +174,7 @@ def _send(
     project: RoboflowProject,
     ledger: Ledger,
     batch: str,
+    relabel: bool,
     folder: Path,
     max_pixels: int,
 ) -> None:
@@ -185,9 +194,11 @@ def _send(
             ledger.write(entry)
         if item.name is not None:
             assert entry.image is not None
-            fresh = project.annotate(entry.image, item.name, batch)
+            replaces = relabel and entry.name is not None
+            fresh = project.annotate(entry.image, item.name, batch, overwrite=replaces)
             # After a cut connection our own label may be what was there already.
-            state = "done" if fresh or not entry.was_there else "annotated"
+            ours = fresh or (entry.state == "sent" and not entry.was_there)
+            state = "done" if ours else "annotated"
             ledger.write(replace(entry, state=state, name=item.name, reason=None))
     except Refused as error:
         image_id = None if entry is None else entry.image
@@ -219,7 +230,11 @@ def summary(
         ],
         "unreadable": [list(one) for one in unreadable],
         "changed": [
-            [item.path, f"It is {item.name!r} now, and was sent as {entry.name!r}."]
+            [
+                item.path,
+                f"It was sent as {entry.name!r} and is {item.name or 'undecided'!r} now; "
+                "`--relabel` replaces labels.",
+            ]
             for item, entry in known
             if entry is not None and entry.state == "done" and entry.name != item.name
         ],

@@ -13,7 +13,7 @@ import polars as pl
 from pipeline.config import Config
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.records import Listener
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, sha256_of
 
 SILENT = Listener()
 
@@ -87,8 +87,8 @@ def digest_of(table: pl.DataFrame, *columns: str) -> str:
 
 
 def file_state(path: Path) -> list[Any] | None:
-    """Name, size and time of a file; None where there is none (a name that is no path)."""
-    if not path.is_file():
-        return None
-    state = path.stat()
-    return [path.name, state.st_size, state.st_mtime_ns]
+    """Name and content of a file; None where there is none (a name that is no path).
+
+    Not its time: a fresh checkout, as a CI job begins with, gives every file a new one.
+    """
+    return [path.name, sha256_of(path)] if path.is_file() else None

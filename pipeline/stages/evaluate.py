@@ -131,7 +131,7 @@ def evaluate_fingerprint(config: Config, ontology: Ontology) -> str:
 
 
 def _truth_state(path: Path | None) -> list[Any]:
-    """Names, sizes and times of the files that hold the truth."""
+    """Names and contents of the files that hold the truth."""
     if path is None:
         return []
     files = sorted(path.rglob("*")) if path.is_dir() else [path]

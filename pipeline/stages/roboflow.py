@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from pipeline.records import DATASET, LABELS, Listener
 from pipeline.roboflow.client import RoboflowProject
 from pipeline.roboflow.ledger import Ledger
 from pipeline.roboflow.pull import corrections, pull
-from pipeline.roboflow.upload import Item, plan_upload, raise_unless_there, upload
+from pipeline.roboflow.upload import Item, is_done, plan_upload, raise_unless_there, upload
 from pipeline.stages.common import SILENT, ontology_of
 from pipeline.workspace import Workspace, read_table, replacing
 
@@ -36,8 +38,20 @@ def planned(config: Config, only: str) -> list[Item]:
     return plan_upload(labels, dataset, only, workspace.root.name, stamp.counts["teacher"])
 
 
+def known_to_be_there(config: Config, items: Sequence[Item]) -> int:
+    """Count the items that the project's ledger knows to be there; asks nobody."""
+    name = glob.escape(f"--{config.roboflow.project}.jsonl")
+    folder = Workspace(config.workspace).root / "upload"
+    ledgers = [Ledger(path) for path in folder.glob(f"{config.roboflow.workspace or '*'}{name}")]
+    return sum(any(is_done(item, ledger) for ledger in ledgers) for item in items)
+
+
 def upload_dataset(
-    config: Config, only: str = "accepted", create: bool = False, listener: Listener = SILENT
+    config: Config,
+    only: str = "accepted",
+    create: bool = False,
+    listener: Listener = SILENT,
+    relabel: bool = False,
 ) -> dict[str, Any]:
     """Send the labeled images to the config's project; what is there already is not sent again.
 
@@ -46,6 +60,7 @@ def upload_dataset(
         only: "accepted", "abstained" (without a label, to be annotated there) or "all".
         create: whether a missing project is created.
         listener: told how it goes.
+        relabel: whether labels that were sent earlier and are others now are replaced.
 
     Returns:
         See `pipeline.roboflow.upload.upload`.
@@ -67,6 +82,7 @@ def upload_dataset(
                 project,
                 ledger,
                 config.roboflow.batch or workspace.root.name,
+                relabel=relabel,
                 connections=config.roboflow.connections,
                 max_pixels=config.max_pixels,
                 progress=progress,
