@@ -61,8 +61,8 @@ def upload(
         for (split, name), count in sorted(counts.items()):
             click.echo(f"{split:>6}  {name}: {count:,}")
         click.echo(
-            f"{len(items):,} images for {config.roboflow.project}, {there:,} of them there already; "
-            "nothing was sent."
+            f"{len(items):,} images for {config.roboflow.project}, "
+            f"{there:,} of them there already; nothing was sent."
         )
         return
     found = upload_dataset(config, only, create, listener, relabel)
