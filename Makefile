@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 SAMPLE := datasets/packing_line/sample.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup label train evaluate run upload status test test-slow lint format bench pocket-teacher lock clean
+.PHONY: help setup label data train evaluate run upload status test test-slow lint format bench pocket-teacher lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,6 +32,8 @@ $(SAMPLE): $(READY)
 ifeq ($(CONFIG),configs/packing_line.yaml)
 DATA := $(SAMPLE)
 endif
+
+data: $(READY) $(DATA) ## Draw the built-in sample, where CONFIG is its config
 
 label: $(READY) $(DATA) ## Label the images and export the dataset
 	$(BIN)/clip2yolo label --config $(CONFIG)

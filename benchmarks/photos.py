@@ -56,3 +56,26 @@ def random_vit(folder: Path) -> Path:
         (folder / "open_clip_config.json").write_text(json.dumps(config))
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
     return folder
+
+
+def random_transformers(folder: Path) -> Path:
+    """Write a random ViT-B/32 in the format of transformers, with CLIP's own vocabulary from
+    open_clip; returns the folder."""
+    if (folder / "model.safetensors").is_file():
+        return folder
+    import transformers as library
+    from open_clip.tokenizer import SimpleTokenizer
+
+    words = SimpleTokenizer()
+    folder.mkdir(parents=True, exist_ok=True)
+    signs = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    names = {signs.get(word, word): number for word, number in words.encoder.items()}
+    (folder / "vocab.json").write_text(json.dumps(names))
+    merges = "\n".join(" ".join(pair) for pair in words.bpe_ranks)
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", "utf-8")
+    library.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(
+        folder
+    )
+    library.CLIPImageProcessor().save_pretrained(folder)
+    library.CLIPModel(library.CLIPConfig()).save_pretrained(folder)
+    return folder

@@ -20,7 +20,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.photos import photos, random_vit
+from benchmarks import clip_retrieval
+from benchmarks.photos import photos, random_transformers, random_vit
 from pipeline.errors import Clip2YoloError
 from pipeline.terminal import print_table
 
@@ -29,11 +30,13 @@ _RESULTS = Path(__file__).parent / "results" / "speed.json"
 _CHART = Path(__file__).parent.parent / "docs" / "speed.png"
 _PHOTOS = 1000
 _ROUNDS = 3  # the median counts
+_PYTHON = sys.executable
 # tool → photos shown, by the number of prompts.
 _SHOWN = {
     "clip2yolo": {10: 1000, 100: 1000},
     "open_clip loop": {10: 256, 100: 256},
     "transformers pipeline": {10: 40, 100: 8},
+    "clip-retrieval": {10: 256, 100: 256},
     "autodistill-clip": {10: 24, 100: 4},
 }
 
@@ -52,16 +55,25 @@ def main(gpu: bool = False) -> None:
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     model = random_vit(_WORK / "model")
-    photos(_WORK / "photos", _PHOTOS)
+    pictures = str(photos(_WORK / "photos", _PHOTOS)[0].parent)
+    python = clip_retrieval.python_with(_WORK / "clip-retrieval")
+    shown = {tool: of for tool, of in _SHOWN.items() if tool != "clip-retrieval" or python}
+    if python is None:
+        print("clip-retrieval cannot be installed here, so it is left out.", file=sys.stderr)
     limits: list[dict[str, float]] = []
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}
     for _ in range(_ROUNDS):
-        limits.append(_run(["benchmarks.limits", str(_WORK / "photos"), str(model)], environment))
+        limits.append(_run([_PYTHON, "-m", "benchmarks.limits", pictures, str(model)], environment))
         for prompts in (10, 100):
-            for tool, shown in _SHOWN.items():
-                count = shown[prompts] * (8 if gpu else 1)
-                words = [tool, str(_WORK / "photos"), str(count), str(prompts), str(_WORK)]
-                found = _run(["benchmarks.speed_tools", *words], environment)
+            for tool, counts in shown.items():
+                count = str(min(_PHOTOS, counts[prompts] * (8 if gpu else 1)))
+                if tool == "clip-retrieval":
+                    weights = random_transformers(_WORK / "transformers")
+                    words = [str(python), clip_retrieval.__file__, pictures, count, str(weights)]
+                else:
+                    words = [_PYTHON, "-m", "benchmarks.speed_tools", tool, pictures, count]
+                    words += [str(prompts), str(_WORK)]
+                found = _run(words, environment)
                 runs.setdefault((tool, prompts), []).append(found)
     whole = {prompts: _whole_command(prompts, model, environment) for prompts in (10, 100)}
     results = _results(runs, limits, whole, gpu)
@@ -82,15 +94,9 @@ def main(gpu: bool = False) -> None:
 
 
 def _run(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
-    told = subprocess.run(
-        [sys.executable, "-m", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    told = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if told.returncode:
-        raise Clip2YoloError(f"{' '.join(words[:2])} failed: {told.stderr[-400:]}")
+        raise Clip2YoloError(f"{' '.join(words[1:4])} failed: {told.stderr[-400:]}")
     return json.loads(told.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
@@ -110,7 +116,7 @@ def _whole_command(prompts: int, model: Path, environment: Mapping[str, str]) ->
             own = {**environment, "CLIP2YOLO_CACHE": str(Path(folder) / "cache")}
             started = time.perf_counter()
             subprocess.run(
-                [sys.executable, "-m", "pipeline.cli", "label", "-q", "-c", str(config)],
+                [_PYTHON, "-m", "pipeline.cli", "label", "-q", "-c", str(config)],
                 env=own,
                 check=True,
                 stdout=subprocess.DEVNULL,

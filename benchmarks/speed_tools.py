@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.photos import random_vit
+from benchmarks.photos import random_transformers, random_vit
 
 # What there is to say of each run: images, seconds without the start, seconds of the start.
 Figures = dict[str, float]
@@ -90,9 +90,7 @@ def transformers(photos: Sequence[Path], prompts: Sequence[str], model: Path) ->
 
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
-    folder = model.with_name("transformers")
-    if not (folder / "config.json").is_file():
-        _write_transformers(folder)
+    folder = random_transformers(model.with_name("transformers"))
     ask = library.pipeline("zero-shot-image-classification", model=str(folder))
     ask(str(photos[0]), candidate_labels=list(prompts))
     yield 0
@@ -147,26 +145,6 @@ def _gpu() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
-
-
-def _write_transformers(folder: Path) -> None:
-    """Write a random CLIP of the same shape, with CLIP's own vocabulary from open_clip."""
-    import open_clip
-    import transformers as library
-    from open_clip.tokenizer import SimpleTokenizer
-
-    assert open_clip
-    words = SimpleTokenizer()
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {word.replace("<start_of_text>", "<|startoftext|>").replace("<end_of_text>", "<|endoftext|>"): number for word, number in words.encoder.items()}  # fmt: skip # noqa: E501
-    (folder / "vocab.json").write_text(json.dumps(names))
-    merges = "\n".join(" ".join(pair) for pair in words.bpe_ranks)
-    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", "utf-8")
-    library.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(
-        folder
-    )
-    library.CLIPImageProcessor().save_pretrained(folder)
-    library.CLIPModel(library.CLIPConfig()).save_pretrained(folder)
 
 
 TOOLS = {

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import random
+import re
 import threading
 import time
 import zipfile
@@ -73,6 +74,7 @@ class FakeRoboflow(ThreadingHTTPServer):
         self.projects: dict[str, FakeProject] = {}
         self.share, self.slow = share, slow
         self.refuse: set[str] = set()  # names of images that are turned away
+        self.cut_next = ""  # the next request whose path ends so is cut after it was obeyed
         self.faults = 0
         self.asked: list[str] = []
         self.most_at_once = self._at_once = 0
@@ -130,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
         server.count(1)
         try:
             fault = server.fault()
+            if server.cut_next and parts.path.endswith(server.cut_next):
+                fault, server.cut_next = "cut after", ""
             if fault in (429, 500):
                 self._send(fault, {"error": {"message": "not now"}})
                 return
@@ -174,8 +178,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"workspace": about}
             case ("POST", [_, "projects"]):
                 wanted = json.loads(body)
-                projects[wanted["name"]] = FakeProject(wanted["name"], wanted["type"])
-                return 200, self._about(projects[wanted["name"]])
+                name = "-".join(re.findall(r"[a-z0-9]+", wanted["name"].lower()))
+                if name in projects:  # as people may well have two of one name
+                    name = f"{name}-{len(projects) + 1}"
+                projects[name] = FakeProject(name, wanted["type"])
+                return 200, self._about(projects[name])
             case ("POST", [_, "models", "prepareUpload"]):
                 name = f"{query['projectIds'][0]}/{query['modelName'][0]}"
                 return 200, {"url": f"{self.server.url}/signed/{name}?token=secret"}

@@ -141,6 +141,18 @@ def test_class_split_tags_and_metadata_arrive(tmp_path: Path, server: FakeRobofl
     assert sum("upload" in one or "annotate" in one for one in server.asked[asked:]) == 0
 
 
+def test_a_project_is_created_once(tmp_path: Path, server: FakeRoboflow) -> None:
+    folder = run_folder(tmp_path, 3)
+    server.cut_next = "/projects"
+    call(folder, server, "upload", "--create")
+    assert list(server.projects) == ["fruit"] and server.cut_next == ""
+    settings = yaml.safe_load((folder / "run.yaml").read_text())
+    settings["roboflow"]["project"] = "My Fruit"
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings))
+    _, err = call(folder, server, "upload", "--create", status=1)
+    assert "`roboflow: {project: my-fruit}`" in err and len(server.projects) == 2
+
+
 def test_abstained_images_go_up_without_a_label(tmp_path: Path, server: FakeRoboflow) -> None:
     folder = run_folder(tmp_path, 20)
     call(folder, server, "upload", "--create", "--only", "abstained")

@@ -101,11 +101,20 @@ class RoboflowProject:
                     f"The workspace {self.workspace} has no project {self.name!r}. Create it "
                     "there, or run again with `--create`."
                 )
-            self._must(
-                lambda: self._workspace.create_project(
+
+            def look_or_create() -> Any:
+                # An answer that was cut off may have been a yes: asked again, it would be a second
+                # project.
+                return look() or self._workspace.create_project(
                     self.name, PROJECT_TYPE, license_name, self.name
                 )
-            )
+
+            created = str(self._must(look_or_create).id).rsplit("/", 1)[-1]
+            if created != self.name:
+                raise UploadError(
+                    f"Roboflow has created the project as {created!r}. Write that into the config: "
+                    f"`roboflow: {{project: {created}}}`."
+                )
             self._project = self._must(look)
         if self._project is None:
             raise UploadError(f"{self.name!r} was created, but Roboflow does not list it yet.")
