@@ -117,7 +117,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
     return pixels.permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
 
 
-def check_header(source: Path, max_pixels: int = 100_000_000) -> None:
+def check_header(source: Path | bytes, max_pixels: int = 100_000_000) -> None:
     """Look whether `read_rgb` has a chance, without decoding the pixels.
 
     Raises:

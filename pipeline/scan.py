@@ -6,6 +6,7 @@ undecodable when the teacher wants to see it is recorded later, by `with_failure
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,6 @@ import polars as pl
 from pipeline.errors import SourceError
 from pipeline.pixels import check_header
 from pipeline.records import IMAGES, Progress, no_progress, table
-from pipeline.workspace import sha256_of
 
 _CHUNK_FILES = 4096  # scanned together
 _RACY = 2 * 10**9  # nanoseconds: the coarsest clock of a file system still in use (FAT)
@@ -48,14 +48,23 @@ def scan(
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2), "scan") as pool:
         for start in range(0, len(paths), _CHUNK_FILES):
             chunk = [str(path) for path in paths[start : start + _CHUNK_FILES]]
-            parts.append(_scan_chunk(chunk, before, max_pixels, pool))
+            nearby = None if before is None else _between(before, min(chunk), max(chunk))
+            parts.append(_scan_chunk(chunk, nearby, max_pixels, pool))
             progress(start + len(chunk), len(paths))
     return _with_duplicates(pl.concat(parts, rechunk=True))
 
 
 def _remembered(known: pl.DataFrame) -> pl.DataFrame:
     rows = known.filter(pl.col("id").is_not_null() & pl.col("mtime_ns").is_not_null())
-    return rows.select("path", "bytes", "mtime_ns", "id", "status", "reason").unique("path")
+    columns = rows.select("path", "bytes", "mtime_ns", "id", "status", "reason")
+    return columns.unique("path").sort("path")
+
+
+def _between(known: pl.DataFrame, first: str, last: str) -> pl.DataFrame:
+    """The rows, sorted by path, from one path to another: a chunk is not joined with all of them."""
+    ends = pl.Series([name.encode("utf-8", "replace").decode() for name in (first, last)])
+    start, stop = known["path"].search_sorted(ends)
+    return known[start : stop + 1]
 
 
 def _scan_chunk(
@@ -136,14 +145,17 @@ def _look(path: str, before: Mapping[str, Any] | None, max_pixels: int) -> dict[
         state = os.stat(path)
         fresh = time.time_ns() - state.st_mtime_ns < _RACY
         row |= {"bytes": state.st_size, "mtime_ns": None if fresh else state.st_mtime_ns}
-        row["id"] = before["id"] if before else sha256_of(path)
-        check_header(Path(path), max_pixels)
+        data = Path(path).read_bytes()  # once, for both
+        row["id"] = before["id"] if before else hashlib.sha256(data).hexdigest()
+        check_header(data, max_pixels)
         if before is not None and "max_pixels" not in (before["reason"] or ""):
             return row | {"reason": before["reason"]}
     except OSError as error:
         return row | {"reason": _os_reason(error)}
     except SourceError as error:
         return row | {"reason": str(error)}
+    except MemoryError:
+        return row | {"reason": "It is too large for the memory."}
     return row | {"status": "ok"}
 
 
