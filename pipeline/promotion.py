@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from pipeline.contents import sha256_of
 from pipeline.errors import WorkspaceError
-from pipeline.workspace import replacing, sha256_of, write_text
+from pipeline.workspace import replacing, write_text
 
 _REMEMBERED = 20  # names of earlier ones
 

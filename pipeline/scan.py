@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pipeline.contents import RACY
 from pipeline.errors import SourceError
 from pipeline.pixels import check_header
 from pipeline.records import IMAGES, Progress, no_progress, table
 
 _CHUNK_FILES = 4096  # scanned together
-_RACY = 2 * 10**9  # nanoseconds: the coarsest clock of a file system still in use (FAT)
 _NAMED = 3  # of the bad files, how many a summary names
 
 
@@ -61,7 +61,7 @@ def _remembered(known: pl.DataFrame) -> pl.DataFrame:
 
 
 def _between(known: pl.DataFrame, first: str, last: str) -> pl.DataFrame:
-    """The rows, sorted by path, from one path to another: a chunk is not joined with all of them."""
+    """The rows, sorted by path, from one path to another: no chunk is joined with all of them."""
     ends = pl.Series([name.encode("utf-8", "replace").decode() for name in (first, last)])
     start, stop = known["path"].search_sorted(ends)
     return known[start : stop + 1]
@@ -143,7 +143,7 @@ def _look(path: str, before: Mapping[str, Any] | None, max_pixels: int) -> dict[
         return row | {"reason": "Its name is not valid UTF-8; rename it."}
     try:
         state = os.stat(path)
-        fresh = time.time_ns() - state.st_mtime_ns < _RACY
+        fresh = time.time_ns() - state.st_mtime_ns < RACY
         row |= {"bytes": state.st_size, "mtime_ns": None if fresh else state.st_mtime_ns}
         data = Path(path).read_bytes()  # once, for both
         row["id"] = before["id"] if before else hashlib.sha256(data).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 
 from pipeline.config import Config
+from pipeline.contents import hashes_of
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.records import Listener
-from pipeline.workspace import Workspace, sha256_of
+from pipeline.workspace import Workspace
 
 SILENT = Listener()
 
@@ -64,9 +65,9 @@ def teachers_asked(config: Config) -> list[Any]:
         state: list[Any] = []
         if settings.model.startswith("local-dir:"):
             folder = Path(settings.model.removeprefix("local-dir:"))
-            state = [file_state(path) for path in sorted(folder.glob("*")) if path.is_file()]
+            state = states_of([path for path in sorted(folder.glob("*")) if path.is_file()])
         elif settings.pretrained:
-            state = [file_state(Path(settings.pretrained))]
+            state = states_of([Path(settings.pretrained)])
         named = settings.model_dump(
             include={"kind", "model", "pretrained", "weight", "url", "precision"}
         )
@@ -86,9 +87,7 @@ def digest_of(table: pl.DataFrame, *columns: str) -> str:
     return digest.hexdigest()
 
 
-def file_state(path: Path) -> list[Any] | None:
-    """Name and content of a file; None where there is none (a name that is no path).
-
-    Not its time: a fresh checkout, as a CI job begins with, gives every file a new one.
-    """
-    return [path.name, sha256_of(path)] if path.is_file() else None
+def states_of(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """Name and content of those of the paths that are files; others are names of something."""
+    files = [path for path in paths if path.is_file()]
+    return list(zip((path.name for path in files), hashes_of(files), strict=True))

@@ -21,8 +21,8 @@ from pipeline.stages.asking import ask, in_words, load_panel
 from pipeline.stages.common import (
     SILENT,
     StageResult,
-    file_state,
     ontology_of,
+    states_of,
     up_to_date,
     with_precision,
 )
@@ -135,7 +135,7 @@ def _truth_state(path: Path | None) -> list[Any]:
     if path is None:
         return []
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [str(path), *([str(file.parent), file_state(file)] for file in files)]
+    return [str(path), [str(file) for file in files], states_of(files)]
 
 
 def _held_out(

@@ -13,7 +13,7 @@ from pipeline.config import Config, StudentConfig
 from pipeline.ontology import Ontology
 from pipeline.promotion import Students
 from pipeline.records import DATASET, Listener
-from pipeline.stages.common import SILENT, StageResult, file_state, ontology_of, up_to_date
+from pipeline.stages.common import SILENT, StageResult, ontology_of, states_of, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table
 
 
@@ -86,5 +86,5 @@ def train_fingerprint(config: Config, ontology: Ontology, plan: pl.DataFrame) ->
         plan.select("file", "id").sort("file").rows(),
         ontology.dataset_classes,
         config.student.model_dump(exclude={"device", "workers", "keep"}),
-        file_state(Path(config.student.model)),
+        states_of([Path(config.student.model)]),
     )
