@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from pipeline.workspace import replacing
 _COMMON_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 _SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
 _FEW = 10
+_BLOCK = 50_000  # rows of a table that are Python objects at a time
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,15 @@ class Assignment:
     """Where each image goes, in the order the images were given."""
 
     splits: list[str | None]  # None: left out, because it resembles images of two splits
-    groups: list[str]  # id of the near-duplicates' representative
+    groups: pl.Series  # id of the near-duplicates' representative
 
 
 def assign_splits(
-    ids: Sequence[str],
+    ids: Sequence[str] | pl.Series,
     pairs: np.ndarray,
     shares: SplitsConfig,
     seed: int,
-    previous: Mapping[str, str] | None = None,
+    previous: pl.DataFrame | None = None,
 ) -> Assignment:
     """Give every image a split: near-duplicates the same one, old images the one they had.
 
@@ -60,19 +61,19 @@ def assign_splits(
         pairs: near-duplicates as index pairs (k, 2).
         shares: of the three splits.
         seed: another seed deals anew.
-        previous: id → split of an earlier export.
+        previous: columns id and split of an earlier export.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    previous = previous or {}
     n = len(ids)
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     _, component = connected_components(links, directed=False)
-    # As columns, not as lists of lists: a million images must fit beside their vectors.
-    before = [previous.get(one) for one in ids]
-    rows = pl.DataFrame(
-        {"id": ids, "component": component, "old": pl.Series(before, dtype=pl.String)}
+    # As columns, not as lists and dicts: a million images must fit into little memory.
+    if previous is None:
+        previous = pl.DataFrame(schema={"id": pl.String, "split": pl.String})
+    rows = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), "component": component}).join(
+        previous.select("id", old="split"), "id", "left", maintain_order="left"
     )
     groups = rows.group_by("component").agg(
         group=pl.col("id").min(), old=pl.col("old").drop_nulls().unique()
@@ -90,7 +91,7 @@ def assign_splits(
     rows = rows.join(dealt, "component", "left", maintain_order="left")
     splits = rows.select(pl.coalesce("old", "split")).to_series().to_list()
     _mend_torn(rows, pairs, splits, shares, seed)
-    return Assignment(splits=splits, groups=rows["group"].to_list())
+    return Assignment(splits=splits, groups=rows["group"])
 
 
 def _mend_torn(
@@ -195,30 +196,27 @@ def plan_dataset(
     Returns:
         A table with the schema `records.DATASET`, without the images that had to be left out.
     """
-    ids = accepted["id"].to_list()
     pairs = (
         np.empty((0, 2), np.int64)
         if config.near_duplicate is None or vectors is None
         else near_duplicates(vectors, config.near_duplicate)
     )
-    before = {} if previous is None else dict(previous.select("id", "split").iter_rows())
     if "video" in accepted.columns:
         # A fixed camera sees the same scene again and again: across a film, what is near in time
         # belongs together, not what looks alike, or the whole film would be one group.
         film = accepted["video"].to_numpy()
         same = (film[pairs[:, 0]] == film[pairs[:, 1]]) & (film[pairs[:, 0]] != None)  # noqa: E711
         pairs = np.concatenate([pairs[~same.astype(bool)], frame_blocks(accepted)])
-    assignment = assign_splits(ids, pairs, config.splits, config.seed, before)
+    assignment = assign_splits(accepted["id"], pairs, config.splits, config.seed, previous)
     if "video" in accepted.columns:
         for row in straddling(accepted, assignment.splits):
             assignment.splits[row] = None
-    names = [file_name(Path(path), one) for one, path in accepted.select("id", "path").iter_rows()]
     return (
         accepted.select("id", "path", "class")
         .with_columns(
             pl.Series("split", assignment.splits, dtype=pl.String),
-            pl.Series("group", assignment.groups, dtype=pl.String),
-            pl.Series("name", names, dtype=pl.String),
+            assignment.groups.alias("group"),
+            _file_names(accepted).alias("name"),
         )
         .filter(pl.col("split").is_not_null())
         .with_columns(file=pl.concat_str("split", "class", "name", separator="/"))
@@ -304,6 +302,14 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
             "splits, or follow a video frame that went to another one."
         )
     return sentences
+
+
+def _file_names(images: pl.DataFrame) -> pl.Series:
+    blocks = [pl.Series([], dtype=pl.String)]
+    for start in range(0, len(images), _BLOCK):
+        rows = images[start : start + _BLOCK].select("id", "path").iter_rows()
+        blocks.append(pl.Series([file_name(Path(path), one) for one, path in rows]))
+    return pl.concat(blocks)
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import mmap
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ _TABLES = 64  # at most; low thresholds get larger buckets instead
 _WINDOW = 256  # rows compared together, at least; small buckets share one
 _LARGE = 1024  # rows of a chunk of a large bucket
 _REACH = 4  # chunks that a chunk is compared with; beyond that, chains of links must do
+_LET_GO = 50_000  # rows read of a memory map
 _LINKS = 32  # of one row within a block: enough to connect, too few to fill the memory
 
 
@@ -35,7 +38,7 @@ def near_duplicates(vectors: np.ndarray, threshold: float) -> np.ndarray:
     less often, and of large groups only as many pairs are returned as hold them together.
 
     Args:
-        vectors: unit vectors (n, dim), of any float type.
+        vectors: unit vectors (n, dim), of any float type; of a memory map little stays in memory.
         threshold: cosine after centring, 0 to 1.
     """
     centred = _Centred(vectors)
@@ -67,19 +70,31 @@ class _Centred:
 
     def __init__(self, vectors: np.ndarray) -> None:
         self._vectors = vectors
+        self._map: Any = getattr(vectors, "_mmap", None)
+        self._read = 0
         self.dim = vectors.shape[1] if vectors.ndim == 2 else 0
         total = np.zeros(self.dim)
         for start in range(0, len(vectors), _EXACT):
-            total += vectors[start : start + _EXACT].sum(axis=0, dtype=np.float64)
+            total += self._rows(slice(start, start + _EXACT)).sum(axis=0, dtype=np.float64)
         self._mean = (total / max(len(vectors), 1)).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self._vectors)
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
-        centred: np.ndarray = self._vectors[rows].astype(np.float32) - self._mean
+        centred: np.ndarray = self._rows(rows) - self._mean
         centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
         return centred
+
+    def _rows(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Read rows as float32. What was read of a map counts as the process's memory until it is
+        let go; the system still holds it where there is room."""
+        found: np.ndarray = self._vectors[rows].astype(np.float32)
+        self._read += len(found)
+        if self._read > _LET_GO and hasattr(self._map, "madvise"):  # not on Windows
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+        return found
 
 
 def _pairs_between(

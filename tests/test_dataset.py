@@ -81,7 +81,11 @@ def test_added_images_never_move_old_ones_and_look_alikes_share_a_split(
     within = pairs[(pairs < old).all(axis=1)] if old else NO_PAIRS
     before = assign_splits(keys[:old], within, SHARES, 0)
     remembered = {key: split for key, split in zip(keys, before.splits, strict=False) if split}
-    after = assign_splits(keys, pairs, SHARES, 0, remembered)
+    previous = pl.DataFrame(
+        {"id": list(remembered), "split": list(remembered.values())},
+        schema={"id": pl.String, "split": pl.String},
+    )
+    after = assign_splits(keys, pairs, SHARES, 0, previous)
     assert {key: after.splits[keys.index(key)] for key in remembered} == remembered
     for first, second in pairs.tolist():
         splits = {after.splits[first], after.splits[second]} - {None}

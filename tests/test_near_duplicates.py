@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.sparse import coo_array
@@ -47,6 +49,13 @@ def test_among_many_hardly_any_is_missed_and_none_invented(threshold: float, cos
     assert len(wanted) > 2_500
     assert len(wanted - found) <= 0.005 * len(wanted)
     assert len(found - wanted) <= 0.01 * len(wanted)  # 16 bits round at the threshold
+
+
+def test_a_memory_map_gives_the_same(tmp_path: Path) -> None:
+    vectors = crowd(60_000, 4_000, 2, dim=16).astype(np.float16)
+    vectors.tofile(tmp_path / "vectors")
+    mapped = np.memmap(tmp_path / "vectors", np.float16, "r", shape=vectors.shape)
+    assert (near_duplicates(mapped, 0.98) == near_duplicates(vectors, 0.98)).all()
 
 
 def test_a_large_group_holds_together() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from typing import Any
 
@@ -17,6 +18,8 @@ from pipeline.records import DATASET, IMAGES, LABELS, SPLITS, Listener
 from pipeline.stages.asking import cache_of, load_panel
 from pipeline.stages.common import StageResult, digest_of, up_to_date
 from pipeline.workspace import Workspace, fingerprint, read_table, write_table
+
+_BLOCK = 20_000  # vectors copied together
 
 
 def dataset_fingerprint(config: Config, ontology: Ontology, labels: pl.DataFrame) -> str:
@@ -117,9 +120,12 @@ def vectors_of(
     config: Config, ontology: Ontology, images: pl.DataFrame, workspace: Workspace
 ) -> np.ndarray | None:
     """The vectors (n, dim) of labeled images, from the cache of the first teacher that gives any;
-    it is loaded only where the cache has lost some. None where no teacher gives vectors."""
+    it is loaded only where the cache has lost some. None where no teacher gives vectors.
+
+    They are a map of a file that has no name and goes with it: a million would fill the memory.
+    """
     from pipeline.cache import EmbeddingCache
-    from pipeline.embed import embed
+    from pipeline.embed import embed, missing_of
 
     stamp = workspace.stamp("label")
     if stamp is None:
@@ -128,8 +134,7 @@ def vectors_of(
     if fingerprint is None:
         return None
     cache = EmbeddingCache(cache_dir() / "embeddings", fingerprint)
-    ids = images["id"].to_list()
-    if not cache.has(ids).all():
+    if missing_of(images, cache):
         panel = load_panel(config, ontology, ontology.classes)
         asked = list(zip((m.teacher for m in panel.members), config.teachers, strict=True))
         giving = [pair for pair in asked if pair[0].gives_vectors]
@@ -142,4 +147,11 @@ def vectors_of(
                 f"{len(embedded.failures)} images changed or vanished after they were labeled. "
                 "Run `clip2yolo label` again."
             )
-    return cache.vectors(ids, np.float16)  # a million of them take a gigabyte
+    with tempfile.TemporaryFile(dir=workspace.root) as file:
+        dim = 0
+        for start in range(0, len(images), _BLOCK):
+            block = cache.vectors(images["id"][start : start + _BLOCK].to_list(), np.float16)
+            dim = block.shape[1]
+            file.write(block.data)
+        file.flush()
+        return np.memmap(file, np.float16, "r", shape=(len(images), dim))
