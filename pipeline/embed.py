@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ import polars as pl
 
 from pipeline.cache import EmbeddingCache
 from pipeline.errors import OutOfMemory, SourceError
+from pipeline.machine import cores
 from pipeline.pixels import read_pixels, read_rgb
 from pipeline.records import Progress, no_progress
 from pipeline.teachers.base import Teacher
@@ -228,7 +228,7 @@ def _in_parallel(
     Where one of them fails, those that were begun are finished and yielded before the error is
     raised: what another thread has paid for is not thrown away.
     """
-    workers = teacher.streams if teacher.streams > 1 else (os.cpu_count() or 1)
+    workers = teacher.streams if teacher.streams > 1 else cores()
     ids = iter(missing)
     with _torch_threads() as own, ThreadPoolExecutor(workers, "embed", initializer=own) as pool:
         ahead: set[Future[_Batch]] = set()

@@ -6,7 +6,6 @@ stands for the other. The result is what `evaluation.json` holds.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from pipeline import __version__
+from pipeline.machine import cores
 from pipeline.measure import Latency
 from pipeline.metrics import (
     Proportion,
@@ -224,7 +224,7 @@ def machine() -> dict[str, Any]:
         pass  # only Linux has it; the platform's own word stands
     return {
         "processor": name,
-        "cores": os.cpu_count() or 1,
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }

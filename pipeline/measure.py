@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import sys
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.errors import Clip2YoloError, SourceError
+from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.records import Prediction, Predictor, Progress, no_progress
 
@@ -113,7 +113,7 @@ def _batches(
 ) -> Generator[list[Any], None, None]:
     """Yield the prepared items in their order, batch by batch; threads work ahead."""
     queue = iter(items)
-    with ThreadPoolExecutor(_decode_threads(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
         ahead: deque[Future[Any]] = deque()
 
         def refill() -> None:
@@ -192,7 +192,7 @@ def measure_latency(
             images=len(encoded),
             batch=min(batch, len(encoded)),
             threads=_model_threads(),
-            decode_threads=_decode_threads(),
+            decode_threads=cores(),
             device=predictor.device,
         )
         for predictor, own, rounds in zip(predictors, times, rates, strict=True)
@@ -236,10 +236,6 @@ def _since(started: float) -> float:
 def _percentiles(seconds: Sequence[float]) -> Percentiles:
     median, p90, p99 = np.percentile(np.array(seconds) * 1000, [50, 90, 99]).round(4).tolist()
     return Percentiles(median, p90, p99)
-
-
-def _decode_threads() -> int:
-    return os.cpu_count() or 1
 
 
 def _model_threads() -> int:

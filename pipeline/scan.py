@@ -19,6 +19,7 @@ import polars as pl
 
 from pipeline.contents import RACY
 from pipeline.errors import SourceError
+from pipeline.machine import cores
 from pipeline.pixels import check_header
 from pipeline.records import IMAGES, Progress, no_progress, table
 
@@ -45,7 +46,7 @@ def scan(
     """
     parts = [pl.DataFrame(schema=IMAGES)]
     before = None if known is None else _remembered(known)
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2), "scan") as pool:
+    with ThreadPoolExecutor(min(8, cores() + 2), "scan") as pool:
         for start in range(0, len(paths), _CHUNK_FILES):
             chunk = [str(path) for path in paths[start : start + _CHUNK_FILES]]
             nearby = None if before is None else _between(before, min(chunk), max(chunk))

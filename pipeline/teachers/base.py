@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import OutOfMemory, TeacherError
+from pipeline.machine import cores
 
 
 class Teacher(Protocol):
@@ -89,7 +89,7 @@ def streams_of(device: str) -> int:
     A GPU takes one at a time. On a CPU a batch for each core, on one thread each, is faster than
     one batch on all of them: nobody waits for the slowest at the end of every layer.
     """
-    return (os.cpu_count() or 1) if device == "cpu" else 1
+    return cores() if device == "cpu" else 1
 
 
 @contextlib.contextmanager
