@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image
 
 from benchmarks.photos import random_vit
@@ -46,8 +45,8 @@ def main() -> None:
     head = ["images", "first time", "other prompts", "splits", "labels alone", "peak"]
     print_table("Microseconds an image, vectors cached", head, rows)
     print(
-        "First time: scan, hash, label. Splits: near-duplicates and splits. Peak: memory above the "
-        "loaded model, the second copy that loading it takes for a moment included."
+        "First time: scan, hash, label. Splits: near-duplicates and splits. "
+        "Peak: memory above what loading the model takes."
     )
     if sizes == list(SIZES):
         _RESULTS.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
@@ -107,7 +106,7 @@ def _work(folder: Path, size: int) -> dict[str, float]:
     config = parse_config(settings, folder / "scale.yaml")
     ontology = ontology_of(config)
     panel = load_panel(config, ontology, ontology.classes)
-    with_model = psutil.Process().memory_info().rss / 1e6
+    loaded = _peak()
     cache = cache_of(panel.members[0].teacher)
     dim = panel.members[0].teacher.dim
     del panel  # `label` loads its own
@@ -142,8 +141,13 @@ def _work(folder: Path, size: int) -> dict[str, float]:
         "again": again,
         "relabel": relabel,
         "dataset": dataset,
-        "above": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 - with_model,
+        "above": _peak() - loaded,
     }
+
+
+def _peak() -> float:
+    """Megabytes that this process has had in memory at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _TABLES = 64  # at most; low thresholds get larger buckets instead
 _WINDOW = 256  # rows compared together, at least; small buckets share one
 _LARGE = 1024  # rows of a chunk of a large bucket
 _REACH = 4  # chunks that a chunk is compared with; beyond that, chains of links must do
-_LET_GO = 50_000  # rows read of a memory map
+_LET_GO = 5_000  # rows read of a memory map: Linux maps 16 pages around each that is touched
 _LINKS = 32  # of one row within a block: enough to connect, too few to fill the memory
 
 
