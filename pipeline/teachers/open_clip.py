@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.pixels import Pixels
+from pipeline.teachers.attention import rearrange
 from pipeline.teachers.base import dropped_words, out_of_memory, pick_device, streams_of
 from pipeline.teachers.compiled import choose
 from pipeline.teachers.geometry import Geometry
@@ -62,6 +63,7 @@ class OpenClipTeacher:
         self.fingerprint = fingerprint(_weights_print(model), _PREPARATION, precision)
         self.dim = self.embed_texts(["a"]).shape[1]
         self._dtype = DTYPES[precision]
+        rearrange(model.visual)
         if precision != "fp32":
             lower(model.visual, precision)
         self._encode = model.encode_image
