@@ -2,7 +2,8 @@
 
 `students/<name>/` holds a student with its evaluation; the file `students/promoted` names the one
 in use in its first line and below it those that were in use before. An entry is renamed into place
-before it is named, and what is named is never removed, so the name always leads somewhere.
+before it is named, and what is named is never removed, so the name always leads somewhere. The file
+`students/withdrawn` names those that a person went back from: no evaluation promotes them again.
 """
 
 from __future__ import annotations
@@ -68,19 +69,28 @@ class Students:
             there = ", ".join(self.names) or "none yet"
             raise WorkspaceError(f"{self.root} keeps no student {name!r}. It keeps: {there}.")
         earlier = [one for one in self._named() if one != name]
-        self._write([name, *earlier])
+        if self.is_withdrawn(name):
+            rest = [one for one in self._lines("withdrawn") if one != name]
+            self._write("withdrawn", rest)
+        self._write("promoted", [name, *earlier])
+
+    def is_withdrawn(self, name: str) -> bool:
+        """Say whether a person went back from this student, and has not promoted it since."""
+        return name in self._lines("withdrawn")
 
     def roll_back(self) -> str:
-        """Go back to the student that was in use before; returns its name.
+        """Go back to the student that was in use before, for good; returns its name.
 
         Raises:
             WorkspaceError: there is none.
         """
-        _, *earlier = self._named() or [""]
+        current, *earlier = self._named() or [""]
         there = [name for name in earlier if self._is_whole(name)]
         if not there:
             raise WorkspaceError(f"{self.root} keeps no earlier student to go back to.")
-        self._write(there)
+        # In this order: a crash in between leaves the student in use, to go back from once more.
+        self._write("withdrawn", list(dict.fromkeys([current, *self._lines("withdrawn")])))
+        self._write("promoted", there)
         return there[0]
 
     def forget(self, keep: int) -> None:
@@ -90,12 +100,15 @@ class Students:
             if name not in in_use:
                 shutil.rmtree(self.root / name)
 
-    def _write(self, names: list[str]) -> None:
-        write_text(self.root / "promoted", "\n".join(names[:_REMEMBERED]) + "\n")
-
     def _named(self) -> list[str]:
+        return self._lines("promoted")
+
+    def _write(self, file: str, names: list[str]) -> None:
+        write_text(self.root / file, "\n".join(names[:_REMEMBERED]) + "\n")
+
+    def _lines(self, file: str) -> list[str]:
         try:
-            return (self.root / "promoted").read_text("utf-8").split()
+            return (self.root / file).read_text("utf-8").split()
         except FileNotFoundError:
             return []
 

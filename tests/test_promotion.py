@@ -18,11 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.against import ANSWERS, compare, in_words
+from pipeline.config import parse_config
 from pipeline.drift import drift
 from pipeline.errors import GateError, WorkspaceError
 from pipeline.gates import check_gates, parse_gate
 from pipeline.promotion import Students
-from pipeline.stages.promote import raise_failed
+from pipeline.records import Listener
+from pipeline.stages.promote import raise_failed, settle
+from pipeline.workspace import Workspace
 from tests.conftest import REPOSITORY
 from tests.fakes import unit
 
@@ -134,7 +137,9 @@ def test_promotion_and_its_way_back(tmp_path: Path) -> None:
     assert students.keep(student(tmp_path / "s", "d")) == names[3]  # the same weights
     assert students.promoted is not None and students.promoted.name == names[3]
     assert (students.root / "promoted").read_text().split()[0] == names[3]
-    assert students.roll_back() == names[2]
+    assert students.roll_back() == names[2] and students.is_withdrawn(names[3])
+    students.promote(names[3])
+    assert not students.is_withdrawn(names[3]) and students.roll_back() == names[2]
     students.promote(names[0])
     students.forget(1)
     assert set(students.names) == {names[0], names[2], *students.names[-1:]}
@@ -143,6 +148,30 @@ def test_promotion_and_its_way_back(tmp_path: Path) -> None:
     # What the pointer names was taken away by hand: the next one that is there counts.
     (students.root / names[0] / "weights.pt").unlink()
     assert students.promoted is not None and students.promoted.name == names[2]
+
+
+def test_a_person_who_goes_back_has_the_last_word(tmp_path: Path) -> None:
+    config = parse_config({"source": ".", "ontology": {"a": "a", "b": "b"}}, tmp_path / "run.yaml")
+    workspace = Workspace(tmp_path / "run")
+    students = Students(workspace.students)
+
+    def judged(content: str, passes: bool = True) -> dict[str, Any]:
+        student(workspace.student, content)
+        gates = [{"gate": "accuracy", "passed": passes}]
+        return settle(config, workspace, {"gates": gates, "against": None}, Listener())
+
+    first, second = judged("first"), judged("second")
+    assert first["promoted"] and second["promoted"]
+    assert students.roll_back() == first["student"]
+    again = judged("second")  # evaluated again, since its truth has grown, say
+    assert not again["promoted"] and "went back" in again["reason"]
+    assert judged("third")["promoted"]
+    students.promote(second["student"])
+    assert judged("second")["promoted"]
+    # The one in use does not pass any more: that is said, and nothing is put in its place.
+    failing = judged("second", passes=False)
+    assert failing["promoted"] and "stays in use" in failing["reason"]
+    assert not judged("fourth", passes=False)["promoted"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")

@@ -64,12 +64,23 @@ def settle(
     name = students.keep(workspace.student, *beside)
     failed = [gate["gate"] for gate in evaluation["gates"] if not gate["passed"]]
     against, margin = evaluation["against"], config.evaluate.margin
-    if failed:
+    before = students.promoted
+    if failed and before is not None and before.name == name:
+        reason = (
+            f"The student in use, {name}, now fails {' and '.join(failed)}. It stays in use until "
+            "another one passes, or `clip2yolo promote --rollback` goes back."
+        )
+    elif failed:
         reason = f"The student is not promoted: it fails {' and '.join(failed)}."
     elif against is not None and -against["difference"]["value"] > margin:
         reason = (
             f"The student is not promoted: {against['promoted']} stays in use. "
             f"{against['sentence']} The margin is {margin:.1%}."
+        )
+    elif students.is_withdrawn(name):
+        reason = (
+            f"The student is not promoted: a person went back from {name}. "
+            f"`clip2yolo promote {name}` puts it into use again."
         )
     else:
         students.promote(name)
@@ -77,7 +88,7 @@ def settle(
     students.forget(config.student.keep)
     in_use = students.promoted
     promoted = in_use is not None and in_use.name == name
-    (listener.say if promoted else listener.warn)(reason)
+    (listener.say if promoted and not failed else listener.warn)(reason)
     return {"student": name, "promoted": promoted, "reason": reason}
 
 
