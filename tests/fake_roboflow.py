@@ -75,6 +75,8 @@ class FakeRoboflow(ThreadingHTTPServer):
         self.share, self.slow = share, slow
         self.refuse: set[str] = set()  # names of images that are turned away
         self.cut_next = ""  # the next request whose path ends so is cut after it was obeyed
+        self.ignore_next = ""  # the next request whose path is this is never answered
+        self.closing = threading.Event()
         self.faults = 0
         self.asked: list[str] = []
         self.most_at_once = self._at_once = 0
@@ -132,6 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
         server.count(1)
         try:
             fault = server.fault()
+            if server.ignore_next == parts.path:
+                server.ignore_next = ""
+                server.closing.wait()
+                raise _Cut
             if server.cut_next and parts.path.endswith(server.cut_next):
                 fault, server.cut_next = "cut after", ""
             if fault in (429, 500):
@@ -285,5 +291,6 @@ def fake_roboflow(share: float = 0.0, slow: float = 3.0) -> Iterator[FakeRoboflo
     try:
         yield server
     finally:
+        server.closing.set()
         server.shutdown()
         server.server_close()

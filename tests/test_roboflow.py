@@ -153,6 +153,16 @@ def test_a_project_is_created_once(tmp_path: Path, server: FakeRoboflow) -> None
     assert "`roboflow: {project: my-fruit}`" in err and len(server.projects) == 2
 
 
+@pytest.mark.parametrize("path", ["/", "/ws", "/ws/fruit", "/ws/projects"])
+def test_a_server_that_never_answers_is_asked_again(
+    tmp_path: Path, server: FakeRoboflow, path: str
+) -> None:
+    folder = run_folder(tmp_path, 3)
+    server.ignore_next = path
+    call(folder, server, "upload", "--create")
+    assert server.ignore_next == "" and len(server.projects["fruit"].images) == 1
+
+
 def test_abstained_images_go_up_without_a_label(tmp_path: Path, server: FakeRoboflow) -> None:
     folder = run_folder(tmp_path, 20)
     call(folder, server, "upload", "--create", "--only", "abstained")

@@ -19,6 +19,7 @@ from pipeline.errors import UploadError
 from pipeline.roboflow.wire import (
     Bounded,
     StatusError,
+    bound_waiting,
     find_key,
     is_of_the_network,
     quietly,
@@ -67,6 +68,7 @@ class RoboflowProject:
         with quietly():
             import roboflow
 
+            bound_waiting(timeout)
             self._rf = roboflow
             answer = self._must(self._log_in)
             self._workspace = self._must(lambda: answer.workspace(workspace))

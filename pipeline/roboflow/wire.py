@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 from collections.abc import Iterator
@@ -45,6 +46,17 @@ class Bounded(HTTPAdapter):
     def send(self, *given: Any, **options: Any) -> requests.Response:
         options["timeout"] = self._longest
         return super().send(*given, **options)
+
+
+def bound_waiting(timeout: float) -> None:
+    """Have roboflow wait for no answer longer than so many seconds where it states no limit of its
+    own: logging in, looking projects up and creating them would otherwise wait for ever."""
+    from roboflow.util import http
+
+    for verb in ("get", "post"):
+        ask = getattr(http, verb)
+        plain = ask.func if isinstance(ask, functools.partial) else ask  # bounded before
+        setattr(http, verb, functools.partial(plain, timeout=timeout))
 
 
 def status_of(error: BaseException) -> int | None:
