@@ -1,7 +1,7 @@
 """`torch.compile` for encoders, where a run is long enough to pay for it.
 
-Whether it pays depends on model, machine and versions: on one processor it makes a ViT-B/32 half as
-fast again, on the next it makes it slower. So both ways are timed once, in a run so long that the
+Whether it pays depends on model, machine and versions: one processor gains half of its speed on a
+ViT-B/32, another a hundredth. So both ways are timed once, in a run so long that the
 trial is lost in it, and what was measured is remembered for the next runs.
 """
 
