@@ -4,6 +4,7 @@ stderr, so that `--json` and pipes stay clean."""
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from pipeline.records import Listener, Progress, no_progress
 
+_WIDE = 160  # characters
 
 class TerminalListener(Listener):
     """Tells a person what a stage is doing.
@@ -75,7 +77,10 @@ def print_table(
     for row in rows:
         # rich reads [brackets] as markup, and class names may hold them.
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE  # a log or a file: 80 characters would squeeze columns away
+    console.print(table)
 
 
 def label_rows(
