@@ -17,6 +17,7 @@ from pipeline.records import Listener, Progress, no_progress
 
 _WIDE = 160  # characters
 
+
 class TerminalListener(Listener):
     """Tells a person what a stage is doing.
 

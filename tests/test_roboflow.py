@@ -81,7 +81,7 @@ def start(folder: Path, server: FakeRoboflow, *words: str) -> subprocess.Popen[s
         [sys.executable, "-m", "pipeline.cli", *words, "--config", "run.yaml"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"} | server.environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -139,6 +139,29 @@ def test_class_split_tags_and_metadata_arrive(tmp_path: Path, server: FakeRobofl
     assert json.loads(call(folder, server, "upload", "--dry-run", "--json")[0])["there"] == 32
     call(folder, server, "upload", "-v")
     assert sum("upload" in one or "annotate" in one for one in server.asked[asked:]) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_person_is_asked_before_a_project_is_created(
+    tmp_path: Path, server: FakeRoboflow, answer: str
+) -> None:
+    import pty
+
+    folder = run_folder(tmp_path, 3)
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "upload", "--config", "run.yaml"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | server.environment(),
+        stdin=theirs, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+    assert "Create it?" in done.stderr
+    assert (done.returncode, list(server.projects)) == (
+        (0, ["fruit"]) if answer == "y" else (1, [])
+    )
 
 
 def test_a_project_is_created_once(tmp_path: Path, server: FakeRoboflow) -> None:

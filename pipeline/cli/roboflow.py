@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which images; abstained ones go up without a label, to be annotated there.",
 )
-@click.option("--create", is_flag=True, help="Create the project where it is missing.")
+@click.option(
+    "--create", is_flag=True, help="Create the project where it is missing, without asking."
+)
 @click.option(
     "--relabel",
     is_flag=True,
@@ -65,7 +68,12 @@ def upload(
             f"{there:,} of them there already; nothing was sent."
         )
         return
-    found = upload_dataset(config, only, create, listener, relabel)
+
+    def may_create() -> bool:
+        question = f"There is no project {config.roboflow.project!r} yet. Create it?"
+        return create or (sys.stdin.isatty() and click.confirm(question, err=True))
+
+    found = upload_dataset(config, only, may_create, listener, relabel)
     if as_json:
         print_json(found)
         return

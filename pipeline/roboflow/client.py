@@ -78,11 +78,17 @@ class RoboflowProject:
     def _log_in(self) -> Any:
         return self._rf.Roboflow(api_key=self._key)
 
-    def open(self, create: bool, license_name: str = "Private") -> bool:
+    def open(
+        self, create: Callable[[], bool] = lambda: False, license_name: str = "Private"
+    ) -> bool:
         """Look the project up, or create it; returns whether it was created.
 
+        Args:
+            create: asked whether to create the project where it is missing.
+            license_name: of a project that is created.
+
         Raises:
-            UploadError: it is not there and `create` is off, or it cannot be created.
+            UploadError: it is not there and is not to be created, or it cannot be.
         """
         from roboflow.adapters.rfapi import RoboflowError
 
@@ -98,7 +104,7 @@ class RoboflowProject:
             self._project = self._must(look)
             if self._project is not None:
                 return False
-            if not create:
+            if not create():
                 raise UploadError(
                     f"The workspace {self.workspace} has no project {self.name!r}. Create it "
                     "there, or run again with `--create`."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def known_to_be_there(config: Config, items: Sequence[Item]) -> int:
 def upload_dataset(
     config: Config,
     only: str = "accepted",
-    create: bool = False,
+    create: Callable[[], bool] = lambda: False,
     listener: Listener = SILENT,
     relabel: bool = False,
 ) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def upload_dataset(
     Args:
         config: its `roboflow` section names the project.
         only: "accepted", "abstained" (without a label, to be annotated there) or "all".
-        create: whether a missing project is created.
+        create: asked whether to create the project where it is missing.
         listener: told how it goes.
         relabel: whether labels that were sent earlier and are others now are replaced.
 
@@ -110,7 +110,7 @@ def pull_labels(
     with workspace.locked():
         labels = read_table(workspace.labels, LABELS, "label", ["id", "path", "class"])
         project = _project(config)
-        project.open(False)
+        project.open()
         version = version or project.latest_version()
         decided, strangers = pull(project, version, labels["id"].to_list())
         found = corrections(decided, labels, _ledger(workspace, project))
@@ -161,7 +161,7 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
             f"{workspace.root} has no promoted student. Run `clip2yolo evaluate` first."
         )
     project = _project(config)
-    project.open(False)
+    project.open()
     name = f"{workspace.root.name}-{promoted.name}".lower()
     for sentence in project.deploy(promoted, name, _family(promoted)):
         listener.warn(sentence)
