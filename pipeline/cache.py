@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _MERGE_ABOVE = 32  # small shards
 _SMALL_BYTES = 32 << 20
+_MERGED_BYTES = 128 << 20  # of shards joined at a time
 _TRIES = 50  # to see the shards while others merge them
 _IDS, _VECTORS, _ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
 
@@ -125,7 +126,8 @@ class EmbeddingCache:
         self._write(_bytes_of(ids), vectors)
 
     def merge(self) -> None:
-        """Join small shards into one where there are many; another process at it means no need."""
+        """Join small shards into larger ones where there are many, some of them at a time, so that
+        memory stays flat; another process at it means no need."""
         if len(self._paths()) <= _MERGE_ABOVE:
             return
         try:
@@ -134,21 +136,30 @@ class EmbeddingCache:
                 small = [path for path, size in sizes.items() if size < _SMALL_BYTES]
                 if len(small) <= _MERGE_ABOVE:
                     return
-                parts = [part for part in map(self._open, small) if part is not None]
-                if parts:
-                    ids = np.concatenate([part.ids for part in parts])
-                    _, first = np.unique(ids.view("S32").ravel(), return_index=True)
-                    first.sort()
-                    vectors = np.concatenate([part.vectors() for part in parts])
-                    self._write(ids[first], vectors[first])
+                together: list[Path] = []
                 for path in small:
-                    path.unlink(missing_ok=True)
-                    # On Windows a file that somebody has mapped stays until the next pruning.
-                    with contextlib.suppress(PermissionError):
-                        _vectors_of(path).unlink(missing_ok=True)
+                    together.append(path)
+                    if sum(sizes[one] for one in together) >= _MERGED_BYTES or path == small[-1]:
+                        self._join(together)
+                        together = []
         except (Timeout, FileNotFoundError):
             return
         self._known = None
+
+    def _join(self, paths: Sequence[Path]) -> None:
+        """Write some shards as one and remove them."""
+        parts = [part for part in map(self._open, paths) if part is not None]
+        if parts:
+            ids = np.concatenate([part.ids for part in parts])
+            _, first = np.unique(ids.view("S32").ravel(), return_index=True)
+            first.sort()
+            vectors = np.concatenate([part.vectors() for part in parts])
+            self._write(ids[first], vectors[first])
+        for path in paths:
+            path.unlink(missing_ok=True)
+            # On Windows a file that somebody has mapped stays until the next pruning.
+            with contextlib.suppress(PermissionError):
+                _vectors_of(path).unlink(missing_ok=True)
 
     def _write(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         stem = uuid.uuid4().hex

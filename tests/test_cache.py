@@ -100,3 +100,17 @@ def test_half_precision_on_request(tmp_path: Path) -> None:
     cache.put(ids(4), vectors(4))
     small = cache.vectors(ids(4), np.float16)
     assert small.dtype == np.float16 and small == pytest.approx(vectors(4), abs=1e-3)
+
+
+def test_merging_joins_a_part_at_a_time(tmp_path: Path) -> None:
+    """All at once, a million vectors would lie in memory twice."""
+    cache = EmbeddingCache(tmp_path, "a")
+    everyone = ids(40 * 1000)
+    values = np.random.default_rng(0).standard_normal((1000, 1000)).astype(np.float32)
+    for number in range(40):  # of 4 MB each
+        cache.put(everyone[number * 1000 : (number + 1) * 1000], values + np.float32(number))
+    cache.merge()
+    sizes = [path.stat().st_size for path in cache.folder.glob("*.vectors.npy")]
+    assert len(sizes) == 2 and max(sizes) < 140e6
+    assert cache.has(everyone).all()
+    assert (cache.vectors(everyone[33_000:33_010]) == values[:10] + np.float32(33)).all()
