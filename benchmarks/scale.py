@@ -8,6 +8,7 @@ and left out.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -73,22 +75,28 @@ def measure(folder: Path, size: int) -> dict[str, float]:
 
 
 def _draw(folder: Path, start: int) -> None:
-    """Write JPEGs that all differ: one drawing, with its number in a comment."""
+    for number in range(start, start + _A_FOLDER):
+        (folder / f"{number:07d}.jpg").write_bytes(_jpeg(number))
+
+
+@cache
+def _drawing() -> bytes:
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
     Image.fromarray(noise).save(buffer, "JPEG", quality=40)
-    head, rest = buffer.getvalue()[:2], buffer.getvalue()[2:]
-    for number in range(start, start + _A_FOLDER):
-        comment = b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big")
-        (folder / f"{number:07d}.jpg").write_bytes(head + comment + rest)
+    return buffer.getvalue()
+
+
+def _jpeg(number: int) -> bytes:
+    """One of many JPEGs that all differ: the same drawing, with its number in a comment."""
+    drawing, comment = _drawing(), b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big")
+    return drawing[:2] + comment + drawing[2:]
 
 
 def _work(folder: Path, size: int) -> dict[str, float]:
     from pipeline.config import parse_config
     from pipeline.dataset import plan_dataset
     from pipeline.records import LABELS
-    from pipeline.scan import scan
-    from pipeline.sources import find_images
     from pipeline.stages.asking import cache_of, load_panel
     from pipeline.stages.common import ontology_of
     from pipeline.stages.dataset import accepted_of, vectors_of
@@ -107,18 +115,16 @@ def _work(folder: Path, size: int) -> dict[str, float]:
     ontology = ontology_of(config)
     panel = load_panel(config, ontology, ontology.classes)
     loaded = _peak()
-    cache = cache_of(panel.members[0].teacher)
+    vectors_of_images = cache_of(panel.members[0].teacher)
     dim = panel.members[0].teacher.dim
     del panel  # `label` loads its own
     rng = np.random.default_rng(0)
-    found = scan(find_images([source.path for source in config.sources]))
-    ids = found["id"].to_list()
     for start in range(0, size, 4096):
-        part = ids[start : start + 4096]
-        vectors = rng.standard_normal((len(part), dim), np.float32)
-        cache.put(part, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    cache.merge()
-    del found, ids
+        numbers = range(start, min(start + 4096, size))
+        ids = [hashlib.sha256(_jpeg(number)).hexdigest() for number in numbers]
+        vectors = rng.standard_normal((len(ids), dim), np.float32)
+        vectors_of_images.put(ids, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    vectors_of_images.merge()
     workspace = Workspace(config.workspace)
 
     def label() -> tuple[float, float]:
