@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import __version__
 from pipeline.errors import Clip2YoloError, describe_os_error
+
+if TYPE_CHECKING:
+    from pipeline.stages import StageResult
+    from pipeline.terminal import TerminalListener
 
 
 class _Main(click.Group):
@@ -88,3 +92,9 @@ def set_logging(verbose: bool) -> None:
 def print_json(value: Any) -> None:
     """Print a result for machines, on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say_if_skipped(result: StageResult, listener: TerminalListener, sentence: str) -> None:
+    """Tell a person why nothing happened."""
+    if result.skipped:
+        listener.say(sentence)

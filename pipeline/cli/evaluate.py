@@ -1,0 +1,131 @@
+"""Judging students: `evaluate`, and `promote`, which says which of them is in use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.group import main, on_a_run, print_json, say_if_skipped
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.stages import StageResult
+    from pipeline.terminal import TerminalListener
+
+
+@main.command()
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True),
+    help="Another evaluated run, or a folder of its `students/`, to compare the student with.",
+)
+@on_a_run
+def evaluate(
+    config: Config, listener: TerminalListener, as_json: bool, against: Path | None
+) -> None:
+    """Compare the student with its teacher on held-out images, and with another student.
+
+    Exit status 3: the student fails a gate of the config.
+
+    Example: clip2yolo evaluate --config configs/packing_line.yaml --json
+    """
+    from pipeline import stages
+    from pipeline.errors import GateError
+
+    if against is None:
+        print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
+        return
+    failed = None
+    try:
+        stages.evaluate(config, listener)
+    except GateError as error:
+        failed = error  # told after the comparison that was asked for
+    _print_against(config, against, as_json)
+    if failed is not None:
+        raise failed
+
+
+def _print_against(config: Config, other: Path, as_json: bool) -> None:
+    from pipeline.against import compare, in_words
+    from pipeline.stages.promote import read_answers
+
+    found = compare(read_answers(config.workspace), read_answers(other))
+    if as_json:
+        print_json({"against": str(other), **found})
+    else:
+        click.echo(in_words(found))
+
+
+@main.command()
+@click.argument("student", required=False)
+@click.option("--rollback", is_flag=True, help="Go back to the student that was in use before.")
+@on_a_run
+def promote(
+    config: Config,
+    listener: TerminalListener,
+    as_json: bool,
+    student: str | None,
+    rollback: bool,
+) -> None:
+    """Show which evaluated students are kept and which is in use, or put another into use.
+
+    Example: clip2yolo promote --rollback
+    """
+    from pipeline.errors import ConfigError
+    from pipeline.promotion import Students
+    from pipeline.workspace import Workspace
+
+    if student and rollback:
+        raise ConfigError("Name a student or use `--rollback`, not both.")
+    workspace = Workspace(config.workspace)
+    students = Students(workspace.students)
+    if student or rollback:
+        with workspace.locked():
+            if student:
+                students.promote(student)
+            else:
+                students.roll_back()
+    in_use = students.promoted
+    if as_json:
+        print_json({"promoted": in_use and in_use.name, "students": students.names})
+        return
+    for name in students.names:
+        click.echo(f"{'*' if in_use and name == in_use.name else ' '} {name}")
+    click.echo(f"In use: {in_use}" if in_use else "No student is in use yet.")
+
+
+def print_evaluate(
+    config: Config, result: StageResult, as_json: bool, listener: TerminalListener
+) -> None:
+    """Print an evaluation as tables and sentences, or as JSON."""
+    from pipeline.terminal import print_table
+    from pipeline.wording import conclusion, summary_rows
+
+    evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
+    if as_json:
+        print_json(evaluation)
+        return
+    say_if_skipped(result, listener, "The evaluation is up to date.")
+    header, *rows = summary_rows(evaluation)
+    print_table("Teacher and student", header, rows)
+    click.echo(conclusion(evaluation))
+    for gate in evaluation["gates"]:
+        click.echo(f"Gate {gate['gate']} {gate['limit']}: kept. {gate['sentence']}")
+    click.echo(f"Report: {config.workspace / 'report.html'}")
+
+
+def recall_failed_gates(config: Config, listener: TerminalListener) -> None:
+    """Exit status 0 says that there was nothing to do, not that the last student was good."""
+    from pipeline.workspace import Workspace
+
+    stamp = Workspace(config.workspace).stamp("evaluate")
+    gates = [] if stamp is None else stamp.counts.get("gates", [])
+    failed = [gate["gate"] for gate in gates if not gate["passed"]]
+    if failed:
+        listener.warn(
+            f"The last student failed its gates ({', '.join(failed)}); "
+            "`clip2yolo evaluate` says by how much."
+        )
