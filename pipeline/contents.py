@@ -6,6 +6,7 @@ So a fresh checkout, in which every file has a new time, is found to hold nothin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -56,5 +57,6 @@ def hashes_of(paths: Sequence[Path]) -> list[str]:
                     learned = True
         found.append(digest)
     if learned:
-        write_json(memory, dict(list(known.items())[-_REMEMBERED:]))
+        with contextlib.suppress(OSError):  # where nothing can be kept, files are read again
+            write_json(memory, dict(list(known.items())[-_REMEMBERED:]))
     return found

@@ -49,3 +49,12 @@ def test_a_damaged_memory_is_no_memory(tmp_path: Path) -> None:
         (cache_dir() / "contents.json").parent.mkdir(parents=True, exist_ok=True)
         (cache_dir() / "contents.json").write_text(text)
         assert hashes_of([path]) == [sha256(path)]
+
+
+def test_where_nothing_can_be_kept_files_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"one")
+    os.utime(path, (1e9, 1e9))
+    cache_dir().rmdir()
+    cache_dir().write_text("a file where the folder should be")
+    assert hashes_of([path]) == [sha256(path)]
