@@ -88,6 +88,6 @@ def digest_of(table: pl.DataFrame, *columns: str) -> str:
 
 
 def states_of(paths: Sequence[Path]) -> list[tuple[str, str]]:
-    """Name and content of those of the paths that are files; others are names of something."""
+    """Name and SHA-256 of each path that is a file; what is none is a model's name, say."""
     files = [path for path in paths if path.is_file()]
     return list(zip((path.name for path in files), hashes_of(files), strict=True))
