@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline import stages
 from pipeline.config import load_config
+from pipeline.evaluation.wording import conclusion, summary_rows
 from pipeline.terminal import TerminalListener, print_table
-from pipeline.wording import conclusion, summary_rows
 
 _CONFIG = Path(__file__).with_name("everyday.yaml")
 

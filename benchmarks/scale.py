@@ -95,13 +95,13 @@ def _jpeg(number: int) -> bytes:
 
 def _work(folder: Path, size: int) -> dict[str, float]:
     from pipeline.config import parse_config
-    from pipeline.dataset import plan_dataset
-    from pipeline.records import LABELS
-    from pipeline.stages.asking import cache_of, load_panel
-    from pipeline.stages.common import ontology_of
-    from pipeline.stages.dataset import accepted_of, vectors_of
-    from pipeline.stages.label import label_images
-    from pipeline.workspace import Workspace, read_table
+    from pipeline.dataset.plan import plan_dataset
+    from pipeline.dataset.stage import accepted_of, vectors_of
+    from pipeline.labels.stage import label_images
+    from pipeline.ontology import ontology_of
+    from pipeline.records import LABELS, read_table
+    from pipeline.run.workspace import Workspace
+    from pipeline.teachers.panel import cache_of, load_panel
 
     count = size // _A_FOLDER
     settings = {

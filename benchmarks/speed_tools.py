@@ -33,10 +33,10 @@ def prompts_of(count: int) -> list[str]:
 def clip2yolo(photos: Sequence[Path], prompts: Sequence[str], model: Path) -> Iterator[int]:
     """The library's own path, from files to probabilities, with an empty cache."""
     from pipeline.config import parse_config
-    from pipeline.records import Listener
-    from pipeline.scan import scan
-    from pipeline.stages.asking import ask, load_panel
-    from pipeline.stages.common import ontology_of
+    from pipeline.images.scan import scan
+    from pipeline.listener import Listener
+    from pipeline.ontology import ontology_of
+    from pipeline.teachers.panel import ask, load_panel
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CLIP2YOLO_CACHE"] = folder

@@ -23,17 +23,18 @@ from autodistill.detection import CaptionOntology
 from PIL import Image
 
 from pipeline.config import DatasetConfig, StudentConfig, TeacherConfig
-from pipeline.dataset import export_dataset, plan_dataset
-from pipeline.embed import embed
+from pipeline.dataset.export import export_dataset
+from pipeline.dataset.plan import plan_dataset
 from pipeline.errors import ConfigError, SourceError
+from pipeline.images.scan import describe, scan, with_failures
+from pipeline.images.sources import find_images
 from pipeline.ontology import build_ontology
 from pipeline.pixels import read_rgb
 from pipeline.records import SPLITS
-from pipeline.scan import describe, scan, with_failures
-from pipeline.sources import find_images
-from pipeline.stages.asking import cache_of
 from pipeline.student import Student, TrainResult, train
 from pipeline.teachers import load_teacher
+from pipeline.teachers.engines.threads import embed
+from pipeline.teachers.panel import cache_of
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
 from pipeline.terminal import TerminalListener
 

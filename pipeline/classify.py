@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import SourceError, describe_os_error
+from pipeline.images.sources import find_images
 from pipeline.ontology import Ontology
 from pipeline.pixels import read_rgb
-from pipeline.sources import find_images
 from pipeline.student import Student
 from pipeline.teachers.zero_shot import Panel
 

@@ -160,7 +160,7 @@ class EvaluateConfig(Section):
 
     @model_validator(mode="after")
     def _gates_can_be_read(self) -> EvaluateConfig:
-        from pipeline.gates import parse_gate
+        from pipeline.evaluation.gates import parse_gate
 
         for name, limit in self.gates.items():
             parse_gate(name, limit)

@@ -37,6 +37,10 @@ class StudentError(Clip2YoloError):
     """A student that cannot be trained, loaded or asked."""
 
 
+class DeviceError(TeacherError, StudentError):
+    """A device that is not there, for whoever was to compute on it."""
+
+
 class GateError(Clip2YoloError):
     """A student that does not reach what its config asks for; everything else went well."""
 

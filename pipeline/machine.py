@@ -1,8 +1,12 @@
-"""What this process may use of the machine it is on."""
+"""What this process may use of the machine it is on: processors and devices."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+
+from pipeline.errors import DeviceError, OutOfMemory
 
 
 def cores() -> int:
@@ -12,3 +16,52 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def pick_device(asked: str) -> str:
+    """Return `asked`, or for "auto" the best device of this machine: cuda, mps or cpu.
+
+    Of several devices, the first: what needs only one goes there.
+
+    Raises:
+        DeviceError: the device that was asked for is not there; nothing else is taken instead.
+    """
+    import torch
+
+    asked = asked.split(",")[0].strip()
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
+    if asked == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(asked.split(":")[0], False):
+        there = ", ".join(name for name, here in available.items() if here)
+        raise DeviceError(
+            f"The device {asked!r} is not available here (available: {there}). "
+            "Set `device: auto` or name one of these."
+        )
+    return asked
+
+
+def streams_of(device: str) -> int:
+    """Return how many batches are encoded side by side on a device of torch.
+
+    A GPU takes one at a time. On a CPU a batch for each core, on one thread each, is faster than
+    one batch on all of them: nobody waits for the slowest at the end of every layer.
+    """
+    return cores() if device == "cpu" else 1
+
+
+@contextlib.contextmanager
+def out_of_memory(device: str) -> Iterator[None]:
+    """Turn torch's ways to say that the memory is used up into one."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise OutOfMemory(f"The memory of {device} is used up.") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # the CPU allocator's words
+            raise
+        raise OutOfMemory("The memory is used up.") from error

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.config import Config
 from pipeline.errors import ConfigError
 
 # Device names that Windows keeps for itself, with any extension and in any case.
@@ -198,3 +199,15 @@ def _refuse_look_alikes(classes: Sequence[str]) -> None:
                 f"The classes {other!r} and {name!r} differ only in case or letter form and would "
                 "share one folder on Windows and macOS. Use one spelling."
             )
+
+
+def ontology_of(config: Config) -> Ontology:
+    """Build the config's ontology (see `build_ontology` for what is refused)."""
+    background = config.background
+    return build_ontology(
+        config.ontology,
+        config.templates,
+        None if background is None else background.name,
+        True if background is None else background.keep,
+        config.describe,
+    )

@@ -1,4 +1,4 @@
-"""What passes between the stages: the tables' schemas and a few frozen records.
+"""What passes between the stages: tables with their schemas, and a few frozen records.
 
 Every table is a Parquet file in the workspace. `id` is the SHA-256 of an image file's bytes in
 hexadecimal, so it names the picture and not the place; `path` is absolute.
@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 from PIL import Image
+
+from pipeline.errors import WorkspaceError
+from pipeline.files import replacing
 
 Schema = dict[str, Any]
 
@@ -56,39 +60,6 @@ SPLITS = ("train", "valid", "test")
 TRUTH: Schema = {"id": pl.String, "path": pl.String, "class": pl.String}
 
 
-def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pl.DataFrame:
-    """Return `rows` as a table with exactly the columns and types of `schema`."""
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-class Progress(Protocol):
-    """Told how far a long piece of work has come; the result does not depend on it."""
-
-    def __call__(self, done: int, total: int) -> None: ...
-
-
-def no_progress(done: int, total: int) -> None:
-    """Say nothing."""
-
-
-class Listener:
-    """What a stage tells while it works. This one keeps silent; the command line's draws bars."""
-
-    def say(self, sentence: str) -> None:
-        """A fact about the run."""
-
-    def warn(self, sentence: str) -> None:
-        """Something a person should look at; the run goes on."""
-
-    def epoch(self, report: Any) -> None:
-        """An epoch of training has ended (`pipeline.student.EpochReport`)."""
-
-    @contextlib.contextmanager
-    def bar(self, title: str, unit: str) -> Iterator[Progress]:
-        """Yield what is told of the progress of one long piece of work."""
-        yield no_progress
-
-
 class Predictor(Protocol):
     """Anything that turns a picture into class probabilities: the teacher, the student."""
 
@@ -113,3 +84,81 @@ class Prediction:
 
     classes: tuple[str, ...]
     probabilities: np.ndarray  # (n, classes) float32
+
+
+def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pl.DataFrame:
+    """Return `rows` as a table with exactly the columns and types of `schema`."""
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def write_table(path: Path, frame: pl.DataFrame) -> None:
+    """Replace a Parquet file in one step.
+
+    Raises:
+        WorkspaceError: the disk takes no more; the earlier file is as it was.
+    """
+    with replacing(path) as aside, _words_of_a_full_disk(path):
+        frame.write_parquet(aside)
+
+
+class TableWriter:
+    """Writes a table block by block, so that it never lies in memory whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blocks = 0
+
+    def add(self, block: pl.DataFrame) -> None:
+        """Append rows."""
+        with _words_of_a_full_disk(self._folder):
+            block.write_parquet(self._folder / f"{self._blocks:06d}.parquet")
+        self._blocks += 1
+
+
+@contextlib.contextmanager
+def streamed_table(path: Path, schema: Schema) -> Iterator[TableWriter]:
+    """Yield what takes a table's blocks; afterwards the table replaces `path` in one step.
+
+    Raises:
+        WorkspaceError: the disk takes no more; the earlier file is as it was.
+    """
+    with replacing(path) as aside:
+        parts = aside.with_name("parts")
+        parts.mkdir()
+        writer = TableWriter(parts)
+        writer.add(pl.DataFrame(schema=schema))
+        yield writer
+        with _words_of_a_full_disk(path):
+            pl.scan_parquet(parts / "*.parquet").sink_parquet(aside, maintain_order=True)
+
+
+@contextlib.contextmanager
+def _words_of_a_full_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:  # how polars words a failed write
+        raise WorkspaceError(
+            f"{path} cannot be written ({' '.join(str(error).split())[:160]}). "
+            "Free some space on the disk and run the same command again."
+        ) from error
+
+
+def read_table(
+    path: Path, schema: Schema, made_by: str, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Read a table that an earlier stage wrote, or some of its columns.
+
+    Raises:
+        WorkspaceError: the file is missing, damaged or has other columns; `made_by` names the
+            command that writes it.
+    """
+    if not path.is_file():
+        raise WorkspaceError(f"{path} is not there yet. Run `clip2yolo {made_by}` first.")
+    try:
+        wanted = [pl.col(name).cast(schema[name]) for name in columns or schema]
+        return pl.scan_parquet(path).select(wanted).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise WorkspaceError(
+            f"{path} cannot be read ({type(error).__name__}). "
+            f"Delete it and run `clip2yolo {made_by}` again."
+        ) from error

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.files import write_text
 from pipeline.ontology import build_ontology
-from pipeline.workspace import write_text
 
 _TEMPLATE = """\
 # {title}

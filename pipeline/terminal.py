@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from pipeline.records import Listener, Progress, no_progress
+from pipeline.listener import Listener, Progress, no_progress
 
 _WIDE = 160  # characters
 

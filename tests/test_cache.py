@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cache import EmbeddingCache, cache_entries, prune
 from pipeline.cli import main
-from pipeline.paths import cache_dir
+from pipeline.files import cache_dir
+from pipeline.teachers.cache import EmbeddingCache, cache_entries, prune
 from tests.fakes import unit
 
 DAY = 86_400

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.errors import ConfigError
-from pipeline.stages.common import ontology_of
+from pipeline.ontology import ontology_of
 from pipeline.teachers import BACKENDS, resolve
 from tests.conftest import REPOSITORY
 

@@ -7,8 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from pipeline.contents import hashes_of
-from pipeline.paths import cache_dir
+from pipeline.files import cache_dir, hashes_of
 from tests.fakes import sha256
 
 

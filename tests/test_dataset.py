@@ -13,15 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config import DatasetConfig, SplitsConfig
-from pipeline.dataset import (
-    assign_splits,
-    deal,
-    export_dataset,
-    plan_dataset,
-    warnings_about,
-)
+from pipeline.dataset.export import export_dataset
+from pipeline.dataset.near_duplicates import near_duplicates
+from pipeline.dataset.plan import plan_dataset, warnings_about
+from pipeline.dataset.splits import assign_splits, deal
 from pipeline.errors import SourceError
-from pipeline.near_duplicates import near_duplicates
 from pipeline.records import DATASET
 from tests.fakes import photos, sha256, unit
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.cache import EmbeddingCache
-from pipeline.embed import embed
 from pipeline.errors import TeacherError
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines.threads import embed
 from tests.conftest import REPOSITORY
 from tests.fakes import ColorTeacher, photos, picture, sha256
 
@@ -138,8 +138,8 @@ def test_a_kill_costs_at_most_the_batch_in_flight(tmp_path: Path, cache: Embeddi
         import os, signal, sys
         sys.path.insert(0, {str(REPOSITORY)!r})
         from pathlib import Path
-        from pipeline.cache import EmbeddingCache
-        from pipeline.embed import embed
+        from pipeline.teachers.cache import EmbeddingCache
+        from pipeline.teachers.engines.threads import embed
         from tests.fakes import ColorTeacher, sha256
         pairs = [(sha256(p), p) for p in sorted(Path({str(tmp_path / "p")!r}).iterdir())]
         def progress(done, total):

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from pipeline.errors import Clip2YoloError, SourceError
-from pipeline.evaluate import Contender, HeldOut, evaluate, label_figures
-from pipeline.label import label_table
-from pipeline.measure import measure_latency, predict_files
+from pipeline.evaluation.compare import Contender, HeldOut, evaluate, label_figures
+from pipeline.evaluation.measure import measure_latency, predict_files
+from pipeline.evaluation.wording import conclusion, summary_rows
+from pipeline.labels.decide import label_table
 from pipeline.ontology import build_ontology
 from pipeline.records import Prediction
-from pipeline.wording import conclusion, summary_rows
 from tests.fakes import NAMES, ColorPredictor, photos
 
 COUNTS = {"red": 6, "green": 5, "blue": 4, "yellow": 5, "gray": 4}

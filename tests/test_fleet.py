@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cache import EmbeddingCache
 from pipeline.config import TeacherConfig
-from pipeline.embed import embed
 from pipeline.errors import TeacherError
-from pipeline.fleet import devices_of, embed_on_devices, is_worthwhile
 from pipeline.teachers import load_teacher
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines.devices import devices_of, embed_on_devices, is_worthwhile
+from pipeline.teachers.engines.threads import embed
 from tests.fakes import photos, sha256
 from tests.teachers.test_open_clip import write_model
 

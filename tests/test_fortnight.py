@@ -20,10 +20,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from packing_line.render import draw_sample
-from pipeline.cache import cache_entries
 from pipeline.cli import main
-from pipeline.paths import cache_dir
-from pipeline.promotion import Students
+from pipeline.files import cache_dir
+from pipeline.student.kept import Students
+from pipeline.teachers.cache import cache_entries
 from tests.conftest import REPOSITORY
 from tests.fakes import sha256
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.label import class_probabilities, label_table, prompt_probabilities
+from pipeline.labels.decide import label_table
+from pipeline.labels.decisions import read_review, review_table, write_review
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.records import LABELS
-from pipeline.review import read_review, review_table, write_review
+from pipeline.teachers.zero_shot import class_probabilities, prompt_probabilities
 from tests.fakes import ColorTeacher, picture, unit
 
 ONTOLOGY = build_ontology(

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 from sklearn.metrics import f1_score
 
-from pipeline.metrics import (
+from pipeline.evaluation.metrics import (
     accuracy,
     agreement,
     calibration_error,

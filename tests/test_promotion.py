@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.against import ANSWERS, compare, in_words
 from pipeline.config import parse_config
-from pipeline.drift import drift
 from pipeline.errors import GateError, WorkspaceError
-from pipeline.gates import check_gates, parse_gate
-from pipeline.promotion import Students
-from pipeline.records import Listener
-from pipeline.stages.promote import raise_failed, settle
-from pipeline.workspace import Workspace
+from pipeline.evaluation.against import ANSWERS, compare, in_words
+from pipeline.evaluation.gates import check_gates, parse_gate
+from pipeline.evaluation.promote import raise_failed, settle
+from pipeline.labels.drift import drift
+from pipeline.listener import Listener
+from pipeline.run.workspace import Workspace
+from pipeline.student.kept import Students
 from tests.conftest import REPOSITORY
 from tests.fakes import unit
 
@@ -181,7 +181,7 @@ def test_a_kill_never_leaves_promoted_dangling(tmp_path: Path, wait: float) -> N
         import sys
         sys.path.insert(0, {str(REPOSITORY)!r})
         from pathlib import Path
-        from pipeline.promotion import Students
+        from pipeline.student.kept import Students
         students = Students(Path({str(tmp_path / "students")!r}))
         source = Path({str(tmp_path / "s")!r})
         source.mkdir(exist_ok=True)

@@ -6,9 +6,9 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from pipeline.gates import check_gates
-from pipeline.markdown import render_markdown
-from pipeline.report import render_report
+from pipeline.evaluation.gates import check_gates
+from pipeline.evaluation.markdown import render_markdown
+from pipeline.evaluation.report import render_report
 from tests.test_evaluate import compare
 
 

@@ -21,8 +21,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.records import DATASET, LABELS, table
-from pipeline.workspace import Workspace, write_table
+from pipeline.records import DATASET, LABELS, table, write_table
+from pipeline.run.workspace import Workspace
 from tests.conftest import REPOSITORY
 from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow
 from tests.fakes import sha256
@@ -326,8 +326,8 @@ def test_keys_that_cannot_be_and_servers_that_are_not_there(
 
 def test_the_weights_arrive_packaged(tmp_path: Path, server: FakeRoboflow) -> None:
     from pipeline.config import StudentConfig
-    from pipeline.promotion import Students
     from pipeline.student import train
+    from pipeline.student.kept import Students
     from tests.test_student import CLASSES as LEARNED
     from tests.test_student import make_dataset
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
+from pipeline.images.scan import describe, scan, with_failures
+from pipeline.images.sources import find_images, sort_sources
+from pipeline.images.truth import read_truth
 from pipeline.records import IMAGES
-from pipeline.scan import describe, scan, with_failures
-from pipeline.sources import find_images, sort_sources
-from pipeline.truth import read_truth
 from tests.fakes import photos, picture, sha256
 
 

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from pipeline.errors import WorkspaceError
-from pipeline.records import TRUTH, table
-from pipeline.workspace import Workspace, fingerprint, read_table, replacing, write_table
+from pipeline.files import fingerprint, replacing
+from pipeline.records import TRUTH, read_table, table, write_table
+from pipeline.run.workspace import Workspace
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_damaged_stamp_means_that_the_stage_runs_again(tmp_path: Path, text: s
 
 def test_the_second_process_is_refused_and_a_kill_frees_the_lock(tmp_path: Path) -> None:
     hold = (
-        "import sys, time; from pathlib import Path; from pipeline.workspace import Workspace\n"
+        "import sys, time; from pathlib import Path; from pipeline.run.workspace import Workspace\n"
         "with Workspace(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

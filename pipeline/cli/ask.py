@@ -112,8 +112,8 @@ def _ask_teachers(
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_with_teachers
     from pipeline.config import Config, SourceConfig, load_config
-    from pipeline.stages.asking import load_panel, prompt_warnings
-    from pipeline.stages.common import ontology_of
+    from pipeline.ontology import ontology_of
+    from pipeline.teachers.panel import load_panel, prompt_warnings
 
     if config_file is not None:
         config = load_config(config_file)
@@ -224,7 +224,7 @@ def ontology(config: Config, listener: TerminalListener, as_json: bool) -> None:
     from dataclasses import asdict
 
     from pipeline import stages
-    from pipeline.prompts import advice
+    from pipeline.labels.prompts import advice
     from pipeline.terminal import print_table
 
     figures, images = stages.review_prompts(config, listener)

@@ -32,8 +32,8 @@ def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
 
     Example: clip2yolo cache --unused-for 90
     """
-    from pipeline.cache import cache_entries, prune
-    from pipeline.paths import cache_dir
+    from pipeline.files import cache_dir
+    from pipeline.teachers.cache import cache_entries, prune
     from pipeline.terminal import print_table
 
     root = cache_dir() / "embeddings"

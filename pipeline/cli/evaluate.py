@@ -49,8 +49,7 @@ def evaluate(
 
 
 def _print_against(config: Config, other: Path, as_json: bool) -> None:
-    from pipeline.against import compare, in_words
-    from pipeline.stages.promote import read_answers
+    from pipeline.evaluation.against import compare, in_words, read_answers
 
     found = compare(read_answers(config.workspace), read_answers(other))
     if as_json:
@@ -75,8 +74,8 @@ def promote(
     Example: clip2yolo promote --rollback
     """
     from pipeline.errors import ConfigError
-    from pipeline.promotion import Students
-    from pipeline.workspace import Workspace
+    from pipeline.run.workspace import Workspace
+    from pipeline.student.kept import Students
 
     if student and rollback:
         raise ConfigError("Name a student or use `--rollback`, not both.")
@@ -101,8 +100,8 @@ def print_evaluate(
     config: Config, result: StageResult, as_json: bool, listener: TerminalListener
 ) -> None:
     """Print an evaluation as tables and sentences, or as JSON."""
+    from pipeline.evaluation.wording import conclusion, summary_rows
     from pipeline.terminal import print_table
-    from pipeline.wording import conclusion, summary_rows
 
     evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
     if as_json:
@@ -119,7 +118,7 @@ def print_evaluate(
 
 def recall_failed_gates(config: Config, listener: TerminalListener) -> None:
     """Exit status 0 says that there was nothing to do, not that the last student was good."""
-    from pipeline.workspace import Workspace
+    from pipeline.run.workspace import Workspace
 
     stamp = Workspace(config.workspace).stamp("evaluate")
     gates = [] if stamp is None else stamp.counts.get("gates", [])

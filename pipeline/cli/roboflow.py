@@ -50,7 +50,7 @@ def upload(
 
     Example: clip2yolo upload --create
     """
-    from pipeline.stages.roboflow import known_to_be_there, planned, upload_dataset
+    from pipeline.roboflow.upload import known_to_be_there, planned, upload_dataset
 
     if dry_run:
         items = planned(config, only)
@@ -96,7 +96,7 @@ def pull(config: Config, listener: TerminalListener, as_json: bool, number: int 
 
     Example: clip2yolo pull --version 3
     """
-    from pipeline.stages.roboflow import pull_labels
+    from pipeline.roboflow.pull import pull_labels
 
     found = pull_labels(config, number, listener)
     if as_json:
@@ -115,7 +115,7 @@ def deploy(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
     Example: clip2yolo deploy
     """
-    from pipeline.stages.roboflow import deploy_student
+    from pipeline.roboflow.deploy import deploy_student
 
     found = deploy_student(config, listener)
     if as_json:

@@ -44,7 +44,7 @@ def label(
     Example: clip2yolo label --config configs/packing_line.yaml
     """
     from pipeline import stages
-    from pipeline.stages.common import with_precision
+    from pipeline.run.stage import with_precision
 
     config = with_precision(config, precision)
     _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
@@ -79,7 +79,7 @@ def run(
     Example: clip2yolo run --config configs/packing_line.yaml
     """
     from pipeline import stages
-    from pipeline.stages.common import with_precision
+    from pipeline.run.stage import with_precision
 
     config = with_precision(config, precision)
     if if_changed and not verify and _nothing_is_new(config):
@@ -102,7 +102,7 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
     Example: clip2yolo status --config configs/packing_line.yaml
     """
-    from pipeline.status import next_command, stage_states
+    from pipeline.stages import next_command, stage_states
     from pipeline.terminal import print_table
 
     states = stage_states(config)
@@ -170,7 +170,7 @@ def init(
 
 
 def _nothing_is_new(config: Config) -> bool:
-    from pipeline.status import next_command, stage_states
+    from pipeline.stages import next_command, stage_states
 
     return next_command(stage_states(config)) is None
 

@@ -47,9 +47,9 @@ def watch(
     Example: clip2yolo watch line.mp4 --config configs/packing_line.yaml --student
     """
     from pipeline.config import Sampling, seconds_of
+    from pipeline.images.video import clock
     from pipeline.terminal import print_table
     from pipeline.timeline import watch as look
-    from pipeline.video import clock
 
     try:
         sampling = Sampling(None, seconds_of(every), False)
@@ -90,8 +90,8 @@ def watch(
 
 
 def _predictor(config: Config, student: bool, listener: TerminalListener) -> Predictor:
-    from pipeline.stages.asking import in_words, load_panel
-    from pipeline.stages.common import ontology_of
+    from pipeline.ontology import ontology_of
+    from pipeline.teachers.panel import in_words, load_panel
 
     if student:
         from pipeline.student import Student

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import requests
 
-from pipeline.errors import UploadError
+from pipeline.config import Config
+from pipeline.errors import ConfigError, UploadError
 from pipeline.roboflow.wire import (
     Bounded,
     StatusError,
@@ -305,3 +306,14 @@ class RoboflowProject:
         """Words of an error, on one line, without the key."""
         text = " ".join(str(what).split()) or type(what).__name__
         return text.replace(self._key, _HIDDEN)[:300]
+
+
+def project_of(config: Config) -> RoboflowProject:
+    section = config.roboflow
+    if section.project is None:
+        raise ConfigError(
+            "The config names no Roboflow project. Add `roboflow: {project: my-project}`."
+        )
+    return RoboflowProject(
+        section.project, section.workspace, timeout=section.timeout, retries=section.retries
+    )

@@ -7,12 +7,21 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import polars as pl
 
-from pipeline.errors import UploadError
-from pipeline.roboflow.client import RoboflowProject
+from pipeline.config import Config
+from pipeline.errors import ConfigError, UploadError
+from pipeline.files import replacing
+from pipeline.listener import Listener
+from pipeline.ontology import ontology_of
+from pipeline.records import LABELS, read_table
+from pipeline.roboflow.client import RoboflowProject, project_of
 from pipeline.roboflow.ledger import Ledger
+from pipeline.roboflow.upload import ledger_of
+from pipeline.run.stage import SILENT
+from pipeline.run.workspace import Workspace
 
 # `IMG_1-3f0a9c12ab34.jpg` comes back as `IMG_1-3f0a9c12ab34_jpg.rf.<hash>.jpg`.
 _OURS = re.compile(r"-([0-9a-f]{12})(?:[_.]\w+)*(?:\.rf\.|\.)")
@@ -83,3 +92,56 @@ def corrections(decided: Mapping[str, str], labels: pl.DataFrame, ledger: Ledger
         if sent != name or (entry is not None and entry.state == "annotated"):
             found[one] = name
     return found
+
+
+def pull_labels(
+    config: Config, version: int | None = None, listener: Listener = SILENT
+) -> dict[str, Any]:
+    """Take what people corrected on Roboflow into the run: `human.csv`, which labeling obeys.
+
+    Decisions of earlier pulls stay unless this version says otherwise.
+
+    Raises:
+        UploadError: the version cannot be fetched.
+        ConfigError: it has a class that the ontology lacks.
+    """
+    ontology = ontology_of(config)
+    workspace = Workspace(config.workspace)
+    with workspace.locked():
+        labels = read_table(workspace.labels, LABELS, "label", ["id", "path", "class"])
+        project = project_of(config)
+        project.open()
+        version = version or project.latest_version()
+        decided, strangers = pull(project, version, labels["id"].to_list())
+        found = corrections(decided, labels, ledger_of(workspace, project))
+        unknown = sorted(set(found.values()) - set(ontology.classes))
+        if unknown:
+            raise ConfigError(
+                f"Version {version} has the class {unknown[0]!r}, which the ontology does not have "
+                f"({', '.join(ontology.classes)}). Add a prompt for it, or rename it on Roboflow."
+            )
+        _add_decisions(workspace.human, found, labels)
+    listener.say(f"{len(found):,} decisions of people in version {version}.")
+    return {
+        "version": version,
+        "images": len(decided),
+        "decisions": len(found),
+        "strangers": len(strangers),
+    }
+
+
+def _add_decisions(path: Path, found: dict[str, str], labels: pl.DataFrame) -> None:
+    before = (
+        dict(pl.read_csv(path, infer_schema=False).select("id", "class").iter_rows())
+        if path.is_file()
+        else {}
+    )
+    both = before | found
+    paths = dict(labels.select("id", "path").iter_rows())
+    rows = {
+        "path": [paths.get(one) for one in both],
+        "class": list(both.values()),
+        "id": list(both),
+    }
+    with replacing(path) as aside:
+        pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String)).write_csv(aside)

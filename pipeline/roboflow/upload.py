@@ -1,253 +1,93 @@
-"""The labeled dataset of a run onto Roboflow: every image once, with its class and split."""
+"""`upload`: a run's labeled images to its Roboflow project."""
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from pathlib import Path
+import glob
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import polars as pl
-
-from pipeline.dataset import file_name, place_image
-from pipeline.errors import SourceError, UploadError
-from pipeline.records import Progress, no_progress
-from pipeline.roboflow.client import Refused, RoboflowProject
-from pipeline.roboflow.ledger import Entry, Ledger
-from pipeline.roboflow.wire import quietly
-
-_BANDS = (0.5, 0.7, 0.9)
-
-
-@dataclass(frozen=True)
-class Item:
-    """An image to send."""
-
-    id: str
-    path: str  # of the source image
-    name: str | None  # the class; None for abstained images, to be annotated there
-    split: str
-    tags: tuple[str, ...]
-    metadata: dict[str, Any]
+from pipeline.config import Config
+from pipeline.errors import WorkspaceError
+from pipeline.listener import Listener
+from pipeline.records import DATASET, LABELS, read_table
+from pipeline.roboflow.client import RoboflowProject, project_of
+from pipeline.roboflow.ledger import Ledger
+from pipeline.roboflow.plan import Item, plan_upload
+from pipeline.roboflow.send import is_done, raise_unless_there, upload
+from pipeline.run.stage import SILENT
+from pipeline.run.workspace import Workspace
 
 
-def plan_upload(
-    labels: pl.DataFrame, dataset: pl.DataFrame, only: str, run: str, teacher: str
-) -> list[Item]:
-    """Decide what is sent: class and split are those of `dataset.parquet`.
-
-    Args:
-        labels: labels.parquet.
-        dataset: dataset.parquet.
-        only: "accepted" (what the dataset holds), "abstained" or "all".
-        run: name of the run, for a tag.
-        teacher: name of the teacher, for a tag.
-    """
-    rows = labels.join(
-        dataset.select("id", split="split", exported="class"), "id", "left", maintain_order="left"
-    )
-    items = []
-    shared = _tag(f"run {run}"), _tag(f"teacher {teacher}")
-    for row in rows.select(
-        "id", "path", "exported", "split", "confidence", "margin", "decision"
-    ).iter_rows(named=True):
-        accepted = row["split"] is not None
-        abstained = row["decision"] == "abstained"
-        if (accepted and only == "abstained") or (abstained and only == "accepted"):
-            continue
-        if not accepted and not abstained:
-            continue  # the background class, or left out because it would leak
-        items.append(
-            Item(
-                row["id"],
-                row["path"],
-                row["exported"],
-                row["split"] or "train",
-                (*shared, _band(row["confidence"]), row["decision"]),
-                {
-                    "confidence": round(row["confidence"], 4),
-                    "margin": round(row["margin"], 4),
-                    "teacher": teacher,
-                },
-            )
-        )  # fmt: skip
-    return items
-
-
-def _tag(text: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in text).split())[:60]
-
-
-def _band(confidence: float) -> str:
-    """The confidence as a tag that people can filter by."""
-    below = [band for band in _BANDS if confidence >= band]
-    low = below[-1] if below else 0.0
-    high = next((band for band in _BANDS if confidence < band), 1.0)
-    return f"confidence-{low * 100:.0f}-{high * 100:.0f}"
-
-
-def upload(
-    items: Sequence[Item],
-    project: RoboflowProject,
-    ledger: Ledger,
-    batch: str,
-    *,
-    relabel: bool = False,
-    connections: int = 8,
-    max_pixels: int = 100_000_000,
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """Send what the ledger does not know to be there, several at a time.
-
-    Args:
-        items: what shall be there.
-        project: opened.
-        ledger: of this project.
-        batch: name under which Roboflow groups what is sent.
-        relabel: replace labels that were sent earlier and are others now, whatever became of them
-            there in the meantime.
-        connections: images under way at a time.
-        max_pixels: for formats that are sent as PNG.
-        progress: told after each image.
-
-    Returns:
-        What became of all items: counts, and the images that need a person (`refused`,
-        `annotated`, `unreadable`, `changed`), each as [path, reason].
+def planned(config: Config, only: str) -> list[Item]:
+    """Return what `upload_dataset` would send, whether it is there already or not.
 
     Raises:
-        UploadError: Roboflow cannot be reached any more.
+        WorkspaceError: there are no labels yet.
     """
-    open_items = [item for item in items if not is_done(item, ledger, relabel)]
-    done = len(items) - len(open_items)
-    progress(done, len(items))
-    unreadable: list[tuple[str, str]] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="clip2yolo-upload-") as folder,
-        quietly(),
-        ThreadPoolExecutor(connections, "upload") as pool,
-    ):
-        waiting: dict[Future[None], Item] = {}
-        queue = iter(open_items)
-        try:
-            while True:
-                for item in queue:
-                    task = pool.submit(
-                        _send, item, project, ledger, batch, relabel, Path(folder), max_pixels
-                    )
-                    waiting[task] = item
-                    if len(waiting) >= 2 * connections:
-                        break
-                if not waiting:
-                    break
-                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    item = waiting.pop(future)
-                    try:
-                        future.result()
-                    except SourceError as error:
-                        unreadable.append((item.path, str(error)))
-                    done += 1
-                    progress(done, len(items))
-        finally:
-            for future in waiting:
-                future.cancel()
-    return summary(items, ledger, unreadable)
+    workspace = Workspace(config.workspace)
+    labels = read_table(workspace.labels, LABELS, "label")
+    dataset = read_table(workspace.dataset_table, DATASET, "label")
+    stamp = workspace.stamp("label")
+    if stamp is None:
+        raise WorkspaceError(f"{workspace.root} has no labels yet. Run `clip2yolo label` first.")
+    return plan_upload(labels, dataset, only, workspace.root.name, stamp.counts["teacher"])
 
 
-def is_done(item: Item, ledger: Ledger, relabel: bool = False) -> bool:
-    """Say whether nothing of an image is left to send."""
-    entry = ledger.entries.get(item.id)
-    if entry is None or entry.state == "refused":
-        return False  # what was refused once may be welcome after a change there
-    if item.name is None or entry.state == "annotated":
-        return True
-    # Sent without a label, an image is not done once it has one here.
-    labeled = entry.state == "done" and entry.name is not None
-    return labeled and (entry.name == item.name or not relabel)
+def known_to_be_there(config: Config, items: Sequence[Item]) -> int:
+    """Count the items that the project's ledger knows to be there; asks nobody."""
+    name = glob.escape(f"--{config.roboflow.project}.jsonl")
+    folder = Workspace(config.workspace).root / "upload"
+    ledgers = [Ledger(path) for path in folder.glob(f"{config.roboflow.workspace or '*'}{name}")]
+    return sum(any(is_done(item, ledger) for ledger in ledgers) for item in items)
 
 
-def _send(
-    item: Item,
-    project: RoboflowProject,
-    ledger: Ledger,
-    batch: str,
-    relabel: bool,
-    folder: Path,
-    max_pixels: int,
-) -> None:
-    entry = ledger.entries.get(item.id)
-    try:
-        if entry is None or entry.image is None:
-            file = folder / file_name(Path(item.path), item.id)
-            place_image(Path(item.path), file, max_pixels)
-            try:
-                image, was_there = project.upload(
-                    file, item.split, batch, list(item.tags), item.metadata
-                )
-            finally:
-                file.unlink(missing_ok=True)
-            state = "done" if item.name is None else "sent"
-            entry = Entry(item.id, state, image, None, item.split, was_there)
-            ledger.write(entry)
-        if item.name is not None:
-            assert entry.image is not None
-            replaces = relabel and entry.name is not None
-            fresh = project.annotate(entry.image, item.name, batch, overwrite=replaces)
-            # After a cut connection our own label may be what was there already.
-            ours = fresh or (entry.state == "sent" and not entry.was_there)
-            state = "done" if ours else "annotated"
-            ledger.write(replace(entry, state=state, name=item.name, reason=None))
-    except Refused as error:
-        image_id = None if entry is None else entry.image
-        was_there = entry is not None and entry.was_there
-        ledger.write(
-            Entry(item.id, "refused", image_id, item.name, item.split, was_there, str(error))
-        )
-
-
-def summary(
-    items: Sequence[Item], ledger: Ledger, unreadable: Sequence[tuple[str, str]] = ()
+def upload_dataset(
+    config: Config,
+    only: str = "accepted",
+    create: Callable[[], bool] = lambda: False,
+    listener: Listener = SILENT,
+    relabel: bool = False,
 ) -> dict[str, Any]:
-    """Return what the ledger knows of the items."""
-    known = [(item, ledger.entries.get(item.id)) for item in items]
-    states = Counter(entry.state for _, entry in known if entry is not None)
-    return {
-        "images": len(items),
-        "there": states["done"] + states["annotated"],
-        "were_there": sum(entry.was_there for _, entry in known if entry is not None),
-        "annotated": [
-            [item.path, "Somebody labeled it on Roboflow; that label stays."]
-            for item, entry in known
-            if entry is not None and entry.state == "annotated"
-        ],
-        "refused": [
-            [item.path, entry.reason]
-            for item, entry in known
-            if entry is not None and entry.state == "refused"
-        ],
-        "unreadable": [list(one) for one in unreadable],
-        "changed": [
-            [
-                item.path,
-                f"It was sent as {entry.name!r} and is {item.name or 'undecided'!r} now; "
-                "`--relabel` replaces labels.",
-            ]
-            for item, entry in known
-            if entry is not None and entry.state == "done" and entry.name != item.name
-        ],
-    }
+    """Send the labeled images to the config's project; what is there already is not sent again.
+
+    Args:
+        config: its `roboflow` section names the project.
+        only: "accepted", "abstained" (without a label, to be annotated there) or "all".
+        create: asked whether to create the project where it is missing.
+        listener: told how it goes.
+        relabel: whether labels that were sent earlier and are others now are replaced.
+
+    Returns:
+        See `pipeline.roboflow.upload.upload`.
+
+    Raises:
+        UploadError: not every image is there in the end.
+        ConfigError: no project or no key.
+    """
+    workspace = Workspace(config.workspace)
+    with workspace.locked():
+        items = planned(config, only)
+        project = project_of(config)
+        if project.open(create, config.roboflow.license):
+            listener.say(f"Created the project {project.workspace}/{project.name}.")
+        ledger = ledger_of(workspace, project)
+        with listener.bar("Uploading", "images") as progress:
+            found = upload(
+                items,
+                project,
+                ledger,
+                config.roboflow.batch or workspace.root.name,
+                relabel=relabel,
+                connections=config.roboflow.connections,
+                max_pixels=config.max_pixels,
+                progress=progress,
+            )
+    for kind in ("annotated", "changed"):
+        for path, why in found[kind][:5]:
+            listener.warn(f"{path}: {why}")
+    raise_unless_there(found)
+    return {"workspace": project.workspace, "project": project.name, **found}
 
 
-def raise_unless_there(found: dict[str, Any]) -> None:
-    """Raise an `UploadError` unless every image is on Roboflow."""
-    missing = found["images"] - found["there"]
-    if missing:
-        named = [f"{path}: {why}" for path, why in [*found["refused"], *found["unreadable"]][:5]]
-        raise UploadError(
-            f"{missing} of {found['images']} images are not on Roboflow.\n  "
-            + "\n  ".join(named)
-            + "\nRun the same command again to send what is missing."
-        )
+def ledger_of(workspace: Workspace, project: RoboflowProject) -> Ledger:
+    return Ledger(workspace.root / "upload" / f"{project.workspace}--{project.name}.jsonl")

@@ -1,6 +1,7 @@
 """The student: a YOLO classifier, trained and asked. The only room that imports ultralytics."""
 
+from pipeline.student.epochs import EpochReport
 from pipeline.student.predict import Student
-from pipeline.student.train import DEFAULTS, EpochReport, TrainResult, train
+from pipeline.student.train import DEFAULTS, TrainResult, train
 
 __all__ = ["DEFAULTS", "EpochReport", "Student", "TrainResult", "train"]

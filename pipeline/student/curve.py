@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.student.train import EpochReport
+    from pipeline.student.epochs import EpochReport
 
 
 def draw_curve(reports: Sequence[EpochReport], path: Path) -> None:

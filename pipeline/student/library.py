@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StudentError
-from pipeline.paths import cache_dir
+from pipeline.files import cache_dir
 
 os.environ["YOLO_AUTOINSTALL"] = "false"
 os.environ["YOLO_OFFLINE"] = "true"  # no usage reports, no update checks; downloads we ask for work
@@ -146,21 +146,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(model, ClassificationModel) or not isinstance(model.model[-1], Classify):
         raise StudentError(f"{path} is no classification model. Take one whose name has `-cls`.")
     return checkpoint  # type: ignore[no-any-return]
-
-
-def pick_device(asked: str) -> str:
-    """Return the device to use, as ultralytics names it: "cpu", "mps" or "0".
-
-    Raises:
-        StudentError: the device that was asked for is not there.
-    """
-    from pipeline.errors import TeacherError
-    from pipeline.teachers.base import pick_device as pick
-
-    try:
-        return pick(asked)
-    except TeacherError as error:
-        raise StudentError(f"{error} (`student.device`)") from None
 
 
 def describe_failure(error: Exception, batch: int) -> str:

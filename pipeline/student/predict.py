@@ -37,7 +37,8 @@ class Student:
         Raises:
             StudentError: there is none, its files do not belong together, or the device is absent.
         """
-        from pipeline.student.library import load_checkpoint, pick_device
+        from pipeline.machine import pick_device
+        from pipeline.student.library import load_checkpoint
 
         about, weights = folder / "student.json", folder / "weights.pt"
         if not weights.is_file():

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import math
 import shutil
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
-from pipeline.workspace import fingerprint, replacing, write_text
+from pipeline.files import fingerprint, replacing, write_text
+from pipeline.student.epochs import EpochReport, read_curve, write_curve
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
 DEFAULTS: dict[str, Any] = {
@@ -32,18 +30,6 @@ SETTABLE = {
     *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "dropout", "freeze", "deterministic"),
     *("hsv_h", "hsv_s", "hsv_v", "scale", "fliplr", "flipud", "erasing", "auto_augment"),
 }
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One epoch of training; losses are cross-entropy, `valid_top1` a share from 0 to 1."""
-
-    epoch: int  # from 1
-    epochs: int
-    train_loss: float
-    valid_loss: float
-    valid_top1: float  # agreement with the labels of the valid split
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -82,8 +68,9 @@ def train(
             failed; nothing that was there before is lost.
         SourceError: an image of the dataset cannot be read.
     """
+    from pipeline.machine import pick_device
     from pipeline.student.data import list_samples
-    from pipeline.student.library import describe_failure, find_model, load_checkpoint, pick_device
+    from pipeline.student.library import describe_failure, find_model, load_checkpoint
 
     samples = list_samples(dataset, classes)
     settings = _settings(config, pick_device(config.device))
@@ -95,7 +82,7 @@ def train(
     if _read_text(state / "plan.txt") == plan and checkpoint_file.is_file():
         try:
             checkpoint = load_checkpoint(checkpoint_file)
-            reports = _read_curve(state / "curve.csv")[: checkpoint["epoch"] + 1]
+            reports = read_curve(state / "curve.csv")[: checkpoint["epoch"] + 1]
         except StudentError:
             checkpoint = None  # cut off while it was written
     if checkpoint is None or len(reports) <= checkpoint["epoch"]:
@@ -105,7 +92,7 @@ def train(
 
     def after_epoch(report: EpochReport) -> None:
         reports.append(report)
-        _write_curve(state / "curve.csv", reports)
+        write_curve(state / "curve.csv", reports)
         on_epoch(report)
 
     if checkpoint is None or checkpoint["epoch"] + 1 < config.epochs:
@@ -206,7 +193,7 @@ def _finish(
             parameters=parameters,
             file_bytes=(aside / "weights.pt").stat().st_size,
         )
-        _write_curve(aside / "curve.csv", reports)
+        write_curve(aside / "curve.csv", reports)
         draw_curve(reports, aside / "curve.png")
         about = {
             "classes": list(classes),
@@ -223,51 +210,8 @@ def _finish(
     return result
 
 
-def _write_curve(path: Path, reports: Sequence[EpochReport]) -> None:
-    with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(field.name for field in fields(EpochReport))
-        rows.writerows(astuple(report) for report in reports)
-
-
-def _read_curve(path: Path) -> list[EpochReport]:
-    """The epochs that are written down, up to the first one that cannot be read."""
-    reports: list[EpochReport] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                figures = [float(row[field.name]) for field in fields(EpochReport)[2:]]
-                reports.append(EpochReport(int(row["epoch"]), int(row["epochs"]), *figures))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return reports
-
-
 def _read_text(path: Path) -> str | None:
     try:
         return path.read_text("utf-8")
     except OSError:
         return None
-
-
-def report_of(trainer: Any, started: float) -> EpochReport:
-    """Read an epoch's figures off ultralytics' trainer.
-
-    Raises:
-        StudentError: the loss is not a number any more.
-    """
-    losses = trainer.label_loss_items(trainer.tloss)
-    report = EpochReport(
-        epoch=trainer.epoch + 1,
-        epochs=trainer.epochs,
-        train_loss=float(sum(losses.values())),
-        valid_loss=float(sum(v for k, v in trainer.metrics.items() if k.startswith("val/"))),
-        valid_top1=float(trainer.metrics["metrics/accuracy_top1"]),
-        seconds=time.monotonic() - started,
-    )
-    if not math.isfinite(report.train_loss):
-        raise StudentError(
-            "The training diverged: its loss is not a number any more. Lower the learning rate, as "
-            "in `student: {train: {lr0: 0.0001}}`."
-        )
-    return report

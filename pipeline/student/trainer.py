@@ -18,7 +18,7 @@ from ultralytics.data.augment import classify_augmentations, classify_transforms
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.nn.tasks import ClassificationModel
 
-from pipeline.student.train import EpochReport, report_of
+from pipeline.student.epochs import EpochReport, report_of
 
 _ = library
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
-from pipeline.workspace import fingerprint
+from pipeline.files import fingerprint
 
 _SMALLEST = 1e-12  # probability that stands for "not mentioned"
 

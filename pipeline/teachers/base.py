@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
-
-from pipeline.errors import OutOfMemory, TeacherError
-from pipeline.machine import cores
 
 
 class Teacher(Protocol):
@@ -57,55 +53,6 @@ class Teacher(Protocol):
     def unknown_words(self, text: str) -> list[str]:
         """Return the words that the model is known never to have seen ([]: none known)."""
         ...
-
-
-def pick_device(asked: str) -> str:
-    """Return `asked`, or for "auto" the best device of this machine: cuda, mps or cpu.
-
-    Of several devices, the first: what needs only one goes there.
-
-    Raises:
-        TeacherError: the device that was asked for is not there; nothing else is taken instead.
-    """
-    import torch
-
-    asked = asked.split(",")[0].strip()
-    available = {"cpu": True, "cuda": torch.cuda.is_available()}
-    available["mps"] = torch.backends.mps.is_available()
-    if asked == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available.get(asked.split(":")[0], False):
-        there = ", ".join(name for name, here in available.items() if here)
-        raise TeacherError(
-            f"The device {asked!r} is not available here (available: {there}). "
-            "Set `device: auto` or name one of these."
-        )
-    return asked
-
-
-def streams_of(device: str) -> int:
-    """Return how many batches are encoded side by side on a device of torch.
-
-    A GPU takes one at a time. On a CPU a batch for each core, on one thread each, is faster than
-    one batch on all of them: nobody waits for the slowest at the end of every layer.
-    """
-    return cores() if device == "cpu" else 1
-
-
-@contextlib.contextmanager
-def out_of_memory(device: str) -> Iterator[None]:
-    """Turn torch's ways to say that the memory is used up into one."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise OutOfMemory(f"The memory of {device} is used up.") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # the CPU allocator's words
-            raise
-        raise OutOfMemory("The memory is used up.") from error
 
 
 def dropped_words(tokenizer: Any, text: str) -> list[str]:

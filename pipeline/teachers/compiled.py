@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import TeacherError
-from pipeline.paths import cache_dir
-from pipeline.workspace import fingerprint, write_json
+from pipeline.files import cache_dir, fingerprint, write_json
 
 log = logging.getLogger(__name__)
 

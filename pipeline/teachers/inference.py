@@ -26,7 +26,7 @@ from urllib3.util import Retry
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
-from pipeline.workspace import fingerprint
+from pipeline.files import fingerprint
 
 DEFAULT_VERSION = "ViT-B-16"  # the server's own default
 COMPARE_LIMIT = 8  # prompts that the server takes in one comparison

@@ -22,13 +22,14 @@ from torch.overrides import TorchFunctionMode
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
+from pipeline.files import fingerprint
+from pipeline.machine import out_of_memory, pick_device, streams_of
 from pipeline.pixels import Pixels
 from pipeline.teachers.attention import rearrange
-from pipeline.teachers.base import dropped_words, out_of_memory, pick_device, streams_of
+from pipeline.teachers.base import dropped_words
 from pipeline.teachers.compiled import choose
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
-from pipeline.workspace import fingerprint
 
 _TEXT_BATCH = 256
 # How images become inputs. Another way gives other vectors, so it counts in the fingerprint.

@@ -18,9 +18,10 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
-from pipeline.teachers.base import dropped_words, out_of_memory, pick_device, streams_of
+from pipeline.files import fingerprint
+from pipeline.machine import out_of_memory, pick_device, streams_of
+from pipeline.teachers.base import dropped_words
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
-from pipeline.workspace import fingerprint
 
 try:
     import transformers

@@ -8,9 +8,45 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import ConfigError
-from pipeline.label import class_probabilities, prompt_probabilities
 from pipeline.ontology import Ontology
 from pipeline.teachers.base import Teacher
+
+
+def prompt_probabilities(
+    images: np.ndarray, prompts: np.ndarray, logit_scale: float, logit_bias: float = 0.0
+) -> np.ndarray:
+    """Return probabilities (n, prompts) float64, each row summing to 1: CLIP's own softmax
+    (Radford et al., 2021).
+
+    A bias shifts every logit alike and so leaves the softmax as it is; it is applied to keep the
+    logits the model's.
+
+    Args:
+        images: unit vectors (n, dim).
+        prompts: unit vectors (p, dim).
+        logit_scale: factor on the cosines.
+        logit_bias: added to the scaled cosines.
+    """
+    logits = logit_scale * (images.astype(np.float64) @ prompts.T.astype(np.float64)) + logit_bias
+    logits -= logits.max(axis=1, keepdims=True)
+    weights = np.exp(logits)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights  # type: ignore[no-any-return]
+
+
+def class_probabilities(by_prompt: np.ndarray, prompt_classes: Sequence[int]) -> np.ndarray:
+    """Return class probabilities (n, classes) float32: the sums over each class's prompts.
+
+    One prompt per class gives CLIP's own numbers.
+
+    Args:
+        by_prompt: what `prompt_probabilities` returned.
+        prompt_classes: the class index of each prompt, (p,); every class has at least one.
+    """
+    members = np.zeros((len(prompt_classes), max(prompt_classes) + 1))
+    members[np.arange(len(prompt_classes)), list(prompt_classes)] = 1
+    shares: np.ndarray = (by_prompt @ members).astype(np.float32)
+    return shares
 
 
 class ZeroShot:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from autodistill.detection import CaptionOntology
 
-from pipeline.cache import EmbeddingCache
 from pipeline.config import TeacherConfig
-from pipeline.embed import embed
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.ontology import build_ontology
 from pipeline.teachers import load_teacher
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines.threads import embed
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
 from tests.fakes import photos, picture, sha256
 from tests.teachers import tiny_autodistill

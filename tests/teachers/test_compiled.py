@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.cache import EmbeddingCache
-from pipeline.embed import embed
-from pipeline.paths import cache_dir
+from pipeline.files import cache_dir
+from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.compiled import Rates, choose
+from pipeline.teachers.engines.threads import embed
 from tests.fakes import photos, sha256
 from tests.teachers.test_open_clip import load, write_model
 
@@ -36,8 +36,8 @@ def test_what_was_measured_decides() -> None:
 
 
 def test_a_remembered_measurement_is_used() -> None:
+    from pipeline.files import write_json
     from pipeline.teachers.compiled import _record_of
-    from pipeline.workspace import write_json
 
     example = torch.zeros(2, 3, 4, 4)
     record = _record_of("t", example)

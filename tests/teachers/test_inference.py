@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.cache import EmbeddingCache
 from pipeline.config import TeacherConfig
-from pipeline.embed import embed
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.teachers import load_teacher
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines.threads import embed
 from tests.fake_inference import KEY, FakeInference, serving
 from tests.fakes import photos, picture, sha256
 

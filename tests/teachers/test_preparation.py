@@ -13,12 +13,12 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from pipeline.cache import EmbeddingCache
 from pipeline.config import TeacherConfig
-from pipeline.embed import embed
 from pipeline.errors import OutOfMemory, TeacherError
 from pipeline.pixels import Pixels, read_pixels, read_rgb
 from pipeline.teachers import load_teacher
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines.threads import embed
 from pipeline.teachers.geometry import Geometry
 from tests.fakes import ColorTeacher, photos, picture, sha256
 from tests.teachers.test_open_clip import load, write_model

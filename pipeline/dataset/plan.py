@@ -1,0 +1,109 @@
+"""Which accepted image goes where: its split, its group and its file name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import DatasetConfig
+from pipeline.dataset.export import file_name
+from pipeline.dataset.films import frame_blocks, straddling
+from pipeline.dataset.near_duplicates import near_duplicates
+from pipeline.dataset.splits import assign_splits
+from pipeline.records import DATASET
+
+_FEW = 10
+_BLOCK = 50_000  # rows of a table that are Python objects at a time
+
+
+def plan_dataset(
+    accepted: pl.DataFrame,
+    vectors: np.ndarray | None,
+    config: DatasetConfig,
+    previous: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Decide split and file name of every accepted image.
+
+    Args:
+        accepted: columns id, path, class; one row a picture. With video, seconds and length (of
+            the whole video, in seconds), frames of one stretch share a split.
+        vectors: the teacher's unit vectors (n, dim), row by row; None where it gives none, so that
+            near-duplicates cannot be found.
+        config: shares, seed, near-duplicate threshold.
+        previous: the table of an earlier export, whose splits stand.
+
+    Returns:
+        A table with the schema `records.DATASET`, without the images that had to be left out.
+    """
+    pairs = (
+        np.empty((0, 2), np.int64)
+        if config.near_duplicate is None or vectors is None
+        else near_duplicates(vectors, config.near_duplicate)
+    )
+    if "video" in accepted.columns:
+        # A fixed camera sees the same scene again and again: across a film, what is near in time
+        # belongs together, not what looks alike, or the whole film would be one group.
+        film = accepted["video"].to_numpy()
+        same = (film[pairs[:, 0]] == film[pairs[:, 1]]) & (film[pairs[:, 0]] != None)  # noqa: E711
+        pairs = np.concatenate([pairs[~same.astype(bool)], frame_blocks(accepted)])
+    assignment = assign_splits(accepted["id"], pairs, config.splits, config.seed, previous)
+    if "video" in accepted.columns:
+        for row in straddling(accepted, assignment.splits):
+            assignment.splits[row] = None
+    return (
+        accepted.select("id", "path", "class")
+        .with_columns(
+            pl.Series("split", assignment.splits, dtype=pl.String),
+            assignment.groups.alias("group"),
+            _file_names(accepted).alias("name"),
+        )
+        .filter(pl.col("split").is_not_null())
+        .with_columns(file=pl.concat_str("split", "class", "name", separator="/"))
+        .select(pl.col(name).cast(kind) for name, kind in DATASET.items())
+    )
+
+
+def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) -> list[str]:
+    """Return one sentence for each thing about the dataset that a person should know."""
+    sentences = []
+    counts = dict(plan.group_by("class").len().iter_rows())
+    few = [f"{name} ({counts.get(name, 0)})" for name in classes if counts.get(name, 0) < _FEW]
+    if few:
+        sentences.append(
+            f"Too few images to learn from (under {_FEW}): {_some(few)}. Add images, reword "
+            "their prompts or lower `label.min_confidence`."
+        )
+    for split in ("valid", "test"):
+        there = set(plan.filter(pl.col("split") == split)["class"])
+        lacking = [name for name in classes if name not in there and counts.get(name, 0) >= _FEW]
+        if lacking:
+            sentences.append(f"The {split} split has no image of: {_some(lacking)}.")
+    if len(plan):
+        largest = plan.group_by("group").len()["len"].max()
+        if isinstance(largest, int) and largest > max(20, len(plan) // 5):
+            sentences.append(
+                f"{largest} of {len(plan)} images count as near-duplicates of one another and share"
+                " one split; if they are not, raise `dataset.near_duplicate`."
+            )
+    if left_out:
+        sentences.append(
+            f"{left_out} images were left out, since they would leak: they resemble images of two "
+            "splits, or follow a video frame that went to another one."
+        )
+    return sentences
+
+
+def _file_names(images: pl.DataFrame) -> pl.Series:
+    blocks = [pl.Series([], dtype=pl.String)]
+    for start in range(0, len(images), _BLOCK):
+        rows = images[start : start + _BLOCK].select("id", "path").iter_rows()
+        blocks.append(pl.Series([file_name(Path(path), one) for one, path in rows]))
+    return pl.concat(blocks)
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"

@@ -1,0 +1,1 @@
+"""The evaluation: teacher, student and chance on the same held-out images."""

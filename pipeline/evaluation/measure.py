@@ -1,0 +1,245 @@
+"""Running predictors on pictures: their answers on files, and the time that they take."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipeline.errors import Clip2YoloError, SourceError
+from pipeline.listener import Progress, no_progress
+from pipeline.machine import cores
+from pipeline.pixels import read_rgb
+from pipeline.records import Prediction, Predictor
+
+Item = TypeVar("Item")
+
+_WARM_UP = 3  # images; the first calls allocate memory and choose kernels
+_ROUNDS = 3  # of the throughput; the median of them counts
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Of the time for one image, in milliseconds."""
+
+    median: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How fast a predictor is, and under what conditions that was measured."""
+
+    end_to_end: Percentiles  # decode, prepare and predict one image
+    model_only: Percentiles  # the predict part of the same calls
+    throughput: float  # images a second in batches, decoding and preparing on threads
+    throughput_model_only: float  # images a second in batches that are prepared already
+    images: int  # how many images were timed, each once
+    batch: int  # images a batch, for the throughput
+    threads: int  # the model's
+    decode_threads: int  # for the throughput; a single image is decoded on one
+    device: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as evaluation.json holds them."""
+        figures = asdict(self)
+        return {
+            "latency_ms": {part: figures.pop(part) for part in ("end_to_end", "model_only")},
+            "throughput": figures.pop("throughput"),
+            "throughput_model_only": figures.pop("throughput_model_only"),
+            "device": figures.pop("device"),
+            "measured_with": figures,
+        }
+
+
+def predict_files(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    batch: int = 64,
+    max_pixels: int = 100_000_000,
+    progress: Progress = no_progress,
+) -> Prediction:
+    """Return the predictor's probabilities (n, classes) for image files, in their order.
+
+    Files are decoded and prepared on threads ahead of the model, at most three batches of them.
+
+    Raises:
+        SourceError: a file has vanished, cannot be decoded or is larger than `max_pixels`.
+        Clip2YoloError: the predictor answered with something that is no probability.
+    """
+
+    def prepare(path: Path) -> Any:
+        try:
+            return predictor.prepare(read_rgb(path, max_pixels))
+        except SourceError as error:
+            # Not skipped: teacher and student must answer on the same images.
+            raise SourceError(
+                f"{path} belongs to the images to evaluate on and cannot be used any more: {error} "
+                "Restore it, or run `clip2yolo label` again."
+            ) from error
+
+    answers = [np.empty((0, len(predictor.classes)), dtype=np.float32)]
+    done = 0
+    with contextlib.closing(_batches(prepare, paths, batch)) as batches:
+        for prepared in batches:
+            answer = predictor.predict(prepared)
+            if answer.shape != (len(prepared), len(predictor.classes)):
+                raise Clip2YoloError(
+                    f"{predictor.name} answered {len(prepared)} images and "
+                    f"{len(predictor.classes)} classes with an array of shape {answer.shape}."
+                )
+            if not np.isfinite(answer).all():
+                raise Clip2YoloError(
+                    f"{predictor.name} answered with numbers that are no probabilities (not "
+                    "finite). Its weights are damaged, or its training diverged; make them anew."
+                )
+            answers.append(answer.astype(np.float32, copy=False))
+            done += len(prepared)
+            progress(done, len(paths))
+    return Prediction(tuple(predictor.classes), np.concatenate(answers))
+
+
+def _batches(
+    prepare: Callable[[Item], Any], items: Sequence[Item], batch: int
+) -> Generator[list[Any], None, None]:
+    """Yield the prepared items in their order, batch by batch; threads work ahead."""
+    queue = iter(items)
+    with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
+        ahead: deque[Future[Any]] = deque()
+
+        def refill() -> None:
+            missing = 3 * batch - len(ahead)
+            ahead.extend(pool.submit(prepare, item) for item in itertools.islice(queue, missing))
+
+        try:
+            refill()
+            while ahead:
+                ready = [ahead.popleft().result() for _ in range(min(batch, len(ahead)))]
+                refill()
+                yield ready
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def measure_latency(
+    predictors: Sequence[Predictor],
+    encoded: Sequence[bytes],
+    batch: int = 32,
+    max_pixels: int = 100_000_000,
+    progress: Progress = no_progress,
+) -> dict[str, Latency]:
+    """Time predictors on images that lie encoded in memory, so that no disk is measured.
+
+    The predictors take turns on every image (A B A B …), and on every round of the throughput: a
+    machine that slows down or is shared slows them alike, which keeps their ratio honest. The first
+    calls warm up and are not counted.
+
+    Args:
+        predictors: with different names.
+        encoded: the bytes of image files, at least one.
+        batch: images a batch, for the throughput only; latency is that of one image alone.
+        progress: told after each image and each round.
+
+    Returns:
+        Each predictor's figures under its name.
+
+    Raises:
+        SourceError: an image cannot be decoded.
+        ValueError: no images, or two predictors of one name.
+    """
+    names = [predictor.name for predictor in predictors]
+    if not encoded or len(set(names)) < len(names):
+        raise ValueError("latency needs at least one image and predictors with different names")
+    total = len(encoded) + _ROUNDS
+    for data in itertools.islice(itertools.cycle(encoded), _WARM_UP):
+        for predictor in predictors:
+            _time_one(predictor, data, max_pixels)
+    times: list[list[tuple[float, float]]] = [[] for _ in predictors]
+    for done, data in enumerate(encoded, start=1):
+        for predictor, own in zip(predictors, times, strict=True):
+            own.append(_time_one(predictor, data, max_pixels))
+        progress(done, total)
+
+    prepared = [
+        [predictor.prepare(read_rgb(data, max_pixels)) for data in encoded[:batch]]
+        for predictor in predictors
+    ]
+    for predictor, images in zip(predictors, prepared, strict=True):
+        predictor.predict(images)
+    rates: list[list[tuple[float, float]]] = [[] for _ in predictors]
+    for done in range(1, _ROUNDS + 1):
+        for predictor, images, rounds in zip(predictors, prepared, rates, strict=True):
+            through = _rate_end_to_end(predictor, encoded, batch, max_pixels)
+            rounds.append((through, _rate_model_only(predictor, images)))
+        progress(len(encoded) + done, total)
+
+    return {
+        predictor.name: Latency(
+            end_to_end=_percentiles([whole for whole, _ in own]),
+            model_only=_percentiles([model for _, model in own]),
+            throughput=round(float(np.median([through for through, _ in rounds])), 3),
+            throughput_model_only=round(float(np.median([model for _, model in rounds])), 3),
+            images=len(encoded),
+            batch=min(batch, len(encoded)),
+            threads=_model_threads(),
+            decode_threads=cores(),
+            device=predictor.device,
+        )
+        for predictor, own, rounds in zip(predictors, times, rates, strict=True)
+    }
+
+
+def _time_one(predictor: Predictor, data: bytes, max_pixels: int) -> tuple[float, float]:
+    """Seconds for one image from its bytes to its probabilities, and the model's part of them."""
+    started = time.perf_counter()
+    prepared = [predictor.prepare(read_rgb(data, max_pixels))]
+    asked = time.perf_counter()
+    predictor.predict(prepared)  # returns numpy, so an accelerator has finished by then
+    answered = time.perf_counter()
+    return answered - started, answered - asked
+
+
+def _rate_end_to_end(
+    predictor: Predictor, encoded: Sequence[bytes], batch: int, max_pixels: int
+) -> float:
+    def prepare(data: bytes) -> Any:
+        return predictor.prepare(read_rgb(data, max_pixels))
+
+    started = time.perf_counter()
+    with contextlib.closing(_batches(prepare, encoded, batch)) as batches:
+        for prepared in batches:
+            predictor.predict(prepared)
+    return len(encoded) / _since(started)
+
+
+def _rate_model_only(predictor: Predictor, prepared: Sequence[Any]) -> float:
+    started = time.perf_counter()
+    predictor.predict(prepared)
+    return len(prepared) / _since(started)
+
+
+def _since(started: float) -> float:
+    # Never 0: a clock may be coarser than a trivial model is fast.
+    return max(time.perf_counter() - started, 1e-9)
+
+
+def _percentiles(seconds: Sequence[float]) -> Percentiles:
+    median, p90, p99 = np.percentile(np.array(seconds) * 1000, [50, 90, 99]).round(4).tolist()
+    return Percentiles(median, p90, p99)
+
+
+def _model_threads() -> int:
+    # Whoever computes with torch has loaded it by now; the others here are plain numpy.
+    torch = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch else 1

@@ -1,0 +1,98 @@
+"""evaluation.json as one HTML file that needs no network: it computes nothing, it only shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from pipeline.errors import SourceError
+from pipeline.evaluation.wording import (
+    conclusion,
+    interval,
+    megabytes,
+    number,
+    percent,
+    summary_rows,
+)
+from pipeline.pixels import read_rgb
+
+_THUMBNAIL = 160  # pixels, the longer side; shown at half of it, for dense screens
+
+
+def render_report(
+    evaluation: Mapping[str, Any], curve: Path | None = None, max_pixels: int = 100_000_000
+) -> str:
+    """Return the report of an evaluation as HTML.
+
+    Args:
+        evaluation: the content of evaluation.json.
+        curve: the training curve, a PNG; left out where there is no such file.
+        max_pixels: pictures larger than this get no thumbnail.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.evaluation"),
+        autoescape=True,  # class names and paths come from strangers
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=percent, interval=interval, number=number, megabytes=megabytes
+    )
+    header, *rows = summary_rows(evaluation)
+    cards = [
+        {**case, "file": Path(case["path"]).name, "thumbnail": _thumbnail(case["path"], max_pixels)}
+        for case in evaluation["disagreements"]
+    ]
+    return environment.get_template("report.html.j2").render(
+        evaluation=evaluation,
+        conclusion=conclusion(evaluation),
+        header=header,
+        rows=rows,
+        matrices=_matrices(evaluation),
+        cards=cards,
+        curve=_data_uri(curve.read_bytes(), "png") if curve and curve.is_file() else None,
+    )
+
+
+def _matrices(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The matrices to draw: each side against truth, or the student against its teacher."""
+    if not evaluation["held_out"]["has_truth"]:
+        found = [("Student beside teacher", "teacher", evaluation["student"]["agreement_matrix"])]
+    else:
+        found = [
+            ("Student", "truth", evaluation["student"]["confusion"]),
+            ("Teacher", "truth", evaluation["teacher"]["confusion"]),
+        ]
+    return [
+        {
+            "title": title,
+            "rows_are": rows_are,
+            "cells": [
+                [{"count": count, "share": count / max(sum(row), 1)} for count in row]
+                for row in counts
+            ],
+        }
+        for title, rows_are, counts in found
+    ]
+
+
+def _thumbnail(path: str, max_pixels: int) -> str | None:
+    """A small JPEG as a data URI; None for a picture that cannot be read any more."""
+    try:
+        image = read_rgb(Path(path), max_pixels)
+    except SourceError:
+        return None
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return _data_uri(buffer.getvalue(), "jpeg")
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,118 @@
+"""Whole files: where they are kept, how they are replaced in one step, what they hold.
+
+A file is written beside its place and renamed into it, so that whatever moment a process is killed
+at, what lies there is whole. Contents are compared by SHA-256; sizes and times decide whether a
+file is read for it, as in git's index, so a fresh checkout, in which every file has a new time, is
+found to hold nothing new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# Nanoseconds: the coarsest clock of a file system still in use (FAT). A file that was written in
+# the moment it was hashed may be written again within the same tick.
+RACY = 2 * 10**9
+_REMEMBERED = 100_000  # files
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: `CLIP2YOLO_CACHE`, or the platform's place for caches."""
+    if chosen := os.environ.get("CLIP2YOLO_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base.absolute() / "clip2yolo"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
+
+    The temporary path keeps the suffix, so that writers that look at it still work. On an error
+    nothing has changed and the temporary file or folder is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    aside = holder / path.name
+    try:
+        yield aside
+        if aside.is_dir() and path.is_dir():
+            # A folder cannot be renamed over a folder: the old one steps aside first.
+            path.replace(holder / "old")
+        elif aside.is_file():
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file (UTF-8) in one step."""
+    with replacing(path) as aside:
+        aside.write_text(text, "utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return the SHA-256 of the parts as canonical JSON; equal parts give equal fingerprints."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal, read piece by piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hashes_of(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of each file, from the cache where its size and time are known.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    memory = cache_dir() / "contents.json"
+    try:
+        known: dict[str, list[str | int]] = dict(json.loads(memory.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        known = {}
+    found, learned = [], False
+    for path in paths:
+        state = path.stat()
+        name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+        match known.get(name):
+            case [str(digest), state.st_size, state.st_mtime_ns]:
+                pass
+            case _:
+                digest = sha256_of(path)
+                if time.time_ns() - state.st_mtime_ns > RACY:
+                    known[name] = [digest, state.st_size, state.st_mtime_ns]
+                    learned = True
+        found.append(digest)
+    if learned:
+        with contextlib.suppress(OSError):  # where nothing can be kept, files are read again
+            write_json(memory, dict(list(known.items())[-_REMEMBERED:]))
+    return found

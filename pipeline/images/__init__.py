@@ -1,0 +1,1 @@
+"""Images: found, checked, decoded from films; and what a person labeled."""

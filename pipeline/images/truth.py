@@ -1,0 +1,85 @@
+"""Reading what a person labeled: truth, which only evaluation may see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.errors import SourceError
+from pipeline.images.scan import scan
+from pipeline.images.sources import MANIFESTS, is_image, read_manifest, walk
+from pipeline.records import TRUTH, table
+
+
+def read_truth(
+    path: Path, max_pixels: int = 100_000_000, beside: Sequence[Path] = ()
+) -> tuple[pl.DataFrame, list[str]]:
+    """Read a person's labels: folders named by class, or a table with `path` and `class`.
+
+    Args:
+        path: `<path>/<class>/…` (the class is the first folder below), or a CSV or Parquet file
+            whose paths are relative to it.
+        max_pixels: larger images count as unreadable.
+        beside: folders in which a table's relative paths are looked for, too.
+
+    Returns:
+        A table with the schema `records.TRUTH`, a row for each picture, and a sentence for each
+        file that cannot be used.
+
+    Raises:
+        SourceError: there is no truth at that place, or one picture has two classes.
+    """
+    if path.is_dir():
+        labeled = _labeled_folders(path)
+    elif path.is_file() and path.suffix.lower() in MANIFESTS:
+        rows = read_manifest(path, ("path", "class"))
+        labeled = [(_locate(path, row["path"], beside), row["class"]) for row in rows]
+    else:
+        what = "is no labeled folder, CSV or Parquet file" if path.exists() else "does not exist"
+        raise SourceError(f"The truth {path} {what}. Correct `truth` in the config.")
+    scanned = scan([file for file, _ in labeled], max_pixels=max_pixels)
+    problems = []
+    seen: dict[str, tuple[str, str]] = {}
+    for row, (_, name) in zip(scanned.iter_rows(named=True), labeled, strict=True):
+        if row["status"] == "unreadable":
+            problems.append(f"{row['path']} cannot be used as truth. {row['reason']}")
+            continue
+        place, earlier = seen.setdefault(row["id"], (row["path"], name))
+        if earlier != name:
+            raise SourceError(
+                f"{place} and {row['path']} are the same picture, labeled {earlier!r} and "
+                f"{name!r}. Remove one of them."
+            )
+    if not seen:
+        raise SourceError(
+            f"None of the {len(labeled):,} images that {path} names can be read. "
+            + (problems[0] if problems else "")
+        )
+    found = [{"id": one, "path": place, "class": name} for one, (place, name) in seen.items()]
+    return table(found, TRUTH), problems
+
+
+def _labeled_folders(path: Path) -> list[tuple[Path, str]]:
+    labeled = []
+    for file in map(Path, sorted(walk(path), key=os.fsencode)):
+        if not is_image(file.name):
+            continue
+        inner = file.relative_to(path).parts
+        if len(inner) == 1:
+            raise SourceError(
+                f"{file} lies outside every class folder of the truth. Move it into the folder "
+                "named after its class."
+            )
+        labeled.append((file, inner[0]))
+    if not labeled:
+        raise SourceError(f"There is no image in the class folders of {path}.")
+    return labeled
+
+
+def _locate(manifest: Path, text: str, beside: Sequence[Path]) -> Path:
+    """The file that a row means: beside the table, or in one of the run's sources."""
+    places = [folder / text for folder in (manifest.parent, *beside)]
+    return next((place for place in places if place.exists()), places[0])

@@ -1,0 +1,1 @@
+"""Labels: decided, doubted, corrected by a person."""

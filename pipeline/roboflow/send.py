@@ -1,0 +1,183 @@
+"""The labeled dataset of a run onto Roboflow: every image once, with its class and split."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.dataset.export import file_name, place_image
+from pipeline.errors import SourceError, UploadError
+from pipeline.listener import Progress, no_progress
+from pipeline.roboflow.client import Refused, RoboflowProject
+from pipeline.roboflow.ledger import Entry, Ledger
+from pipeline.roboflow.plan import Item
+from pipeline.roboflow.wire import quietly
+
+
+def upload(
+    items: Sequence[Item],
+    project: RoboflowProject,
+    ledger: Ledger,
+    batch: str,
+    *,
+    relabel: bool = False,
+    connections: int = 8,
+    max_pixels: int = 100_000_000,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Send what the ledger does not know to be there, several at a time.
+
+    Args:
+        items: what shall be there.
+        project: opened.
+        ledger: of this project.
+        batch: name under which Roboflow groups what is sent.
+        relabel: replace labels that were sent earlier and are others now, whatever became of them
+            there in the meantime.
+        connections: images under way at a time.
+        max_pixels: for formats that are sent as PNG.
+        progress: told after each image.
+
+    Returns:
+        What became of all items: counts, and the images that need a person (`refused`,
+        `annotated`, `unreadable`, `changed`), each as [path, reason].
+
+    Raises:
+        UploadError: Roboflow cannot be reached any more.
+    """
+    open_items = [item for item in items if not is_done(item, ledger, relabel)]
+    done = len(items) - len(open_items)
+    progress(done, len(items))
+    unreadable: list[tuple[str, str]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="clip2yolo-upload-") as folder,
+        quietly(),
+        ThreadPoolExecutor(connections, "upload") as pool,
+    ):
+        waiting: dict[Future[None], Item] = {}
+        queue = iter(open_items)
+        try:
+            while True:
+                for item in queue:
+                    task = pool.submit(
+                        _send, item, project, ledger, batch, relabel, Path(folder), max_pixels
+                    )
+                    waiting[task] = item
+                    if len(waiting) >= 2 * connections:
+                        break
+                if not waiting:
+                    break
+                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    item = waiting.pop(future)
+                    try:
+                        future.result()
+                    except SourceError as error:
+                        unreadable.append((item.path, str(error)))
+                    done += 1
+                    progress(done, len(items))
+        finally:
+            for future in waiting:
+                future.cancel()
+    return summary(items, ledger, unreadable)
+
+
+def is_done(item: Item, ledger: Ledger, relabel: bool = False) -> bool:
+    """Say whether nothing of an image is left to send."""
+    entry = ledger.entries.get(item.id)
+    if entry is None or entry.state == "refused":
+        return False  # what was refused once may be welcome after a change there
+    if item.name is None or entry.state == "annotated":
+        return True
+    # Sent without a label, an image is not done once it has one here.
+    labeled = entry.state == "done" and entry.name is not None
+    return labeled and (entry.name == item.name or not relabel)
+
+
+def _send(
+    item: Item,
+    project: RoboflowProject,
+    ledger: Ledger,
+    batch: str,
+    relabel: bool,
+    folder: Path,
+    max_pixels: int,
+) -> None:
+    entry = ledger.entries.get(item.id)
+    try:
+        if entry is None or entry.image is None:
+            file = folder / file_name(Path(item.path), item.id)
+            place_image(Path(item.path), file, max_pixels)
+            try:
+                image, was_there = project.upload(
+                    file, item.split, batch, list(item.tags), item.metadata
+                )
+            finally:
+                file.unlink(missing_ok=True)
+            state = "done" if item.name is None else "sent"
+            entry = Entry(item.id, state, image, None, item.split, was_there)
+            ledger.write(entry)
+        if item.name is not None:
+            assert entry.image is not None
+            replaces = relabel and entry.name is not None
+            fresh = project.annotate(entry.image, item.name, batch, overwrite=replaces)
+            # After a cut connection our own label may be what was there already.
+            ours = fresh or (entry.state == "sent" and not entry.was_there)
+            state = "done" if ours else "annotated"
+            ledger.write(replace(entry, state=state, name=item.name, reason=None))
+    except Refused as error:
+        image_id = None if entry is None else entry.image
+        was_there = entry is not None and entry.was_there
+        ledger.write(
+            Entry(item.id, "refused", image_id, item.name, item.split, was_there, str(error))
+        )
+
+
+def summary(
+    items: Sequence[Item], ledger: Ledger, unreadable: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """Return what the ledger knows of the items."""
+    known = [(item, ledger.entries.get(item.id)) for item in items]
+    states = Counter(entry.state for _, entry in known if entry is not None)
+    return {
+        "images": len(items),
+        "there": states["done"] + states["annotated"],
+        "were_there": sum(entry.was_there for _, entry in known if entry is not None),
+        "annotated": [
+            [item.path, "Somebody labeled it on Roboflow; that label stays."]
+            for item, entry in known
+            if entry is not None and entry.state == "annotated"
+        ],
+        "refused": [
+            [item.path, entry.reason]
+            for item, entry in known
+            if entry is not None and entry.state == "refused"
+        ],
+        "unreadable": [list(one) for one in unreadable],
+        "changed": [
+            [
+                item.path,
+                f"It was sent as {entry.name!r} and is {item.name or 'undecided'!r} now; "
+                "`--relabel` replaces labels.",
+            ]
+            for item, entry in known
+            if entry is not None and entry.state == "done" and entry.name != item.name
+        ],
+    }
+
+
+def raise_unless_there(found: dict[str, Any]) -> None:
+    """Raise an `UploadError` unless every image is on Roboflow."""
+    missing = found["images"] - found["there"]
+    if missing:
+        named = [f"{path}: {why}" for path, why in [*found["refused"], *found["unreadable"]][:5]]
+        raise UploadError(
+            f"{missing} of {found['images']} images are not on Roboflow.\n  "
+            + "\n  ".join(named)
+            + "\nRun the same command again to send what is missing."
+        )

@@ -1,0 +1,1 @@
+"""A run: its folder, and what a stage of it is."""

@@ -1,0 +1,300 @@
+"""The embedding cache: teacher vectors by picture, shared by all runs.
+
+A folder per teacher fingerprint, and in it shards: a file of vectors and a file of the ids they
+belong to, row by row. The ids are renamed into place last and nothing is ever written again, so a
+kill loses at most what was not yet told to be there, and several processes may add at once. Vectors
+are read memory-mapped; many small shards are merged from time to time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from pipeline.errors import WorkspaceError
+from pipeline.files import replacing, write_json
+
+log = logging.getLogger(__name__)
+
+_MERGE_ABOVE = 32  # small shards
+_SMALL_BYTES = 32 << 20
+_MERGED_BYTES = 128 << 20  # of shards joined at a time
+_TRIES = 50  # to see the shards while others merge them
+_IDS, _VECTORS, _ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
+
+
+@dataclass(frozen=True)
+class _Shard:
+    ids: np.ndarray  # (n, 32) bytes
+    place: Path
+    dim: int
+
+    def vectors(self) -> np.ndarray:
+        """Map the vectors (n, dim) float32. What was read of a map counts as the process's memory
+        as long as it is held, so nobody holds one."""
+        mapped: np.ndarray = np.load(self.place, mmap_mode="r", allow_pickle=False)
+        return mapped
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Where each id is: the first 8 bytes of all ids, sorted, with shard and row of each."""
+
+    shards: list[_Shard]
+    keys: np.ndarray
+    shard: np.ndarray
+    row: np.ndarray
+
+
+class EmbeddingCache:
+    """The vectors of one teacher, by image id.
+
+    Args:
+        root: folder of all teachers' caches.
+        fingerprint: the teacher's.
+        name: the teacher's, for people.
+    """
+
+    def __init__(self, root: Path, fingerprint: str, name: str | None = None) -> None:
+        self.folder = root / fingerprint
+        self._name = name
+        self._known: _Index | None = None
+
+    def has(self, ids: Sequence[str], fresh: bool = True) -> np.ndarray:
+        """Say of each id whether its vector is there, (n,) bool.
+
+        Args:
+            ids: of images.
+            fresh: look at the disk again, where other processes may have added some.
+        """
+        if fresh:
+            self._known = None
+        shard, _ = self._find(ids)
+        if self._name and self.folder.is_dir():
+            with contextlib.suppress(OSError):  # whoever prunes sees what is in use
+                os.utime(self.folder)
+        return shard >= 0
+
+    def vectors(self, ids: Sequence[str], dtype: type[np.floating[Any]] = np.float32) -> np.ndarray:
+        """Return the vectors (n, dim) of ids that are all there.
+
+        Raises:
+            KeyError: one of them is not.
+        """
+        for _ in range(_TRIES):
+            shard, row = self._find(ids)
+            if (shard < 0).any():
+                # Another process may have added some, or merged them, since we looked.
+                self._known = None
+                shard, row = self._find(ids)
+            if (shard < 0).any():
+                raise KeyError(ids[int(np.argmax(shard < 0))])
+            with contextlib.suppress(FileNotFoundError):
+                return self._gather(shard, row, dtype)
+            self._known = None  # merged away in this moment
+        raise self._restless()
+
+    def _gather(
+        self, shard: np.ndarray, row: np.ndarray, dtype: type[np.floating[Any]]
+    ) -> np.ndarray:
+        shards = self._index().shards
+        found = np.empty((len(row), shards[0].dim if shards else 0), dtype)
+        for number in np.unique(shard):
+            wanted = np.flatnonzero(shard == number)
+            wanted = wanted[np.argsort(row[wanted])]  # in the order of the file
+            found[wanted] = shards[number].vectors()[row[wanted]]
+        return found
+
+    def put(self, ids: Sequence[str], vectors: np.ndarray) -> None:
+        """Add vectors (n, dim); they are on disk, whole, when this returns."""
+        if not ids:
+            return
+        if self._name and not (self.folder / _ABOUT).is_file():
+            write_json(self.folder / _ABOUT, {"teacher": self._name})
+        self._write(_bytes_of(ids), vectors)
+
+    def merge(self) -> None:
+        """Join small shards into larger ones where there are many, some of them at a time, so that
+        memory stays flat; another process at it means no need."""
+        if len(self._paths()) <= _MERGE_ABOVE:
+            return
+        try:
+            with FileLock(self.folder / ".merge.lock", timeout=0):
+                sizes = {path: _vectors_of(path).stat().st_size for path in self._paths()}
+                small = [path for path, size in sizes.items() if size < _SMALL_BYTES]
+                if len(small) <= _MERGE_ABOVE:
+                    return
+                together: list[Path] = []
+                for path in small:
+                    together.append(path)
+                    if sum(sizes[one] for one in together) >= _MERGED_BYTES or path == small[-1]:
+                        self._join(together)
+                        together = []
+        except (Timeout, FileNotFoundError):
+            return
+        self._known = None
+
+    def _join(self, paths: Sequence[Path]) -> None:
+        """Write some shards as one and remove them."""
+        parts = [part for part in map(self._open, paths) if part is not None]
+        if parts:
+            ids = np.concatenate([part.ids for part in parts])
+            _, first = np.unique(ids.view("S32").ravel(), return_index=True)
+            first.sort()
+            vectors = np.concatenate([part.vectors() for part in parts])
+            self._write(ids[first], vectors[first])
+        for path in paths:
+            path.unlink(missing_ok=True)
+            # On Windows a file that somebody has mapped stays until the next pruning.
+            with contextlib.suppress(PermissionError):
+                _vectors_of(path).unlink(missing_ok=True)
+
+    def _write(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        stem = uuid.uuid4().hex
+        for suffix, array in ((_VECTORS, vectors.astype("<f4", copy=False)), (_IDS, ids)):
+            with replacing(self.folder / f"{stem}{suffix}") as aside:
+                np.save(aside, array, allow_pickle=False)
+
+    def _find(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shard (-1: none) and the row of each id."""
+        index = self._index()
+        shard = np.full(len(ids), -1)
+        row = np.zeros(len(ids), np.int64)
+        if not len(index.keys) or not len(ids):
+            return shard, row
+        wanted = _bytes_of(ids)
+        slots = np.searchsorted(index.keys, _keys_of(wanted))
+        slots[slots == len(index.keys)] = 0
+        near = np.flatnonzero(index.keys[slots] == _keys_of(wanted))
+        for number in np.unique(index.shard[slots[near]]):
+            of_shard = near[index.shard[slots[near]] == number]
+            rows = index.row[slots[of_shard]]
+            same = (index.shards[number].ids[rows] == wanted[of_shard]).all(axis=1)
+            shard[of_shard[same]] = number
+            row[of_shard[same]] = rows[same]
+        return shard, row
+
+    def _index(self) -> _Index:
+        if self._known is None:
+            shards = self._shards()
+            keys = np.concatenate([_keys_of(one.ids) for one in shards] or [np.empty(0, np.uint64)])
+            order = np.argsort(keys, kind="stable")
+            sizes = [len(one.ids) for one in shards]
+            shard = np.repeat(np.arange(len(shards)), sizes)
+            row = np.concatenate([np.arange(size) for size in sizes] or [np.empty(0, np.int64)])
+            self._known = _Index(shards, keys[order], shard[order], row[order])
+        return self._known
+
+    def _paths(self) -> list[Path]:
+        found = self.folder.glob(f"*{_IDS}")
+        return sorted(path for path in found if not path.name.startswith("."))
+
+    def _shards(self) -> list[_Shard]:
+        for _ in range(_TRIES):
+            # Where another process merged between listing and opening, its merged shard is listed
+            # the next time.
+            with contextlib.suppress(FileNotFoundError):
+                opened = [self._open(path) for path in self._paths()]
+                return [shard for shard in opened if shard is not None]
+        raise self._restless()
+
+    def _restless(self) -> WorkspaceError:
+        return WorkspaceError(f"{self.folder} changes all the time. Wait for the other processes.")
+
+    def _open(self, path: Path) -> _Shard | None:
+        try:
+            ids = np.load(path, allow_pickle=False)
+            vectors = np.load(_vectors_of(path), mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError):
+            log.warning("%s in the embedding cache is damaged; its images are embedded again", path)
+            return None
+        whole = ids.dtype == np.uint8 and ids.shape[1:] == (32,) and vectors.ndim == 2
+        if not whole or vectors.dtype != np.float32 or len(ids) != len(vectors):
+            log.warning("%s in the embedding cache is not one of ours; it is passed over", path)
+            return None
+        return _Shard(ids, _vectors_of(path), vectors.shape[1])
+
+
+def _vectors_of(ids: Path) -> Path:
+    return ids.with_name(ids.name.removesuffix(_IDS) + _VECTORS)
+
+
+def _bytes_of(ids: Sequence[str]) -> np.ndarray:
+    """Ids in hexadecimal as (n, 32) bytes."""
+    return np.frombuffer(bytes.fromhex("".join(ids)), np.uint8).reshape(-1, 32)
+
+
+def _keys_of(ids: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(ids[:, :8]).view("<u8").ravel()
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One teacher's part of the cache."""
+
+    fingerprint: str
+    teacher: str  # its name, or "unknown" for folders of earlier versions
+    images: int
+    size: int  # bytes on disk
+    used: float  # seconds since 1970 when a run last looked into it
+
+
+def cache_entries(root: Path) -> list[CacheEntry]:
+    """Return what the cache holds, the most recently used first."""
+    entries = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        if not folder.is_dir():
+            continue
+        try:
+            teacher = json.loads((folder / _ABOUT).read_text("utf-8"))["teacher"]
+        except (OSError, ValueError, KeyError, TypeError):
+            teacher = "unknown"
+        sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        header = 128  # bytes, of a .npy file
+        images = sum(
+            (size - header) // 32 for path, size in sizes.items() if path.name.endswith(_IDS)
+        )
+        used = folder.stat().st_mtime
+        entries.append(CacheEntry(folder.name, teacher, images, sum(sizes.values()), used))
+    return sorted(entries, key=lambda entry: -entry.used)
+
+
+def prune(
+    root: Path, *, unused_for: float | None = None, down_to: int | None = None
+) -> list[CacheEntry]:
+    """Remove teachers' vectors that were not used for long, or until little enough is left.
+
+    Args:
+        root: folder of all teachers' caches.
+        unused_for: seconds; what no run has looked into for longer goes.
+        down_to: bytes; the longest unused go until the rest is not larger.
+
+    Returns:
+        What was removed.
+    """
+    kept = cache_entries(root)
+    removed = []
+    now = time.time()
+    while kept:
+        old = unused_for is not None and now - kept[-1].used > unused_for
+        large = down_to is not None and sum(entry.size for entry in kept) > down_to
+        if not old and not large:
+            break
+        removed.append(kept.pop())
+        # Renamed first: a run that starts now must not find half of it.
+        doomed = root / f".{removed[-1].fingerprint}.removed"
+        (root / removed[-1].fingerprint).rename(doomed)
+        shutil.rmtree(doomed)
+    return removed
