@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import parse_config
+from pipeline.config import parse_config, parse_limit
 from pipeline.errors import GateError, WorkspaceError
 from pipeline.evaluation.against import ANSWERS, compare, in_words
-from pipeline.evaluation.gates import check_gates, parse_gate
+from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.promote import raise_failed, settle
 from pipeline.labels.drift import drift
 from pipeline.listener import Listener
@@ -76,7 +76,7 @@ def test_a_gate_says_by_how_much_and_whether_the_interval_allows_it() -> None:
 ])  # fmt: skip
 def test_what_is_no_limit_is_refused(name: str, text: str) -> None:
     with pytest.raises(ValueError, match=r"limit|way|beyond"):
-        parse_gate(name, text)
+        parse_limit(name, text)
 
 
 def answers(right: np.ndarray, first: int = 0, truth: bool = True) -> pl.DataFrame:

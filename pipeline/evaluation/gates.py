@@ -2,50 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config import Limit, parse_limit
 from pipeline.evaluation.wording import percent
-
-NAMES = ("accuracy", "agreement", "speedup", "regression")
-_FORM = re.compile(r"\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A figure and the limit it must keep."""
-
-    name: str  # one of NAMES
-    sign: str  # ">=", ">", "<=" or "<"
-    limit: float
-
-    def keeps(self, value: float) -> bool:
-        """Say whether a value keeps the limit."""
-        return {
-            ">=": value >= self.limit,
-            ">": value > self.limit,
-            "<=": value <= self.limit,
-            "<": value < self.limit,
-        }[self.sign]
-
-
-def parse_gate(name: str, text: str) -> Gate:
-    """Read a limit such as ">= 0.9", "<= 1%" or "> 5".
-
-    Raises:
-        ValueError: it is none, or points the wrong way.
-    """
-    match = _FORM.fullmatch(text)
-    if match is None:
-        raise ValueError(f'{text!r} is no limit; write it as ">= 0.9" or "<= 1%"')
-    sign, limit = match[1], float(match[2]) / (100 if match[3] else 1)
-    if (sign[0] == "<") != (name == "regression"):
-        raise ValueError(f"{text!r} points the wrong way for {name}")
-    if name != "speedup" and limit > 1:
-        raise ValueError(f"{text!r} is beyond 1, and {name} is a share")
-    return Gate(name, sign, limit)
 
 
 def check_gates(
@@ -59,11 +20,11 @@ def check_gates(
         against: the comparison with the promoted student (`pipeline.against.compare`), or None
             where there is no other.
     """
-    return [_check(parse_gate(name, text), evaluation, against) for name, text in gates.items()]
+    return [_check(parse_limit(name, text), evaluation, against) for name, text in gates.items()]
 
 
 def _check(
-    gate: Gate, evaluation: Mapping[str, Any], against: Mapping[str, Any] | None
+    gate: Limit, evaluation: Mapping[str, Any], against: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     value: float | None
     low: float | None = None
@@ -88,7 +49,9 @@ def _check(
     return _result(gate, value, low, high, passed, _sentence(gate, value, low, high, passed))
 
 
-def _sentence(gate: Gate, value: float, low: float | None, high: float | None, passed: bool) -> str:
+def _sentence(
+    gate: Limit, value: float, low: float | None, high: float | None, passed: bool
+) -> str:
     if gate.name == "speedup":
         missing = "" if passed else f", {abs(gate.limit - value):.1f} too little"
         return f"It is {value:.1f}{missing}."
@@ -107,7 +70,7 @@ def _sentence(gate: Gate, value: float, low: float | None, high: float | None, p
 
 
 def _result(
-    gate: Gate,
+    gate: Limit,
     value: float | None,
     low: float | None,
     high: float | None,

@@ -1,0 +1,184 @@
+"""The keys of a config, and what each may hold. Paths in it are absolute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.config.values import Limit, Sampling, parse_limit, seconds_of
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A strict, frozen part of the config: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SourceConfig(Section):
+    """Where images come from. What is said of frames holds for videos only."""
+
+    path: Path
+    every: str | Annotated[int, Field(ge=1)] | None = None
+    fps: Annotated[float, Field(gt=0)] | None = None
+    skip_similar: bool = False
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> SourceConfig:
+        if self.every is not None and self.fps is not None:
+            raise ValueError("give either `every` or `fps`, not both")
+        if isinstance(self.every, str):
+            seconds_of(self.every)
+        return self
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames of a video are taken; one a second where nothing was said."""
+        if isinstance(self.every, int):
+            return Sampling(self.every, None, self.skip_similar)
+        seconds = 1 / self.fps if self.fps else seconds_of(self.every or "1s")
+        return Sampling(None, seconds, self.skip_similar)
+
+    @property
+    def names_frames(self) -> bool:
+        """Whether something is said of frames, so that a video is meant."""
+        return self.every is not None or self.fps is not None or self.skip_similar
+
+
+class TeacherConfig(Section):
+    """Who labels."""
+
+    kind: str = "open_clip"
+    model: str = "pocket"
+    pretrained: str | None = None
+    device: str = "auto"  # cpu, mps, cuda, cuda:1; cuda:0,cuda:1 for a process on each of several
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"  # torch.compile
+    batch: PositiveInt | None = None  # images at once; by default what suits the device
+    weight: Annotated[float, Field(gt=0)] = 1.0  # among several teachers
+    trust_remote_code: bool = False  # kind transformers: run Python that a model brings
+    url: str = "https://infer.roboflow.com"  # kind inference: the server
+    connections: Annotated[int, Field(ge=1, le=64)] = 8  # kind inference: requests at a time
+    timeout: Annotated[float, Field(gt=0)] = 60.0  # kind inference: seconds for one answer
+    retries: Annotated[int, Field(ge=0, le=20)] = 6  # kind inference: waiting longer each time
+
+
+class LabelConfig(Section):
+    """When a guess becomes a label."""
+
+    min_confidence: Fraction = 0.5
+    min_margin: Fraction = 0.0
+
+
+class BackgroundConfig(Section):
+    """The class for everything else; kept as a class of the dataset, or left out of it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(alias="class")
+    keep: bool = True
+
+
+class SplitsConfig(Section):
+    """Shares of the dataset; they sum to 1."""
+
+    train: Fraction = 0.8
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitsConfig:
+        if abs(self.train + self.valid + self.test - 1) > 1e-6:
+            raise ValueError("train, valid and test must sum to 1")
+        if self.train == 0 or self.valid == 0:
+            raise ValueError("train and valid must be above 0: a student needs both")
+        return self
+
+
+class DatasetConfig(Section):
+    """How accepted labels become folders."""
+
+    splits: SplitsConfig = SplitsConfig()
+    seed: int = 0
+    near_duplicate: Fraction | None = 0.98
+    files: Literal["link", "copy"] = "link"
+
+
+class StudentConfig(Section):
+    """What is trained, and how. Names and meanings are ultralytics' own."""
+
+    model: str = "yolov8n-cls.yaml"
+    imgsz: Annotated[int, Field(ge=32, le=2048)] = 224
+    epochs: PositiveInt = 30
+    batch: PositiveInt = 32
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    workers: Annotated[int, Field(ge=0)] = 2
+    start: Literal["scratch", "promoted"] = "scratch"  # "promoted": from the student in use
+    keep: PositiveInt = 5  # evaluated students in `students/`
+    train: dict[str, bool | int | float | str] = {}  # any further ultralytics setting
+
+
+class EvaluateConfig(Section):
+    """What is measured beyond the accuracy, and what a student must reach to be used."""
+
+    latency_images: Annotated[int, Field(ge=8)] = 100
+    disagreements: Annotated[int, Field(ge=0)] = 24
+    gates: dict[Literal["accuracy", "agreement", "speedup", "regression"], str] = {}
+    margin: Fraction = 0.01  # a student that is worse than the promoted one by more is not promoted
+
+    @model_validator(mode="after")
+    def _gates_can_be_read(self) -> EvaluateConfig:
+        for name, text in self.gates.items():
+            parse_limit(name, text)
+        return self
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The gates, read."""
+        return [parse_limit(name, text) for name, text in self.gates.items()]
+
+
+class RoboflowConfig(Section):
+    """Where `upload`, `pull` and `deploy` go. The key is not a setting: see the README."""
+
+    project: str | None = None  # its id, as in the address of its page
+    workspace: str | None = None  # by default the key's own
+    batch: str | None = None  # by default the run's name
+    license: str = "Private"  # of a project that is created
+    connections: Annotated[int, Field(ge=1, le=32)] = 8  # images under way at a time
+    timeout: Annotated[float, Field(gt=0)] = 60.0  # seconds for one answer
+    retries: Annotated[int, Field(ge=0, le=20)] = 8  # waiting longer each time
+
+
+class Config(Section):
+    """A whole run. `file` is where it was read from; every path in it is absolute."""
+
+    file: Path = Field(exclude=True)
+    workspace: Path
+    sources: list[SourceConfig] = Field(alias="source", min_length=1)
+    # Pillow itself refuses more than 178,956,970 as a decompression bomb.
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 100_000_000
+    truth: Path | None = None
+    pool_truth: Path | None = None
+    ontology: dict[str, str]
+    describe: dict[str, list[str]] = {}
+    templates: Literal["none", "photo", "openai7"] | list[str] = "none"
+    background: BackgroundConfig | None = None
+    teachers: list[TeacherConfig] = Field([TeacherConfig()], alias="teacher", min_length=1)
+    label: LabelConfig = LabelConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    student: StudentConfig = StudentConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    roboflow: RoboflowConfig = RoboflowConfig()
+
+    def with_precision(self, precision: str | None) -> Config:
+        """Return the config with all teachers at one precision; None leaves it as it is."""
+        if precision is None:
+            return self
+        teachers = [one.model_copy(update={"precision": precision}) for one in self.teachers]
+        return self.model_copy(update={"teachers": teachers})
