@@ -116,3 +116,9 @@ def hashes_of(paths: Sequence[Path]) -> list[str]:
         with contextlib.suppress(OSError):  # where nothing can be kept, files are read again
             write_json(memory, dict(list(known.items())[-_REMEMBERED:]))
     return found
+
+
+def names_and_hashes(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each path that is a file; what is none is a model's name, say."""
+    files = [path for path in paths if path.is_file()]
+    return list(zip((path.name for path in files), hashes_of(files), strict=True))

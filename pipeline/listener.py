@@ -33,3 +33,6 @@ class Listener:
     def bar(self, title: str, unit: str) -> Iterator[Progress]:
         """Yield what is told of the progress of one long piece of work."""
         yield no_progress
+
+
+SILENT = Listener()

@@ -1,103 +1,88 @@
-"""The stages of a run, as plain functions: label, train, evaluate.
+"""The stages of a run in their order, and the Python interface to them.
 
-Each takes a loaded config, does what is not yet done, leaves its artifacts in the workspace and
-returns what came out. The command line adds only words to them; a notebook calls them like this:
+Each function takes a loaded config, does what is not yet done, leaves its artifacts in the
+workspace and returns what came out. The command line adds only words to them; a notebook calls
+them like this:
 
     config = load_config(Path("configs/packing_line.yaml"))
     label(config), train(config), evaluate(config)
+
+To add a stage is to write its `stage.py` and to name it in `STAGES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.dataset.stage import dataset_fingerprint
-from pipeline.errors import WorkspaceError
-from pipeline.evaluation.stage import evaluate, evaluate_fingerprint
+from pipeline.dataset.stage import EXPORT, DatasetCounts
+from pipeline.evaluation.gates import raise_failed
+from pipeline.evaluation.stage import EVALUATE, EvaluateCounts
 from pipeline.labels.prompts import review_prompts
-from pipeline.labels.stage import label, label_fingerprint, scan_sources
-from pipeline.ontology import ontology_of
-from pipeline.records import DATASET, LABELS, read_table
-from pipeline.run.stage import StageResult
-from pipeline.run.workspace import STAGES, Workspace
-from pipeline.student.stage import train, train_fingerprint
+from pipeline.labels.stage import LABEL, LabelCounts
+from pipeline.listener import SILENT, Listener
+from pipeline.run.stage import Run, Stage, StageState, Stamp, carry_out, stage_states
+from pipeline.student import TrainResult
+from pipeline.student.stage import TRAIN
 
-__all__ = ["StageResult", "evaluate", "label", "review_prompts", "train"]
+__all__ = ["STAGES", "evaluate", "label", "review_prompts", "status", "train"]
 
-_COMMAND = {"label": "label", "dataset": "label", "train": "train", "evaluate": "evaluate"}
-
-
-@dataclass(frozen=True)
-class StageState:
-    """A stage as it stands: `done`, `out of date` (inputs or settings changed) or `not run`."""
-
-    stage: str
-    state: str
-    finished: str | None  # ISO 8601, UTC
-    summary: str
-    counts: Mapping[str, Any]
+STAGES: tuple[Stage[Any, Any], ...] = (LABEL, EXPORT, TRAIN, EVALUATE)
 
 
-def stage_states(config: Config) -> list[StageState]:
-    """Compare each stage's stamp with what it would be made from now. Runs and changes nothing.
+def label(
+    config: Config, listener: Listener = SILENT, verify: bool = False
+) -> tuple[Stamp[LabelCounts], Stamp[DatasetCounts]]:
+    """Find the images, label them with the teacher and export the folder dataset.
 
-    A stage after one that is out of date counts as out of date too: its input is about to change.
+    Args:
+        config: the run.
+        listener: told how it goes.
+        verify: hash every file again, also where size and time say that it is unchanged.
+
+    Returns:
+        What the stages `label` and `dataset` left.
+
+    Raises:
+        Clip2YoloError: bad input, a teacher that cannot be loaded, a busy workspace.
     """
-    ontology = ontology_of(config)
-    workspace = Workspace(config.workspace)
-    states: list[StageState] = []
-    fresh = True
-    for stage in STAGES:
-        stamp = workspace.stamp(stage)
-        if stamp is None:
-            states.append(StageState(stage, "not run", None, "", {}))
-            fresh = False
-            continue
-        if fresh:
-            try:
-                if stage == "label":
-                    now = label_fingerprint(
-                        config, ontology, scan_sources(config, extract_frames=False)
-                    )
-                elif stage == "dataset":
-                    labels = read_table(workspace.labels, LABELS, "label")
-                    now = dataset_fingerprint(config, ontology, labels)
-                else:
-                    plan = read_table(workspace.dataset_table, DATASET, "label")
-                    made = train_fingerprint(config, ontology, plan)
-                    now = made if stage == "train" else evaluate_fingerprint(config, ontology)
-            except WorkspaceError:
-                now = ""
-            fresh = now == stamp.fingerprint
-        states.append(
-            StageState(
-                stage,
-                "done" if fresh else "out of date",
-                stamp.finished,
-                _summary(stage, stamp.counts),
-                stamp.counts,
-            )
-        )
-    return states
+    run = Run.of(config, listener, verify)
+    with run.workspace.locked():
+        return carry_out(LABEL, run), carry_out(EXPORT, run)
 
 
-def next_command(states: Sequence[StageState]) -> str | None:
-    """Return the command that goes on with the run, or None where everything is done."""
-    return next((_COMMAND[state.stage] for state in states if state.state != "done"), None)
+def train(config: Config, listener: Listener = SILENT) -> Stamp[TrainResult]:
+    """Train the student on the exported dataset.
+
+    Raises:
+        WorkspaceError: there is no dataset yet, or the workspace is busy.
+        StudentError: the dataset or the settings cannot be trained with.
+    """
+    run = Run.of(config, listener)
+    with run.workspace.locked():
+        return carry_out(TRAIN, run)
 
 
-def _summary(stage: str, counts: Mapping[str, Any]) -> str:
-    if stage == "label":
-        return (
-            f"{counts['usable']:,} images: {counts['accepted']:,} accepted, "
-            f"{counts['abstained']:,} abstained"
-        )
-    if stage == "dataset":
-        sizes = (f"{sum(part.values()):,} {name}" for name, part in counts["splits"].items())
-        return ", ".join(sizes)
-    if stage == "train":
-        return f"{counts['epochs']} epochs, {counts['valid_top1']:.1%} agreement on valid"
-    return str(counts["summary"])
+def evaluate(config: Config, listener: Listener = SILENT) -> Stamp[EvaluateCounts]:
+    """Compare the student with its teacher and write evaluation.json and report.html.
+
+    The held-out images are those of `truth` without the ones that the student was trained or
+    chosen on; where the config names no truth, the dataset's own test split, on which nothing but
+    agreement can be measured.
+
+    Raises:
+        WorkspaceError: there is no student yet, or the workspace is busy.
+        ConfigError: the truth names a class that the ontology lacks.
+        SourceError: no image is left to evaluate on.
+        GateError: the student does not reach what the config asks for; all is written and kept.
+    """
+    run = Run.of(config, listener)
+    with run.workspace.locked():
+        stamp = carry_out(EVALUATE, run)
+    raise_failed(stamp.counts.gates, run.workspace.report)
+    return stamp
+
+
+def status(config: Config) -> list[StageState]:
+    """Say of each stage whether it is done, out of date or not run. Changes nothing."""
+    return stage_states(STAGES, Run.of(config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -82,17 +82,3 @@ def print_table(
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE  # a log or a file: 80 characters would squeeze columns away
     console.print(table)
-
-
-def label_rows(
-    counts: Mapping[str, Any], splits: Mapping[str, Mapping[str, int]]
-) -> list[list[str]]:
-    """Rows of the table after labeling: a class's labels, then its images in each split."""
-    rows = []
-    for name in counts["classes"]:
-        dealt = [splits[split].get(name) for split in splits]
-        rows.append(
-            [name, f"{counts['per_class'][name]:,}"]
-            + ["left out" if number is None else f"{number:,}" for number in dealt]
-        )
-    return rows

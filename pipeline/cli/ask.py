@@ -128,7 +128,7 @@ def _ask_teachers(
             teacher=[_teacher_named(teacher, device)],
         )
     ontology = ontology_of(config)
-    panel = load_panel(config, ontology, ontology.classes)
+    panel = load_panel(config.teachers, ontology, ontology.classes)
     for member in panel.members:
         for sentence in prompt_warnings(member.teacher, ontology):
             listener.warn(sentence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ from pipeline.cli.group import main, on_a_run, print_json, say_if_skipped
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.stages import StageResult
+    from pipeline.evaluation.stage import EvaluateCounts
+    from pipeline.run.stage import Stamp
     from pipeline.terminal import TerminalListener
 
 
@@ -49,13 +49,13 @@ def evaluate(
 
 
 def _print_against(config: Config, other: Path, as_json: bool) -> None:
-    from pipeline.evaluation.against import compare, in_words, read_answers
+    from pipeline.evaluation.against import against, read_answers
 
-    found = compare(read_answers(config.workspace), read_answers(other))
+    found = against(read_answers(config.workspace), read_answers(other))
     if as_json:
-        print_json({"against": str(other), **found})
+        print_json({"against": str(other), **found.as_json()})
     else:
-        click.echo(in_words(found))
+        click.echo(found.sentence)
 
 
 @main.command()
@@ -97,32 +97,35 @@ def promote(
 
 
 def print_evaluate(
-    config: Config, result: StageResult, as_json: bool, listener: TerminalListener
+    config: Config, result: Stamp[EvaluateCounts], as_json: bool, listener: TerminalListener
 ) -> None:
     """Print an evaluation as tables and sentences, or as JSON."""
+    from pipeline.evaluation.record import read_evaluation
     from pipeline.evaluation.wording import conclusion, summary_rows
+    from pipeline.run.workspace import Workspace
     from pipeline.terminal import print_table
 
-    evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
+    workspace = Workspace(config.workspace)
+    evaluation = read_evaluation(workspace.evaluation)
     if as_json:
-        print_json(evaluation)
+        print_json(evaluation.as_json())
         return
     say_if_skipped(result, listener, "The evaluation is up to date.")
     header, *rows = summary_rows(evaluation)
     print_table("Teacher and student", header, rows)
     click.echo(conclusion(evaluation))
-    for gate in evaluation["gates"]:
-        click.echo(f"Gate {gate['gate']} {gate['limit']}: kept. {gate['sentence']}")
-    click.echo(f"Report: {config.workspace / 'report.html'}")
+    for gate in evaluation.gates:
+        click.echo(f"Gate {gate.gate} {gate.limit}: kept. {gate.sentence}")
+    click.echo(f"Report: {workspace.report}")
 
 
 def recall_failed_gates(config: Config, listener: TerminalListener) -> None:
     """Exit status 0 says that there was nothing to do, not that the last student was good."""
+    from pipeline.evaluation.stage import EVALUATE
     from pipeline.run.workspace import Workspace
 
-    stamp = Workspace(config.workspace).stamp("evaluate")
-    gates = [] if stamp is None else stamp.counts.get("gates", [])
-    failed = [gate["gate"] for gate in gates if not gate["passed"]]
+    stamp = EVALUATE.stamp(Workspace(config.workspace))
+    failed = [gate.gate for gate in stamp.counts.gates if not gate.passed] if stamp else []
     if failed:
         listener.warn(
             f"The last student failed its gates ({', '.join(failed)}); "

@@ -17,7 +17,7 @@ from pipeline import __version__
 from pipeline.errors import Clip2YoloError, describe_os_error
 
 if TYPE_CHECKING:
-    from pipeline.stages import StageResult
+    from pipeline.run.stage import Stamp
     from pipeline.terminal import TerminalListener
 
 
@@ -94,7 +94,7 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say_if_skipped(result: StageResult, listener: TerminalListener, sentence: str) -> None:
+def say_if_skipped(result: Stamp[Any], listener: TerminalListener, sentence: str) -> None:
     """Tell a person why nothing happened."""
     if result.skipped:
         listener.say(sentence)

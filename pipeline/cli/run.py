@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ from pipeline.cli.group import main, on_a_run, print_json, say_if_skipped
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.stages import StageResult
+    from pipeline.dataset.stage import DatasetCounts
+    from pipeline.labels.stage import LabelCounts
+    from pipeline.run.stage import StageState, Stamp
+    from pipeline.student import TrainResult
     from pipeline.terminal import TerminalListener
 
 
@@ -44,9 +48,8 @@ def label(
     Example: clip2yolo label --config configs/packing_line.yaml
     """
     from pipeline import stages
-    from pipeline.run.stage import with_precision
 
-    config = with_precision(config, precision)
+    config = config.with_precision(precision)
     _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
 
 
@@ -79,9 +82,8 @@ def run(
     Example: clip2yolo run --config configs/packing_line.yaml
     """
     from pipeline import stages
-    from pipeline.run.stage import with_precision
 
-    config = with_precision(config, precision)
+    config = config.with_precision(precision)
     if if_changed and not verify and _nothing_is_new(config):
         if as_json:
             print_json({"changed": False})
@@ -102,15 +104,16 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
     Example: clip2yolo status --config configs/packing_line.yaml
     """
-    from pipeline.stages import next_command, stage_states
+    from pipeline import stages
+    from pipeline.run.stage import next_command
     from pipeline.terminal import print_table
 
-    states = stage_states(config)
+    states = stages.status(config)
     if as_json:
         print_json(
             {
                 "workspace": str(config.workspace),
-                "stages": [state.__dict__ for state in states],
+                "stages": [_state_as_dict(state) for state in states],
                 "next": next_command(states),
             }
         )
@@ -170,19 +173,21 @@ def init(
 
 
 def _nothing_is_new(config: Config) -> bool:
-    from pipeline.stages import next_command, stage_states
+    from pipeline import stages
+    from pipeline.run.stage import next_command
 
-    return next_command(stage_states(config)) is None
+    return next_command(stages.status(config)) is None
 
 
 def _print_label(
     config: Config,
-    results: list[StageResult],
+    results: tuple[Stamp[LabelCounts], Stamp[DatasetCounts]],
     as_json: bool,
     listener: TerminalListener,
     silent: bool = False,
 ) -> None:
-    from pipeline.terminal import label_rows, print_table
+    from pipeline.run.workspace import Workspace
+    from pipeline.terminal import print_table
 
     labels, dataset = results
     if as_json:
@@ -192,30 +197,34 @@ def _print_label(
     say_if_skipped(dataset, listener, "The dataset is up to date.")
     if silent:
         return
-    counts = labels.counts
-    print_table(
-        f"Labels by {counts['teacher']}",
-        ["class", "labels", *dataset.counts["splits"]],
-        label_rows(counts, dataset.counts["splits"]),
-    )
-    human = f", {counts['human']:,} decided by a person" if counts["human"] else ""
+    counts, splits = labels.counts, dataset.counts.splits
+    rows = []
+    for class_name in counts.classes:
+        dealt = [part.get(class_name) for part in splits.values()]
+        cells = ["left out" if number is None else f"{number:,}" for number in dealt]
+        rows.append([class_name, f"{counts.per_class[class_name]:,}", *cells])
+    print_table(f"Labels by {counts.teacher}", ["class", "labels", *splits], rows)
+    human = f", {counts.human:,} decided by a person" if counts.human else ""
     click.echo(
-        f"{counts['accepted']:,} accepted, {counts['abstained']:,} abstained{human}; "
-        f"{counts['embedded']:,} images embedded, {counts['from_cache']:,} from the cache; "
+        f"{counts.accepted:,} accepted, {counts.abstained:,} abstained{human}; "
+        f"{counts.embedded:,} images embedded, {counts.from_cache:,} from the cache; "
         f"{labels.seconds + dataset.seconds:.1f} s."
     )
-    click.echo(f"Dataset: {config.workspace / 'dataset'}")
-    if counts["abstained"]:
-        click.echo(f"To decide by hand: {config.workspace / 'review.csv'}")
+    workspace = Workspace(config.workspace)
+    click.echo(f"Dataset: {workspace.dataset}")
+    if counts.abstained:
+        click.echo(f"To decide by hand: {workspace.review}")
 
 
 def _print_train(
     config: Config,
-    result: StageResult,
+    result: Stamp[TrainResult],
     as_json: bool,
     listener: TerminalListener,
     silent: bool = False,
 ) -> None:
+    from pipeline.run.workspace import Workspace
+
     if as_json:
         print_json({"train": _as_dict(result)})
         return
@@ -224,10 +233,14 @@ def _print_train(
         return
     counts = result.counts
     click.echo(
-        f"Student: {config.workspace / 'student' / 'weights.pt'} ({counts['epochs']} epochs, "
-        f"{counts['valid_top1']:.1%} agreement with its labels on valid; {result.seconds:.1f} s)"
+        f"Student: {Workspace(config.workspace).weights} ({counts.epochs} epochs, "
+        f"{counts.valid_top1:.1%} agreement with its labels on valid; {result.seconds:.1f} s)"
     )
 
 
-def _as_dict(result: StageResult) -> dict[str, Any]:
-    return {"skipped": result.skipped, "seconds": result.seconds, **result.counts}
+def _as_dict(stamp: Stamp[Any]) -> dict[str, Any]:
+    return {"skipped": stamp.skipped, "seconds": stamp.seconds, **asdict(stamp.counts)}
+
+
+def _state_as_dict(state: StageState) -> dict[str, Any]:
+    return {**vars(state), "counts": {} if state.counts is None else asdict(state.counts)}

@@ -94,9 +94,10 @@ def _predictor(config: Config, student: bool, listener: TerminalListener) -> Pre
     from pipeline.teachers.panel import in_words, load_panel
 
     if student:
+        from pipeline.run.workspace import Workspace
         from pipeline.student import Student
 
-        return Student.load(config.workspace / "student", config.student.device)
+        return Student.load(Workspace(config.workspace).student, config.student.device)
     ontology = ontology_of(config)
-    listener.say(f"Loading {in_words(config)}.")
-    return load_panel(config, ontology, ontology.classes)
+    listener.say(f"Loading {in_words(config.teachers)}.")
+    return load_panel(config.teachers, ontology, ontology.classes)

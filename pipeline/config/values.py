@@ -39,6 +39,11 @@ class Limit:
     sign: str  # ">=", ">", "<=" or "<"
     limit: float
 
+    @property
+    def text(self) -> str:
+        """The limit as a person reads it."""
+        return f"{self.sign} {self.limit:g}"
+
     def keeps(self, value: float) -> bool:
         """Say whether a value keeps the limit."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,53 @@ ANSWERS: dict[str, Any] = {
 _RESAMPLED = 2000
 
 
-def compare(new: pl.DataFrame, old: pl.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """Compare a new student's answers with an old one's.
+@dataclass(frozen=True)
+class Difference:
+    """New minus old, with its 95 % interval; shares."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Against:
+    """A new student's answers beside an old one's."""
+
+    measure: str  # "accuracy" or "agreement"
+    paired: bool  # on the same images
+    images: int
+    new: float  # share right
+    old: float
+    only_new_right: int | None  # this and the next two None unless paired
+    only_old_right: int | None
+    p_value: float | None
+    difference: Difference
+    promoted: str | None = None  # the old one's name, where it is the one in use
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is written of it, the sentence included."""
+        return asdict(self) | {"sentence": self.sentence}
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in a sentence or two."""
+        points = f"{self.difference.value * 100:+.1f} points"
+        between = f"{self.difference.low * 100:+.1f} to {self.difference.high * 100:+.1f}"
+        what = "right" if self.measure == "accuracy" else "of one mind with the teacher"
+        images = f"the same {self.images:,} images" if self.paired else "different images"
+        sentence = (
+            f"On {images} the new student is {what} on {self.new:.1%}, the earlier one on "
+            f"{self.old:.1%}: {points} ({between} with 95 % confidence"
+        )
+        if self.p_value is None:
+            return f"{sentence}; not paired)."
+        p = "< 0.001" if self.p_value < 0.001 else f"= {self.p_value:.3f}"
+        return f"{sentence}; exact McNemar test: p {p})."
+
+
+def against(new: pl.DataFrame, old: pl.DataFrame, seed: int = 0) -> Against:
+    """Hold a new student's answers against an old one's.
 
     Right is what a person said; where nobody did, for any image, what the teacher said, and then
     the measure is agreement. On images that both answered the comparison is paired: an exact
@@ -34,11 +80,6 @@ def compare(new: pl.DataFrame, old: pl.DataFrame, seed: int = 0) -> dict[str, An
         new: a table with the schema `ANSWERS`.
         old: likewise.
         seed: of the resampling.
-
-    Returns:
-        `measure` ("accuracy" or "agreement"), `paired`, `images`, `new` and `old` (shares right),
-        `only_new_right`, `only_old_right` and `p_value` (None unless paired), and `difference`, new
-        minus old, with `value`, `low` and `high` (95 %).
     """
     known = new["truth"].null_count() < len(new) and old["truth"].null_count() < len(old)
     right = pl.col("student") == pl.col("truth" if known else "teacher")
@@ -52,48 +93,35 @@ def compare(new: pl.DataFrame, old: pl.DataFrame, seed: int = 0) -> dict[str, An
         first, second = common["right"].to_numpy(), common["right_old"].to_numpy()
     else:
         first, second = sides[0]["right"].to_numpy(), sides[1]["right"].to_numpy()
+    low, high = np.quantile(_resampled(first, second, paired, seed), [0.025, 0.975]).tolist()
+    only_new = int((first & ~second).sum()) if paired else None
+    only_old = int((second & ~first).sum()) if paired else None
+    return Against(
+        measure="accuracy" if known else "agreement",
+        paired=paired,
+        images=len(first),
+        new=float(first.mean()),
+        old=float(second.mean()),
+        only_new_right=only_new,
+        only_old_right=only_old,
+        p_value=None if only_new is None or only_old is None else mcnemar_p(only_new, only_old),
+        difference=Difference(float(first.mean() - second.mean()), low, high),
+    )
+
+
+def _resampled(first: np.ndarray, second: np.ndarray, paired: bool, seed: int) -> np.ndarray:
+    """Differences of the shares right, over resampled images."""
     rng = np.random.default_rng(seed)
     if paired:
         gains = first.astype(np.int8) - second.astype(np.int8)
         # Only how often each of three outcomes comes matters, so they are drawn as counts.
         shares = [float((gains == outcome).mean()) for outcome in (1, 0, -1)]
         drawn = rng.multinomial(len(gains), shares, _RESAMPLED)
-        differences = (drawn[:, 0] - drawn[:, 2]) / len(gains)
-    else:
-        drawn_new = rng.binomial(len(first), first.mean(), _RESAMPLED) / len(first)
-        drawn_old = rng.binomial(len(second), second.mean(), _RESAMPLED) / len(second)
-        differences = drawn_new - drawn_old
-    low, high = np.quantile(differences, [0.025, 0.975]).tolist()
-    only_new = int((first & ~second).sum()) if paired else None
-    only_old = int((second & ~first).sum()) if paired else None
-    return {
-        "measure": "accuracy" if known else "agreement",
-        "paired": paired,
-        "images": len(first),
-        "new": float(first.mean()),
-        "old": float(second.mean()),
-        "only_new_right": only_new,
-        "only_old_right": only_old,
-        "p_value": None if only_new is None or only_old is None else mcnemar_p(only_new, only_old),
-        "difference": {"value": float(first.mean() - second.mean()), "low": low, "high": high},
-    }
-
-
-def in_words(found: dict[str, Any]) -> str:
-    """Return a comparison as a sentence or two."""
-    difference = found["difference"]
-    points = f"{difference['value'] * 100:+.1f} points"
-    between = f"{difference['low'] * 100:+.1f} to {difference['high'] * 100:+.1f}"
-    what = "right" if found["measure"] == "accuracy" else "of one mind with the teacher"
-    images = f"the same {found['images']:,} images" if found["paired"] else "different images"
-    sentence = (
-        f"On {images} the new student is {what} on {found['new']:.1%}, the earlier one on "
-        f"{found['old']:.1%}: {points} ({between} with 95 % confidence"
-    )
-    if found["p_value"] is None:
-        return f"{sentence}; not paired)."
-    p = found["p_value"]
-    return f"{sentence}; exact McNemar test: p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})."
+        differences: np.ndarray = (drawn[:, 0] - drawn[:, 2]) / len(gains)
+        return differences
+    new = rng.binomial(len(first), first.mean(), _RESAMPLED) / len(first)
+    old = rng.binomial(len(second), second.mean(), _RESAMPLED) / len(second)
+    return new - old
 
 
 def read_answers(place: Path) -> pl.DataFrame:

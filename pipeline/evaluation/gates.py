@@ -1,88 +1,73 @@
-"""Gates: what a student must reach to be used, as a config states it."""
+"""Gates: whether a student reaches what its config asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
-from pipeline.config import Limit, parse_limit
+from pipeline.config import Limit
+from pipeline.errors import GateError
+from pipeline.evaluation.record import Evaluation, GateResult
 from pipeline.evaluation.wording import percent
 
 
-def check_gates(
-    gates: Mapping[Any, str], evaluation: Mapping[str, Any], against: Mapping[str, Any] | None
-) -> list[dict[str, Any]]:
-    """Return for each gate whether it holds, and a sentence for people.
-
-    Args:
-        gates: name → limit.
-        evaluation: the content of evaluation.json.
-        against: the comparison with the promoted student (`pipeline.against.compare`), or None
-            where there is no other.
-    """
-    return [_check(parse_limit(name, text), evaluation, against) for name, text in gates.items()]
+def check_gates(limits: Sequence[Limit], evaluation: Evaluation) -> list[GateResult]:
+    """Return for each limit whether the student keeps it, and a sentence for people."""
+    return [_check(limit, evaluation) for limit in limits]
 
 
-def _check(
-    gate: Limit, evaluation: Mapping[str, Any], against: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    student = evaluation["student"]
-    if gate.name == "speedup":
-        value = evaluation["comparison"]["speedup"]["end_to_end"]
-    elif gate.name == "regression":
-        if against is None:
-            return _result(
-                gate, None, None, None, True, "There is no earlier student to fall behind."
-            )
-        difference = against["difference"]
-        value, low, high = -difference["value"], -difference["high"], -difference["low"]
-    else:
-        figure = student[gate.name]
-        if figure is None:
-            sentence = "It cannot be measured: the config names no `truth`."
-            return _result(gate, None, None, None, False, sentence)
-        value, low, high = figure["value"], figure["low"], figure["high"]
-    passed = gate.keeps(value)
-    return _result(gate, value, low, high, passed, _sentence(gate, value, low, high, passed))
+def _check(limit: Limit, evaluation: Evaluation) -> GateResult:
+    student = evaluation.student
+    if limit.name == "speedup":
+        return _judged(limit, evaluation.comparison.speedup.end_to_end, None, None)
+    if limit.name == "regression":
+        if evaluation.against is None:
+            return _unmeasured(limit, True, "There is no earlier student to fall behind.")
+        lead = evaluation.against.difference
+        return _judged(limit, -lead.value, -lead.high, -lead.low)
+    figure = student.answers.accuracy if limit.name == "accuracy" else student.agreement
+    if figure is None:
+        sentence = "It cannot be measured: the config names no `truth`."
+        return _unmeasured(limit, False, sentence)
+    return _judged(limit, figure.value, figure.low, figure.high)
+
+
+def _judged(limit: Limit, value: float, low: float | None, high: float | None) -> GateResult:
+    passed = limit.keeps(value)
+    sentence = _sentence(limit, value, low, high, passed)
+    return GateResult(limit.name, limit.text, value, low, high, passed, sentence)
+
+
+def _unmeasured(limit: Limit, passed: bool, sentence: str) -> GateResult:
+    return GateResult(limit.name, limit.text, None, None, None, passed, sentence)
 
 
 def _sentence(
-    gate: Limit, value: float, low: float | None, high: float | None, passed: bool
+    limit: Limit, value: float, low: float | None, high: float | None, passed: bool
 ) -> str:
-    if gate.name == "speedup":
-        missing = "" if passed else f", {abs(gate.limit - value):.1f} too little"
+    if limit.name == "speedup":
+        missing = "" if passed else f", {abs(limit.limit - value):.1f} too little"
         return f"It is {value:.1f}{missing}."
-    gap = f"{abs(gate.limit - value) * 100:.1f} points"
-    missing = "" if passed else f", {gap} {'too little' if gate.sign[0] == '>' else 'too much'}"
+    gap = f"{abs(limit.limit - value) * 100:.1f} points"
+    missing = "" if passed else f", {gap} {'too little' if limit.sign[0] == '>' else 'too much'}"
     if low is None or high is None:
         return f"It is {percent(value)}{missing}."
     between = (
         f"It is {percent(value)}{missing}; with 95 % confidence {percent(low)} to {percent(high)}"
     )
-    if passed and not (gate.keeps(low) and gate.keeps(high)):
+    if passed and not (limit.keeps(low) and limit.keeps(high)):
         return f"{between}, so that so few images do not prove it."
-    if not passed and (gate.keeps(low) or gate.keeps(high)):
+    if not passed and (limit.keeps(low) or limit.keeps(high)):
         return f"{between}, so that the limit may yet be kept: more images would tell."
     return f"{between}."
 
 
-def _result(
-    gate: Limit,
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    passed: bool,
-    sentence: str,
-) -> dict[str, Any]:
-    return {
-        "gate": gate.name,
-        "limit": f"{gate.sign} {gate.limit:g}",
-        "value": value,
-        "low": low,
-        "high": high,
-        "passed": passed,
-        "sentence": sentence,
-    }
+def raise_failed(gates: Sequence[GateResult], report: Path) -> None:
+    """Raise a `GateError` that says which gates failed, if any did."""
+    failed = [gate for gate in gates if not gate.passed]
+    if failed:
+        lines = [f"{gate.gate} {gate.limit}: {gate.sentence}" for gate in failed]
+        count = (
+            f"{len(failed)} of {len(gates)} gates failed" if len(gates) > 1 else "The gate failed"
+        )
+        raise GateError(f"{count}.\n" + "\n".join(f"  {one}" for one in lines) + f"\n{report}")

@@ -1,11 +1,11 @@
-"""evaluation.json as Markdown, for job summaries and comments on pull requests."""
+"""An evaluation as Markdown, for job summaries and comments on pull requests."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import conclusion, summary_rows
 
 # Everything that Markdown or HTML reads as more than itself; class names come from strangers.
@@ -13,41 +13,31 @@ _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|<>~@&])")
 _FAILED = "**failed**"
 
 
-def render_markdown(evaluation: Mapping[str, Any]) -> str:
+def render_markdown(evaluation: Evaluation) -> str:
     """Return the report of an evaluation as Markdown: verdict, gates, figures, drift."""
-    student, teacher = evaluation["student"]["name"], evaluation["teacher"]["name"]
+    student, teacher = evaluation.student, evaluation.teacher
     parts = [
-        f"## {_plain(student)} beside its teacher {_plain(teacher)}",
+        f"## {_plain(student.name)} beside its teacher {_plain(teacher.name)}",
         _plain(conclusion(evaluation)),
     ]
-    if evaluation.get("outcome"):
-        parts.append(f"**{_plain(evaluation['outcome']['reason'])}**")
-    if evaluation.get("gates"):
+    if evaluation.outcome:
+        parts.append(f"**{_plain(evaluation.outcome.reason)}**")
+    if evaluation.gates:
         rows = [
-            [
-                gate["gate"],
-                gate["limit"],
-                "kept" if gate["passed"] else _FAILED,
-                gate["sentence"],
-            ]
-            for gate in evaluation["gates"]
+            [gate.gate, gate.limit, "kept" if gate.passed else _FAILED, gate.sentence]
+            for gate in evaluation.gates
         ]
         parts.append(_table(["gate", "limit", "", "measured"], rows))
-    if evaluation.get("against"):
-        parts.append(_plain(evaluation["against"]["sentence"]))
-    if evaluation.get("drift"):
-        parts.append(_plain(evaluation["drift"]["sentence"]))
+    if evaluation.against:
+        parts.append(_plain(evaluation.against.sentence))
+    if evaluation.drift:
+        parts.append(_plain(evaluation.drift.sentence))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))
-    if evaluation["held_out"]["has_truth"]:
-        figures = evaluation["student"]["per_class"]
+    if student.answers.per_class:
         rows = [
-            [
-                name,
-                str(one["support"]),
-                *(_share(one[part]) for part in ("f1", "precision", "recall")),
-            ]
-            for name, one in figures.items()
+            [class_name, str(one.support), *map(_share, (one.f1, one.precision, one.recall))]
+            for class_name, one in student.answers.per_class.items()
         ]
         parts.append(_table(["class", "images", "F1", "precision", "recall"], rows))
     return "\n\n".join(parts) + "\n"

@@ -9,13 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from pipeline.errors import Clip2YoloError, SourceError
+from pipeline.evaluation.latency import Latency, Percentiles
 from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
 from pipeline.pixels import read_rgb
@@ -25,41 +25,6 @@ Item = TypeVar("Item")
 
 _WARM_UP = 3  # images; the first calls allocate memory and choose kernels
 _ROUNDS = 3  # of the throughput; the median of them counts
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Of the time for one image, in milliseconds."""
-
-    median: float
-    p90: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class Latency:
-    """How fast a predictor is, and under what conditions that was measured."""
-
-    end_to_end: Percentiles  # decode, prepare and predict one image
-    model_only: Percentiles  # the predict part of the same calls
-    throughput: float  # images a second in batches, decoding and preparing on threads
-    throughput_model_only: float  # images a second in batches that are prepared already
-    images: int  # how many images were timed, each once
-    batch: int  # images a batch, for the throughput
-    threads: int  # the model's
-    decode_threads: int  # for the throughput; a single image is decoded on one
-    device: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures as evaluation.json holds them."""
-        figures = asdict(self)
-        return {
-            "latency_ms": {part: figures.pop(part) for part in ("end_to_end", "model_only")},
-            "throughput": figures.pop("throughput"),
-            "throughput_model_only": figures.pop("throughput_model_only"),
-            "device": figures.pop("device"),
-            "measured_with": figures,
-        }
 
 
 def predict_files(

@@ -1,103 +1,104 @@
-"""What becomes of an evaluated student: compared with the one in use, held against the gates, kept,
-and put into use where it is no worse."""
+"""What becomes of an evaluated student: held against the one in use, kept, put into use where it is
+no worse."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.errors import GateError
-from pipeline.evaluation.against import compare, in_words
-from pipeline.listener import Listener
-from pipeline.run.workspace import Workspace
+from pipeline.evaluation.against import Against, against
+from pipeline.evaluation.measure import predict_files
+from pipeline.evaluation.record import Evaluation, Outcome
+from pipeline.run.stage import Run
+from pipeline.student import Student
 from pipeline.student.kept import Students
 
 
 def against_promoted(
-    workspace: Workspace,
-    paths: Sequence[Path],
-    answers: pl.DataFrame,
-    config: Config,
-    listener: Listener,
-) -> dict[str, Any] | None:
+    run: Run, new: Student, paths: Sequence[Path], answers: pl.DataFrame
+) -> Against | None:
     """Ask the student in use about the same images and compare; None where there is none, or where
-    it answers in other classes."""
-    from pipeline.evaluation.measure import predict_files
-    from pipeline.student import Student
+    it answers in other classes.
 
-    promoted = Students(workspace.students).promoted
+    Args:
+        run: whose student is in use.
+        new: the student that was evaluated.
+        paths: of the images.
+        answers: of the new student, with the schema `against.ANSWERS`.
+    """
+    promoted = Students(run.workspace.students).promoted
     if promoted is None:
         return None
-    old = Student.load(promoted, config.student.device)
-    new = Student.load(workspace.student, config.student.device)
+    old = Student.load(promoted, run.config.student.device)
     if old.classes != new.classes:
-        listener.warn(
+        run.listener.warn(
             f"The promoted student {promoted.name} knows other classes ({', '.join(old.classes)}), "
             "so the new one cannot be compared with it."
         )
         return None
-    said = predict_files(old, paths, max_pixels=config.max_pixels).probabilities
+    said = predict_files(old, paths, max_pixels=run.config.max_pixels).probabilities
     names = [old.classes[index] for index in said.argmax(axis=1)]
     earlier = answers.with_columns(
         student=pl.Series(names, dtype=pl.String),
         confidence=pl.Series(said.max(axis=1), dtype=pl.Float32),
     )
-    found = compare(answers, earlier)
-    return {"promoted": promoted.name, **found, "sentence": in_words(found)}
+    return replace(against(answers, earlier), promoted=promoted.name)
 
 
-def settle(
-    config: Config, workspace: Workspace, evaluation: Mapping[str, Any], listener: Listener
-) -> dict[str, Any]:
-    """Keep the student with its evaluation, and promote it unless it fails a gate or is worse than
-    the promoted one by more than the margin.
+def decide(evaluation: Evaluation, students: Students, name: str, margin: float) -> Outcome:
+    """Say what becomes of a student: it is put into use unless it fails a gate, is worse than the
+    one in use by more than the margin, or was taken out of use by a person. Changes nothing.
 
-    Returns:
-        `student`, its name; `promoted`, whether it is in use now; `reason`, a sentence.
+    Args:
+        evaluation: with its gates and the comparison with the student in use.
+        students: those that are kept.
+        name: the student's, from `Students.name_of`.
+        margin: a share.
     """
-    students = Students(workspace.students)
-    beside = (workspace.evaluation, workspace.answers, workspace.report_md)
-    name = students.keep(workspace.student, *beside)
-    failed = [gate["gate"] for gate in evaluation["gates"] if not gate["passed"]]
-    against, margin = evaluation["against"], config.evaluate.margin
-    before = students.promoted
+    failed = " and ".join(gate.gate for gate in evaluation.gates if not gate.passed)
+    before, compared = students.promoted, evaluation.against
     if failed and before is not None and before.name == name:
-        reason = (
-            f"The student in use, {name}, now fails {' and '.join(failed)}. It stays in use until "
-            "another one passes, or `clip2yolo promote --rollback` goes back."
+        return Outcome(
+            name,
+            True,
+            f"The student in use, {name}, now fails {failed}. It stays in use until another one "
+            "passes, or `clip2yolo promote --rollback` goes back.",
         )
-    elif failed:
-        reason = f"The student is not promoted: it fails {' and '.join(failed)}."
-    elif against is not None and -against["difference"]["value"] > margin:
-        reason = (
-            f"The student is not promoted: {against['promoted']} stays in use. "
-            f"{against['sentence']} The margin is {margin:.1%}."
-        )
-    elif students.is_withdrawn(name):
-        reason = (
-            f"The student is not promoted: a person went back from {name}. "
-            f"`clip2yolo promote {name}` puts it into use again."
-        )
-    else:
-        students.promote(name)
-        reason = f"The student is in use now, as {name}."
-    students.forget(config.student.keep)
-    in_use = students.promoted
-    promoted = in_use is not None and in_use.name == name
-    (listener.say if promoted and not failed else listener.warn)(reason)
-    return {"student": name, "promoted": promoted, "reason": reason}
-
-
-def raise_failed(gates: Sequence[Mapping[str, Any]], report: Path) -> None:
-    """Raise a `GateError` that says which gates failed, if any did."""
-    failed = [gate for gate in gates if not gate["passed"]]
     if failed:
-        lines = [f"{gate['gate']} {gate['limit']}: {gate['sentence']}" for gate in failed]
-        count = (
-            f"{len(failed)} of {len(gates)} gates failed" if len(gates) > 1 else "The gate failed"
+        return Outcome(name, False, f"The student is not promoted: it fails {failed}.")
+    if compared is not None and -compared.difference.value > margin:
+        return Outcome(
+            name,
+            False,
+            f"The student is not promoted: {compared.promoted} stays in use. "
+            f"{compared.sentence} The margin is {margin:.1%}.",
         )
-        raise GateError(f"{count}.\n" + "\n".join(f"  {one}" for one in lines) + f"\n{report}")
+    if students.is_withdrawn(name):
+        return Outcome(
+            name,
+            False,
+            f"The student is not promoted: a person went back from {name}. "
+            f"`clip2yolo promote {name}` puts it into use again.",
+        )
+    return Outcome(name, True, f"The student is in use now, as {name}.")
+
+
+def settle(run: Run, evaluation: Evaluation) -> None:
+    """Do what the outcome says: keep the student with its evaluation, put it into use, and let the
+    oldest go.
+
+    What is named in `promoted` is kept before it is named, so a kill in between loses nothing.
+    """
+    outcome = evaluation.outcome
+    assert outcome is not None  # `decide` comes first
+    workspace, students = run.workspace, Students(run.workspace.students)
+    beside = (workspace.evaluation, workspace.answers, workspace.report_md)
+    students.keep(outcome.student, workspace.student, *beside)
+    passed = all(gate.passed for gate in evaluation.gates)
+    if outcome.promoted and passed:
+        students.promote(outcome.student)
+    students.forget(run.config.student.keep)
+    (run.listener.say if outcome.promoted and passed else run.listener.warn)(outcome.reason)

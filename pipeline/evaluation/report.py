@@ -1,16 +1,15 @@
-"""evaluation.json as one HTML file that needs no network: it computes nothing, it only shows."""
+"""An evaluation as one HTML file that needs no network: it computes nothing, it only shows."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from pipeline import __version__
 from pipeline.errors import SourceError
+from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import (
     conclusion,
     interval,
@@ -25,15 +24,17 @@ _THUMBNAIL = 160  # pixels, the longer side; shown at half of it, for dense scre
 
 
 def render_report(
-    evaluation: Mapping[str, Any], curve: Path | None = None, max_pixels: int = 100_000_000
+    evaluation: Evaluation, curve: Path | None = None, max_pixels: int = 100_000_000
 ) -> str:
     """Return the report of an evaluation as HTML.
 
     Args:
-        evaluation: the content of evaluation.json.
+        evaluation: what to show.
         curve: the training curve, a PNG; left out where there is no such file.
         max_pixels: pictures larger than this get no thumbnail.
     """
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.evaluation"),
         autoescape=True,  # class names and paths come from strangers
@@ -46,11 +47,12 @@ def render_report(
     )
     header, *rows = summary_rows(evaluation)
     cards = [
-        {**case, "file": Path(case["path"]).name, "thumbnail": _thumbnail(case["path"], max_pixels)}
-        for case in evaluation["disagreements"]
+        {**vars(case), "file": Path(case.path).name, "thumbnail": _thumbnail(case.path, max_pixels)}
+        for case in evaluation.disagreements
     ]
     return environment.get_template("report.html.j2").render(
         evaluation=evaluation,
+        version=__version__,
         conclusion=conclusion(evaluation),
         header=header,
         rows=rows,
@@ -60,14 +62,14 @@ def render_report(
     )
 
 
-def _matrices(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _matrices(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The matrices to draw: each side against truth, or the student against its teacher."""
-    if not evaluation["held_out"]["has_truth"]:
-        found = [("Student beside teacher", "teacher", evaluation["student"]["agreement_matrix"])]
+    if not evaluation.held_out.has_truth:
+        found = [("Student beside teacher", "teacher", evaluation.student.agreement_matrix)]
     else:
         found = [
-            ("Student", "truth", evaluation["student"]["confusion"]),
-            ("Teacher", "truth", evaluation["teacher"]["confusion"]),
+            ("Student", "truth", evaluation.student.answers.confusion),
+            ("Teacher", "truth", evaluation.teacher.answers.confusion),
         ]
     return [
         {
@@ -75,7 +77,7 @@ def _matrices(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             "rows_are": rows_are,
             "cells": [
                 [{"count": count, "share": count / max(sum(row), 1)} for count in row]
-                for row in counts
+                for row in counts or ()
             ],
         }
         for title, rows_are, counts in found

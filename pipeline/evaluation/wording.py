@@ -2,77 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.metrics import Proportion
+    from pipeline.evaluation.record import Contender, Evaluation
 
 
-def summary_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table of an evaluation for a terminal or a page; the first row is its head."""
-    teacher, student, chance = (evaluation[side] for side in ("teacher", "student", "chance"))
-    sides = (teacher, student, chance)
-    rows = [["", "teacher", "student", "chance"]]
-    if evaluation["held_out"]["has_truth"]:
-        rows.append(["accuracy", *(percent(side["accuracy"]["value"]) for side in sides)])
-        rows.append(["  95 % interval", *(interval(side["accuracy"]) for side in sides)])
-        rows.append(["macro F1", *(number(side["macro_f1"], 3) for side in sides)])
-        rows.append(
-            ["calibration error", *(number(side["calibration_error"], 3) for side in sides[:2]), ""]
-        )
+def summary_rows(evaluation: Evaluation) -> list[list[str]]:
+    """Return the table of an evaluation for a terminal or a page; the first row is its head.
+
+    A column stands for each contender and the last one for chance.
+    """
+    contenders, chance = evaluation.contenders, evaluation.chance
+
+    def row(title: str, cell: Callable[[Contender], str], last: str = "") -> list[str]:
+        return [title, *(cell(side) for side in contenders), last]
+
+    rows = [row("", lambda side: side.kind, "chance")]
+    if evaluation.held_out.has_truth:
+        said = chance.answers
+        rows += [
+            row("accuracy", lambda s: _value(s.answers.accuracy), _value(said.accuracy)),
+            row("  95 % interval", lambda s: interval(s.answers.accuracy), interval(said.accuracy)),
+            row("macro F1", lambda s: number(s.answers.macro_f1, 3), number(said.macro_f1, 3)),
+            row("calibration error", lambda s: number(s.answers.calibration_error, 3)),
+        ]
+    agreed = _value(chance.agreement)
     rows.append(
-        ["agreement with teacher", "", *(percent(side["agreement"]["value"]) for side in sides[1:])]
+        row("agreement with teacher", lambda s: _value(s.agreement) if s.agreement else "", agreed)
     )
     for part, title in (("end_to_end", "end to end"), ("model_only", "model only")):
         for share in ("median", "p90", "p99"):
-            times = (side["latency_ms"][part][share] for side in sides[:2])
-            rows.append([f"ms an image, {title}, {share}", *(f"{ms:.2f}" for ms in times), ""])
-    rows.append(
-        ["images a second, batched", *(f"{side['throughput']:,.0f}" for side in sides[:2]), ""]
-    )
-    precision = teacher.get("precision")
-    if precision and precision["agrees_with_fp32"]:
-        share = percent(precision["agrees_with_fp32"]["value"])
-        rows.append([f"{precision['used']} answers as fp32 would", share, "", ""])
-    rows.append(["parameters", *(f"{side['parameters']:,}" for side in sides[:2]), ""])
-    rows.append(["file size", *(megabytes(side["file_bytes"]) for side in sides[:2]), ""])
+            time_of = attrgetter(f"latency.{part}.{share}")
+            times = (f"{time_of(side):.2f}" for side in contenders)
+            rows.append([f"ms an image, {title}, {share}", *times, ""])
+    rows.append(row("images a second, batched", lambda s: f"{s.latency.throughput:,.0f}"))
+    precision = evaluation.teacher.precision
+    if precision and precision.agrees_with_fp32:
+        share = percent(precision.agrees_with_fp32.value)
+        title = f"{precision.used} answers as fp32 would"
+        rows.append(row(title, lambda s: share if s is evaluation.teacher else ""))
+    rows.append(row("parameters", lambda s: f"{s.parameters:,}"))
+    rows.append(row("file size", lambda s: megabytes(s.file_bytes)))
     return rows
 
 
-def conclusion(evaluation: Mapping[str, Any]) -> str:
+def conclusion(evaluation: Evaluation) -> str:
     """Return the evaluation in two or three sentences that claim no more than it shows."""
-    teacher, student = evaluation["teacher"], evaluation["student"]
-    compared, images = evaluation["comparison"], evaluation["held_out"]["images"]
-    if evaluation["held_out"]["has_truth"]:
+    teacher, student, compared = evaluation.teacher, evaluation.student, evaluation.comparison
+    images = evaluation.held_out.images
+    if compared.p_value is not None:
         first = (
             f"On {images:,} held-out images the student is right on "
-            f"{percent(student['accuracy']['value'])} ({interval(student['accuracy'])} with 95 % "
-            f"confidence), its teacher on {percent(teacher['accuracy']['value'])} "
-            f"({interval(teacher['accuracy'])})."
+            f"{_value(student.answers.accuracy)} ({interval(student.answers.accuracy)} with 95 % "
+            f"confidence), its teacher on {_value(teacher.answers.accuracy)} "
+            f"({interval(teacher.answers.accuracy)})."
         )
-        only_student, only_teacher = compared["only_student_right"], compared["only_teacher_right"]
-        p_value = compared["p_value"]
-        chance_like = (
-            f"(exact McNemar test: p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'})"
-        )
-        if p_value < 0.05:
-            better = "student" if only_student > only_teacher else "teacher"
+        p = "< 0.001" if compared.p_value < 0.001 else f"= {compared.p_value:.3f}"
+        chance_like = f"(exact McNemar test: p {p})"
+        if compared.p_value < 0.05:
+            ahead = (compared.only_student_right or 0) > (compared.only_teacher_right or 0)
+            better = "student" if ahead else "teacher"
             second = f"The {better} is the better of the two {chance_like}."
         else:
             second = f"These images do not show which of the two is better {chance_like}."
     else:
-        agreed = student["agreement"]
         first = (
             f"On {images:,} held-out images the student agrees with its teacher on "
-            f"{percent(agreed['value'])} ({interval(agreed)} with 95 % confidence)."
+            f"{_value(student.agreement)} ({interval(student.agreement)} with 95 % confidence)."
         )
         second = "How often either is right is unknown: no truth was given."
-    ratio = compared["speedup"]["end_to_end"]
+    ratio = compared.speedup.end_to_end
     faster = f"{ratio:.1f} times as fast as" if ratio >= 1 else f"{1 / ratio:.1f} times slower than"
     third = (
         f"From an encoded image to its class the student is {faster} the teacher "
-        f"({student['latency_ms']['end_to_end']['median']:.1f} against "
-        f"{teacher['latency_ms']['end_to_end']['median']:.1f} ms, on {student['device']})."
+        f"({student.latency.end_to_end.median:.1f} against "
+        f"{teacher.latency.end_to_end.median:.1f} ms, on {student.latency.device})."
     )
     return f"{first} {second} {third}"
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Return the evaluation in half a line, for a table of stages."""
+    speed = f"{evaluation.comparison.speedup.end_to_end:.1f} times as fast"
+    student, teacher = evaluation.student, evaluation.teacher
+    if student.answers.accuracy is None:
+        return f"student agrees on {_value(student.agreement)}, {speed}"
+    return (
+        f"student {_value(student.answers.accuracy)}, "
+        f"teacher {_value(teacher.answers.accuracy)}, {speed}"
+    )
+
+
+def _value(figure: Proportion | None) -> str:
+    return percent(None if figure is None else figure.value)
 
 
 def percent(share: float | None) -> str:
@@ -80,9 +106,9 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{share * 100:.1f} %"
 
 
-def interval(figure: Mapping[str, float] | None) -> str:
+def interval(figure: Proportion | None) -> str:
     """Return the confidence interval of a proportion as "88.1–93.6 %", or "–" for None."""
-    return "–" if figure is None else f"{figure['low'] * 100:.1f}–{figure['high'] * 100:.1f} %"
+    return "–" if figure is None else f"{figure.low * 100:.1f}–{figure.high * 100:.1f} %"
 
 
 def number(value: float | None, digits: int) -> str:

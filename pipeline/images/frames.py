@@ -17,9 +17,10 @@ from typing import Any
 import polars as pl
 
 from pipeline.config import Sampling
+from pipeline.errors import SourceError, WorkspaceError
 from pipeline.files import fingerprint, write_json
 from pipeline.images.video import Damage, clock, read_frames
-from pipeline.listener import Progress, no_progress
+from pipeline.listener import Listener, Progress, no_progress
 
 _QUALITY = 95  # of the JPEG files
 
@@ -54,10 +55,21 @@ def extract(
         OSError: a frame cannot be written.
     """
     folder = _folder(video, sampling, root)
-    known = _read_listing(folder / "frames.json")
+    known = _read_listing(folder / "frames.json", max_pixels)
     if known is None:
         folder.mkdir(parents=True, exist_ok=True)
-        damage, rows = Damage(), []
+        known = _write_frames(video, sampling, folder, max_pixels, progress)
+        write_json(folder / "frames.json", known)
+    if known.get("unusable"):
+        raise SourceError(known["unusable"])
+    return _listed(video, folder, known), known["damage"]
+
+
+def _write_frames(
+    video: Path, sampling: Sampling, folder: Path, max_pixels: int, progress: Progress
+) -> dict[str, Any]:
+    damage, rows = Damage(), []
+    try:
         for frame in read_frames(video, sampling, damage, max_pixels, progress):
             name = f"{_plain(video.stem)}_{clock(frame.seconds).replace(':', '-')}.jpg"
             if not (folder / name).is_file():
@@ -65,32 +77,68 @@ def extract(
                 frame.image.save(aside, "JPEG", quality=_QUALITY, subsampling=0)
                 aside.replace(folder / name)
             rows.append({"file": name, "number": frame.number, "seconds": round(frame.seconds, 6)})
-        known = {"video": str(video), "frames": rows, "damage": damage.sentence()}
-        write_json(folder / "frames.json", known)
-    frames = [
+    except SourceError as error:
+        # Noted, so that looking at the run again needs no decoder to know what the film is worth.
+        return {"frames": [], "damage": None, "unusable": str(error), "max_pixels": max_pixels}
+    return {"video": str(video), "frames": rows, "damage": damage.sentence()}
+
+
+def _listed(video: Path, folder: Path, known: dict[str, Any]) -> list[FrameFile]:
+    return [
         FrameFile(folder / row["file"], video, row["number"], row["seconds"])
         for row in known["frames"]
     ]
-    return frames, known["damage"]
 
 
-def has_frames(video: Path, sampling: Sampling, root: Path) -> bool:
-    """Say whether `extract` would find all frames written already."""
-    return _read_listing(_folder(video, sampling, root) / "frames.json") is not None
+def extract_all(
+    videos: Sequence[tuple[Path, Sampling]], root: Path, max_pixels: int, listener: Listener
+) -> None:
+    """Write the frames of all videos below `root`, and remove those of videos and samplings that
+    are not among them. What is damaged is told.
+
+    Raises:
+        OSError: a frame cannot be written.
+    """
+    kept = set()
+    for video, sampling in videos:
+        with listener.bar(video.name, "seconds") as progress:
+            try:
+                _, problem = extract(video, sampling, root, max_pixels, progress)
+            except SourceError as error:
+                problem = str(error)
+        if problem:
+            listener.warn(f"{video.name}: {problem}")
+        kept.add(_folder(video, sampling, root))
+    for folder in root.glob("*"):
+        if folder.is_dir() and folder not in kept:
+            shutil.rmtree(folder)
+
+
+def known_frames(
+    videos: Sequence[tuple[Path, Sampling]], root: Path, max_pixels: int
+) -> tuple[list[FrameFile], dict[Path, str]]:
+    """Return the frames that `extract_all` has written, and what is damaged: video → a sentence.
+
+    Raises:
+        WorkspaceError: the frames of a video are not there.
+    """
+    frames: list[FrameFile] = []
+    damaged: dict[Path, str] = {}
+    for video, sampling in videos:
+        folder = _folder(video, sampling, root)
+        known = _read_listing(folder / "frames.json", max_pixels)
+        if known is None:
+            raise WorkspaceError(f"The frames of {video} are not there. Run `clip2yolo label`.")
+        frames += _listed(video, folder, known)
+        if problem := known.get("unusable") or known["damage"]:
+            damaged[video] = problem
+    return frames, damaged
 
 
 def _folder(video: Path, sampling: Sampling, root: Path) -> Path:
     state = video.stat()
     key = fingerprint(str(video), state.st_size, state.st_mtime_ns, asdict(sampling))
     return root / f"{_plain(video.stem)}-{key[:12]}"
-
-
-def forget_others(root: Path, keep: Sequence[FrameFile]) -> None:
-    """Remove the frames of videos and samplings that a run does not use any more."""
-    kept = {frame.path.parent for frame in keep}
-    for folder in root.glob("*"):
-        if folder.is_dir() and folder not in kept:
-            shutil.rmtree(folder)
 
 
 def with_frames(images: pl.DataFrame, frames: Sequence[FrameFile]) -> pl.DataFrame:
@@ -109,13 +157,16 @@ def with_frames(images: pl.DataFrame, frames: Sequence[FrameFile]) -> pl.DataFra
     return images.drop("video", "frame", "seconds").join(known, "path", "left").select(order)
 
 
-def _read_listing(path: Path) -> dict[str, Any] | None:
+def _read_listing(path: Path, max_pixels: int) -> dict[str, Any] | None:
+    """What is known of a video; None where it must be decoded (again)."""
     try:
         known: dict[str, Any] = json.loads(path.read_text("utf-8"))
         whole = all((path.parent / row["file"]).is_file() for row in known["frames"])
-    except (OSError, ValueError, KeyError, TypeError):
+        # Another limit may let in what was too large before.
+        same_limit = known.get("max_pixels", max_pixels) == max_pixels
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return known if whole else None
+    return known if whole and same_limit else None
 
 
 def _plain(stem: str) -> str:

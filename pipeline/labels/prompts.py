@@ -1,4 +1,4 @@
-"""How each prompt of an ontology fares on a run's images, so that a person sees which to reword."""
+"""How each prompt fares on a run's images, so that a person sees which to reword."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import polars as pl
 
 from pipeline.config import Config
 from pipeline.errors import SourceError
-from pipeline.labels.stage import scan_sources
-from pipeline.listener import Listener
-from pipeline.ontology import Ontology, ontology_of
-from pipeline.run.stage import SILENT
+from pipeline.images.look import looked_at_aside
+from pipeline.listener import SILENT, Listener
+from pipeline.ontology import Ontology
+from pipeline.run.stage import Run
 from pipeline.teachers.panel import ask, in_words, load_panel
 
 
@@ -89,14 +89,17 @@ def advice(figures: Sequence[PromptFigures], images: int) -> list[str]:
 def review_prompts(config: Config, listener: Listener = SILENT) -> tuple[list[PromptFigures], int]:
     """Return every prompt's figures, and the number of images they were taken from.
 
+    Nothing of the run changes; frames of films that were not labeled yet are looked at aside.
+
     Raises:
         SourceError: no image can be read.
     """
-    ontology = ontology_of(config)
-    images = scan_sources(config, listener)
-    listener.say(f"Loading {in_words(config)}.")
-    panel = load_panel(config, ontology, ontology.classes)
-    asked = ask(panel, images.filter(pl.col("status") == "ok"), config, listener)
+    run = Run.of(config, listener)
+    with looked_at_aside(run) as images:
+        run.listener.say(f"Loading {in_words(config.teachers)}.")
+        panel = load_panel(config.teachers, run.ontology, run.ontology.classes)
+        usable = images.filter(pl.col("status") == "ok")
+        asked = ask(panel, usable, config.max_pixels, run.listener)
     if asked.ids.is_empty():
         raise SourceError("None of the images can be read, so no prompt can be judged.")
-    return prompt_figures(asked.answers().by_prompt, ontology), len(asked.ids)
+    return prompt_figures(asked.answers().by_prompt, run.ontology), len(asked.ids)

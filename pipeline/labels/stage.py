@@ -3,94 +3,114 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.dataset.stage import make_dataset
-from pipeline.errors import SourceError, WorkspaceError
-from pipeline.files import fingerprint
-from pipeline.images.frames import FrameFile, extract, forget_others, has_frames, with_frames
-from pipeline.images.scan import describe, scan, with_damaged, with_failures
-from pipeline.images.sources import find_images, sort_sources
+from pipeline.config import TeacherConfig
+from pipeline.errors import SourceError
+from pipeline.files import fingerprint, names_and_hashes
+from pipeline.images.look import extract_frames, look_at_images
+from pipeline.images.scan import describe, with_failures
 from pipeline.labels.decide import label_table
 from pipeline.labels.decisions import human_decisions, review_table, write_review
-from pipeline.listener import Listener
-from pipeline.ontology import Ontology, ontology_of
-from pipeline.records import IMAGES, LABELS, read_table, streamed_table, write_table
-from pipeline.run.stage import SILENT, StageResult, digest_of, teachers_asked, up_to_date
+from pipeline.labels.drift import Drift, drift
+from pipeline.records import (
+    LABELS,
+    digest_of_columns,
+    read_table,
+    streamed_table,
+    write_table,
+)
+from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 
 _BLOCK = 20_000  # images labeled together
 _LOOKED_AT = 2000  # vectors of new images, and of earlier ones, to see a drift
-_LOOKS = ("confidence", "classes", "vectors")
 
 
-def label(config: Config, listener: Listener = SILENT, verify: bool = False) -> list[StageResult]:
-    """Find the images, label them with the teacher and export the folder dataset.
+@dataclass(frozen=True)
+class LabelInputs:
+    """What there is to label."""
 
-    Args:
-        config: the run.
-        listener: told how it goes.
-        verify: hash every file again, also where size and time say that it is unchanged.
-
-    Returns:
-        The results of the stages `label` and `dataset`.
-
-    Raises:
-        Clip2YoloError: bad input, a teacher that cannot be loaded, a busy workspace.
-    """
-    ontology = ontology_of(config)
-    workspace = Workspace(config.workspace)
-    with workspace.locked():
-        return [
-            label_images(config, ontology, workspace, listener, verify),
-            make_dataset(config, ontology, workspace, listener),
-        ]
+    images: pl.DataFrame  # with the schema `records.IMAGES`
+    human: dict[str, str]  # image id → class, decided by people
 
 
-def label_fingerprint(config: Config, ontology: Ontology, images: pl.DataFrame) -> str:
+@dataclass(frozen=True)
+class LabelCounts:
+    """What came out of labeling."""
+
+    found: int
+    usable: int
+    duplicates: int
+    unreadable: int
+    embedded: int
+    from_cache: int
+    accepted: int
+    abstained: int
+    human: int
+    per_class: dict[str, int]
+    classes: list[str]
+    teacher: str
+    vectors_of: str | None  # fingerprint of the teacher whose vectors tell look-alikes
+    warnings: list[str]
+    drift: Drift | None
+    seconds_to_label: float  # with all vectors at hand
+
+
+def _look(run: Run) -> LabelInputs:
+    return LabelInputs(look_at_images(run), human_decisions(run.workspace, run.ontology))
+
+
+def _digest(run: Run, inputs: LabelInputs) -> str:
     """Name what the labels depend on: pictures, prompts, teacher, thresholds, human decisions."""
-    human = human_decisions(Workspace(config.workspace), ontology)
     return fingerprint(
-        digest_of(images, "path", "id"),
-        asdict(ontology),
-        teachers_asked(config),
-        config.label.model_dump(),
-        config.max_pixels,
-        human,
+        digest_of_columns(inputs.images, "path", "id"),
+        asdict(run.ontology),
+        _asked(run.config.teachers),
+        run.config.label.model_dump(),
+        run.config.max_pixels,
+        inputs.human,
     )
 
 
-def label_images(
-    config: Config,
-    ontology: Ontology,
-    workspace: Workspace,
-    listener: Listener = SILENT,
-    verify: bool = False,
-) -> StageResult:
-    """Do the first half: `labels.parquet` and what lies beside it, without the dataset."""
-    started = time.monotonic()
-    images = scan_sources(config, listener, verify=verify)
-    print_ = label_fingerprint(config, ontology, images)
-    if workspace.is_current("label", print_) and workspace.labels.is_file():
-        return up_to_date(workspace, "label")
-    listener.say(describe(images))
+def _asked(teachers: Sequence[TeacherConfig]) -> list[Any]:
+    """What a teacher's answers depend on: names, weight, and the files of those in folders."""
+    from pipeline.teachers import resolve
 
-    listener.say(f"Loading {in_words(config)}.")
-    panel = load_panel(config, ontology, ontology.classes)
+    asked = []
+    for settings in map(resolve, teachers):
+        files: list[Any] = []
+        if settings.model.startswith("local-dir:"):
+            folder = Path(settings.model.removeprefix("local-dir:"))
+            files = names_and_hashes([path for path in sorted(folder.glob("*")) if path.is_file()])
+        elif settings.pretrained:
+            files = names_and_hashes([Path(settings.pretrained)])
+        named = settings.model_dump(
+            include={"kind", "model", "pretrained", "weight", "url", "precision"}
+        )
+        asked.append([named, files])
+    return asked
+
+
+def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
+    config, ontology, workspace, listener = run.config, run.ontology, run.workspace, run.listener
+    listener.say(describe(inputs.images))
+    listener.say(f"Loading {in_words(config.teachers)}.")
+    panel = load_panel(config.teachers, ontology, ontology.classes)
     warnings = [
-        one for member in panel.members for one in prompt_warnings(member.teacher, ontology)
+        sentence for m in panel.members for sentence in prompt_warnings(m.teacher, ontology)
     ]
     for sentence in warnings:
         listener.warn(sentence)
-    usable = images.filter(pl.col("status") == "ok")
-    asked = ask(panel, usable, config, listener)
-    images = with_failures(images, asked.failures)
+    usable = inputs.images.filter(pl.col("status") == "ok")
+    asked = ask(panel, usable, config.max_pixels, listener)
+    images = with_failures(inputs.images, asked.failures)
     if asked.failures:
         listener.warn(describe(images))
     write_table(workspace.images, images)
@@ -101,74 +121,75 @@ def label_images(
             f"{workspace.images} says why for each."
         )
     embedded = time.monotonic()
-    human = human_decisions(workspace, ontology)
     earlier = _earlier(workspace)
-    with streamed_table(workspace.labels, LABELS) as table:
-        for start in range(0, len(asked.ids), _BLOCK):
-            rows = usable[start : start + _BLOCK]
-            table.add(
-                label_table(
-                    asked.ids[start : start + _BLOCK].to_list(),
-                    rows["path"].to_list(),
-                    asked.answers(start, start + _BLOCK).together,
-                    ontology,
-                    min_confidence=config.label.min_confidence,
-                    min_margin=config.label.min_margin,
-                    human=human,
-                )
-            )
-    undecided = pl.scan_parquet(workspace.labels).filter(pl.col("decision") != "accepted").collect()
-    write_review(workspace.review, review_table(undecided, ontology), keep=ontology)
+    _write_labels(run, inputs, usable, asked)
     labels = read_table(workspace.labels, LABELS, "label", ["class", "decision"])
     decisions = dict(labels.group_by("decision").len().iter_rows())
     statuses = dict(images.group_by("status").len().iter_rows())
     per_class = dict(labels.group_by("class").len().iter_rows())
-    counts = {
-        "found": len(images),
-        "usable": len(usable),
-        "duplicates": statuses.get("duplicate", 0),
-        "unreadable": statuses.get("unreadable", 0),
-        "embedded": asked.computed,
-        "from_cache": asked.from_cache,
-        "accepted": decisions.get("accepted", 0),
-        "abstained": decisions.get("abstained", 0),
-        "human": decisions.get("human", 0),
-        "per_class": {name: per_class.get(name, 0) for name in ontology.classes},
-        "classes": list(ontology.classes),
-        "teacher": panel.name,
-        "vectors_of": next(
+    return LabelCounts(
+        found=len(images),
+        usable=len(usable),
+        duplicates=statuses.get("duplicate", 0),
+        unreadable=statuses.get("unreadable", 0),
+        embedded=asked.computed,
+        from_cache=asked.from_cache,
+        accepted=decisions.get("accepted", 0),
+        abstained=decisions.get("abstained", 0),
+        human=decisions.get("human", 0),
+        per_class={name: per_class.get(name, 0) for name in ontology.classes},
+        classes=list(ontology.classes),
+        teacher=panel.name,
+        vectors_of=next(
             (m.teacher.fingerprint for m in panel.members if m.teacher.gives_vectors), None
         ),
-        "warnings": warnings,
-        "drift": _drift(workspace, asked, earlier, listener),
-        "seconds_to_label": round(time.monotonic() - embedded, 3),  # with all vectors at hand
-    }
-    seconds = time.monotonic() - started
-    workspace.finish("label", print_, counts, seconds)
-    return StageResult("label", False, counts, seconds)
+        warnings=warnings,
+        drift=_drift(run, asked, earlier),
+        seconds_to_label=round(time.monotonic() - embedded, 3),
+    )
+
+
+def _write_labels(run: Run, inputs: LabelInputs, usable: pl.DataFrame, asked: Asked) -> None:
+    """Write labels.parquet block by block, and review.csv."""
+    workspace, settings = run.workspace, run.config.label
+    with streamed_table(workspace.labels, LABELS) as table:
+        for start in range(0, len(asked.ids), _BLOCK):
+            table.add(
+                label_table(
+                    asked.ids[start : start + _BLOCK].to_list(),
+                    usable[start : start + _BLOCK]["path"].to_list(),
+                    asked.answers(start, start + _BLOCK).together,
+                    run.ontology,
+                    min_confidence=settings.min_confidence,
+                    min_margin=settings.min_margin,
+                    human=inputs.human,
+                )
+            )
+    undecided = (
+        pl.scan_parquet(workspace.labels, glob=False)
+        .filter(pl.col("decision") != "accepted")
+        .collect()
+    )
+    write_review(workspace.review, review_table(undecided, run.ontology), keep=run.ontology)
 
 
 def _earlier(workspace: Workspace) -> pl.Series:
     """The ids that were labeled before."""
-    if workspace.stamp("label") is None or not workspace.labels.is_file():
+    if LABEL.stamp(workspace) is None or not workspace.labels.is_file():
         return pl.Series("id", [], pl.String)
     return read_table(workspace.labels, LABELS, "label", ["id"])["id"]
 
 
-def _drift(
-    workspace: Workspace, asked: Asked, earlier: pl.Series, listener: Listener
-) -> dict[str, Any] | None:
+def _drift(run: Run, asked: Asked, earlier: pl.Series) -> Drift | None:
     """How the new images differ from the earlier ones; what was last said where none is new."""
     before = asked.ids.is_in(earlier.implode())
     new, old = asked.ids.filter(~before), asked.ids.filter(before)
-    stamp = workspace.stamp("label")
+    stamp = LABEL.stamp(run.workspace)
     if new.is_empty() and stamp is not None:
-        return stamp.counts.get("drift")
+        return stamp.counts.drift
     if new.is_empty() or old.is_empty():
         return None
-    from pipeline.labels.drift import drift
-
-    labels = read_table(workspace.labels, LABELS, "label", ["id", "guess", "confidence"])
+    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "guess", "confidence"])
     is_new = pl.col("id").is_in(new.implode())
     # A part of them tells as much; every so many, so that no time of day is preferred.
     some = [side.gather_every(max(1, len(side) // _LOOKED_AT)).to_list() for side in (new, old)]
@@ -179,56 +200,20 @@ def _drift(
         None if vectors[0] is None or vectors[1] is None else (vectors[0], vectors[1]),
     )
     if found is not None:
-        changed = any(found[part] and found[part]["changed"] for part in _LOOKS)
-        (listener.warn if changed else listener.say)(found["sentence"])
+        (run.listener.warn if found.changed else run.listener.say)(found.sentence)
     return found
 
 
-def scan_sources(
-    config: Config,
-    listener: Listener = SILENT,
-    extract_frames: bool = True,
-    verify: bool = False,
-) -> pl.DataFrame:
-    """Find and hash the config's images; files known from the last time are not opened again,
-    unless `verify` asks for it.
-
-    Raises:
-        SourceError: a source holds nothing that can be used.
-        WorkspaceError: frames of a video are not there yet, and `extract_frames` is off.
-    """
-    workspace = Workspace(config.workspace)
-    stills, videos = sort_sources(config.sources)
-    frames: list[FrameFile] = []
-    damaged: dict[Path, str] = {}
-    for video, sampling in videos:
-        if not extract_frames and not has_frames(video, sampling, workspace.frames):
-            raise WorkspaceError(f"The frames of {video} are not there. Run `clip2yolo label`.")
-        with listener.bar(video.name, "seconds") as progress:
-            try:
-                found, problem = extract(
-                    video, sampling, workspace.frames, config.max_pixels, progress
-                )
-            except SourceError as error:
-                found, problem = [], str(error)
-        frames += found
-        if problem:
-            damaged[video] = problem
-            listener.warn(f"{video.name}: {problem}")
-    if videos and extract_frames:
-        forget_others(workspace.frames, frames)
-    known = None
-    if workspace.images.is_file() and not verify:
-        try:
-            known = read_table(workspace.images, IMAGES, "label")
-        except WorkspaceError as error:
-            listener.warn(f"{error} All images are hashed anew.")
-    paths = find_images(stills) if stills else []
-    with listener.bar("Scanning", "files") as progress:
-        images = scan(
-            [*paths, *(str(frame.path) for frame in frames)],
-            known,
-            progress=progress,
-            max_pixels=config.max_pixels,
-        )
-    return with_damaged(with_frames(images, frames), damaged)
+LABEL = Stage(
+    name="label",
+    command="label",
+    counts=LabelCounts,
+    prepare=extract_frames,
+    look=_look,
+    digest=_digest,
+    leaves=lambda run: (run.workspace.images, run.workspace.labels, run.workspace.review),
+    work=_work,
+    summary=lambda counts: (
+        f"{counts.usable:,} images: {counts.accepted:,} accepted, {counts.abstained:,} abstained"
+    ),
+)

@@ -9,9 +9,8 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import WorkspaceError
-from pipeline.listener import Listener
+from pipeline.listener import SILENT, Listener
 from pipeline.roboflow.client import project_of
-from pipeline.run.stage import SILENT
 from pipeline.run.workspace import Workspace
 from pipeline.student.kept import Students
 

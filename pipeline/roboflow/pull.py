@@ -14,13 +14,12 @@ import polars as pl
 from pipeline.config import Config
 from pipeline.errors import ConfigError, UploadError
 from pipeline.files import replacing
-from pipeline.listener import Listener
+from pipeline.listener import SILENT, Listener
 from pipeline.ontology import ontology_of
 from pipeline.records import LABELS, read_table
 from pipeline.roboflow.client import RoboflowProject, project_of
 from pipeline.roboflow.ledger import Ledger
 from pipeline.roboflow.upload import ledger_of
-from pipeline.run.stage import SILENT
 from pipeline.run.workspace import Workspace
 
 # `IMG_1-3f0a9c12ab34.jpg` comes back as `IMG_1-3f0a9c12ab34_jpg.rf.<hash>.jpg`.

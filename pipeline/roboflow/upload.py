@@ -8,13 +8,13 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import WorkspaceError
-from pipeline.listener import Listener
+from pipeline.labels.stage import LABEL
+from pipeline.listener import SILENT, Listener
 from pipeline.records import DATASET, LABELS, read_table
 from pipeline.roboflow.client import RoboflowProject, project_of
 from pipeline.roboflow.ledger import Ledger
 from pipeline.roboflow.plan import Item, plan_upload
 from pipeline.roboflow.send import is_done, raise_unless_there, upload
-from pipeline.run.stage import SILENT
 from pipeline.run.workspace import Workspace
 
 
@@ -27,16 +27,16 @@ def planned(config: Config, only: str) -> list[Item]:
     workspace = Workspace(config.workspace)
     labels = read_table(workspace.labels, LABELS, "label")
     dataset = read_table(workspace.dataset_table, DATASET, "label")
-    stamp = workspace.stamp("label")
+    stamp = LABEL.stamp(workspace)
     if stamp is None:
         raise WorkspaceError(f"{workspace.root} has no labels yet. Run `clip2yolo label` first.")
-    return plan_upload(labels, dataset, only, workspace.root.name, stamp.counts["teacher"])
+    return plan_upload(labels, dataset, only, workspace.root.name, stamp.counts.teacher)
 
 
 def known_to_be_there(config: Config, items: Sequence[Item]) -> int:
     """Count the items that the project's ledger knows to be there; asks nobody."""
     name = glob.escape(f"--{config.roboflow.project}.jsonl")
-    folder = Workspace(config.workspace).root / "upload"
+    folder = Workspace(config.workspace).uploads
     ledgers = [Ledger(path) for path in folder.glob(f"{config.roboflow.workspace or '*'}{name}")]
     return sum(any(is_done(item, ledger) for ledger in ledgers) for item in items)
 
@@ -90,4 +90,4 @@ def upload_dataset(
 
 
 def ledger_of(workspace: Workspace, project: RoboflowProject) -> Ledger:
-    return Ledger(workspace.root / "upload" / f"{project.workspace}--{project.name}.jsonl")
+    return Ledger(workspace.uploads / f"{project.workspace}--{project.name}.jsonl")

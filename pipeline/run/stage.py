@@ -1,80 +1,177 @@
-"""What the stages share: their result, the config's ontology, the state of files."""
+"""What a stage of a run is, and the one place that decides whether it is current.
+
+A stage is one record. Running it, `run --if-changed` and `status` all ask `current_stamp`, so they
+cannot disagree: a stage is current where its stamp names what it would be made from now and all
+that it leaves is there.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import polars as pl
+from pydantic import TypeAdapter, ValidationError
 
+from pipeline import __version__
 from pipeline.config import Config
-from pipeline.files import hashes_of
-from pipeline.listener import Listener
+from pipeline.errors import WorkspaceError
+from pipeline.files import write_json
+from pipeline.listener import SILENT, Listener
+from pipeline.ontology import Ontology, ontology_of
 from pipeline.run.workspace import Workspace
 
-SILENT = Listener()
+Inputs = TypeVar("Inputs")
+Counts = TypeVar("Counts")
 
 
 @dataclass(frozen=True)
-class StageResult:
-    """What a stage did: nothing, where it was up to date, or the counts that its stamp holds."""
+class Run:
+    """A config at work: what every stage is handed."""
+
+    config: Config
+    ontology: Ontology
+    workspace: Workspace
+    listener: Listener
+    verify: bool  # read every file again, also where size and time say that it is unchanged
+
+    @classmethod
+    def of(cls, config: Config, listener: Listener = SILENT, verify: bool = False) -> Run:
+        """Return the run of a config.
+
+        Raises:
+            ConfigError: its ontology cannot be used.
+        """
+        workspace = Workspace(config.workspace)
+        return cls(config, ontology_of(config), workspace, listener, verify)
+
+
+@dataclass(frozen=True)
+class Stamp(Generic[Counts]):
+    """What a finished stage left behind: proof of what it was made from, and what came out."""
 
     stage: str
-    skipped: bool
-    counts: Mapping[str, Any]
+    digest: str
+    counts: Counts
     seconds: float
+    finished: str  # ISO 8601, UTC
+    versions: dict[str, str]
+    skipped: bool = field(default=False, compare=False)  # it was current; nothing was done
 
 
-def with_precision(config: Config, precision: str | None) -> Config:
-    """Return the config with all teachers at one precision; None leaves it as it is."""
-    if precision is None:
-        return config
-    teachers = [one.model_copy(update={"precision": precision}) for one in config.teachers]
-    return config.model_copy(update={"teachers": teachers})
+@dataclass(frozen=True)
+class Stage(Generic[Inputs, Counts]):
+    """One step of a run.
 
+    `look` reads what the stage depends on and changes nothing; it raises a WorkspaceError where an
+    earlier step has not left it. `digest` names by content all that the result depends on. `work`
+    leaves the files that `leaves` lists and returns its figures, a frozen record. `prepare` makes
+    what `look` must find, and is called only where the stage is to run, under the lock.
+    """
 
-def up_to_date(workspace: Workspace, stage: str) -> StageResult:
-    """Return what an up-to-date stage left behind when it last ran."""
-    stamp = workspace.stamp(stage)
-    assert stamp is not None  # the caller has just compared its fingerprint
-    return StageResult(stage, True, stamp.counts, 0.0)
+    name: str
+    command: str  # of the command line, that runs it
+    counts: type[Counts]
+    look: Callable[[Run], Inputs]
+    digest: Callable[[Run, Inputs], str]
+    leaves: Callable[[Run], Iterable[Path]]
+    work: Callable[[Run, Inputs], Counts]
+    summary: Callable[[Counts], str]
+    prepare: Callable[[Run], None] = lambda run: None
 
+    def stamp(self, workspace: Workspace) -> Stamp[Counts] | None:
+        """Return the stamp, or None where the stage never finished (or its stamp is damaged)."""
+        try:
+            known: dict[str, Any] = json.loads(workspace.stamp(self.name).read_text("utf-8"))
+            counts = TypeAdapter(self.counts).validate_python(known.pop("counts"))
+            return TypeAdapter(Stamp[Any]).validate_python({**known, "counts": counts})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError):
+            return None
 
-def teachers_asked(config: Config) -> list[Any]:
-    """What a teacher's answers depend on: names, weight, and the files of those in folders."""
-    from pipeline.teachers import resolve
-
-    asked = []
-    for settings in map(resolve, config.teachers):
-        state: list[Any] = []
-        if settings.model.startswith("local-dir:"):
-            folder = Path(settings.model.removeprefix("local-dir:"))
-            state = states_of([path for path in sorted(folder.glob("*")) if path.is_file()])
-        elif settings.pretrained:
-            state = states_of([Path(settings.pretrained)])
-        named = settings.model_dump(
-            include={"kind", "model", "pretrained", "weight", "url", "precision"}
+    def finish(
+        self, workspace: Workspace, digest: str, counts: Counts, seconds: float
+    ) -> Stamp[Counts]:
+        """Write the stamp: the last thing that a stage does."""
+        stamp = Stamp(
+            stage=self.name,
+            digest=digest,
+            counts=counts,
+            seconds=round(seconds, 3),
+            finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            versions={"clip2yolo": __version__},
         )
-        asked.append([named, state])
-    return asked
+        known = asdict(stamp)
+        del known["skipped"]
+        write_json(workspace.stamp(self.name), known)
+        return stamp
 
 
-def digest_of(table: pl.DataFrame, *columns: str) -> str:
-    """Return a SHA-256 over columns of text, row by row; a million rows take a second."""
-    digest = hashlib.sha256()
-    for name in columns:
-        cells = table[name].fill_null("\0")
-        for start in range(0, len(cells), 100_000):
-            block = cells[start : start + 100_000].to_list()
-            digest.update("\n".join(block).encode() + b"\n")
-        digest.update(b"\0\0")
-    return digest.hexdigest()
+def current_stamp(
+    stage: Stage[Inputs, Counts], run: Run, inputs: Inputs
+) -> tuple[Stamp[Counts] | None, str]:
+    """Return the stage's stamp where it is current, else None; and the digest of now."""
+    digest = stage.digest(run, inputs)
+    stamp = stage.stamp(run.workspace)
+    current = stamp is not None and stamp.digest == digest
+    return (stamp if current and all(path.exists() for path in stage.leaves(run)) else None), digest
 
 
-def states_of(paths: Sequence[Path]) -> list[tuple[str, str]]:
-    """Name and SHA-256 of each path that is a file; what is none is a model's name, say."""
-    files = [path for path in paths if path.is_file()]
-    return list(zip((path.name for path in files), hashes_of(files), strict=True))
+def carry_out(stage: Stage[Inputs, Counts], run: Run) -> Stamp[Counts]:
+    """Run a stage unless it is current. The caller holds the workspace's lock."""
+    started = time.monotonic()
+    stage.prepare(run)
+    inputs = stage.look(run)
+    stamp, digest = current_stamp(stage, run, inputs)
+    if stamp is not None:
+        return replace(stamp, skipped=True, seconds=0.0)
+    counts = stage.work(run, inputs)
+    return stage.finish(run.workspace, digest, counts, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class StageState:
+    """A stage as it stands: `done`, `out of date` (inputs, settings or files) or `not run`."""
+
+    stage: str
+    command: str
+    state: str
+    finished: str | None  # ISO 8601, UTC
+    summary: str
+    counts: Any  # the stage's record, or None
+
+
+def stage_states(stages: Sequence[Stage[Any, Any]], run: Run) -> list[StageState]:
+    """Compare each stage's stamp with what it would be made from now. Runs and changes nothing.
+
+    A stage after one that is out of date counts as out of date too: its input is about to change.
+    """
+    states: list[StageState] = []
+    fresh = True
+    for stage in stages:
+        stamp = stage.stamp(run.workspace)
+        fresh = fresh and stamp is not None and _is_current(stage, run)
+        if stamp is None:
+            states.append(StageState(stage.name, stage.command, "not run", None, "", None))
+            continue
+        state = "done" if fresh else "out of date"
+        summary = stage.summary(stamp.counts)
+        states.append(
+            StageState(stage.name, stage.command, state, stamp.finished, summary, stamp.counts)
+        )
+    return states
+
+
+def _is_current(stage: Stage[Inputs, Counts], run: Run) -> bool:
+    try:
+        return current_stamp(stage, run, stage.look(run))[0] is not None
+    except WorkspaceError:  # what an earlier step should have left is not there
+        return False
+
+
+def next_command(states: Sequence[StageState]) -> str | None:
+    """Return the command that goes on with the run, or None where everything is done."""
+    return next((state.command for state in states if state.state != "done"), None)

@@ -37,26 +37,29 @@ class Students:
             return []
         return sorted(path.name for path in self.root.iterdir() if self._is_whole(path.name))
 
-    def keep(self, student: Path, *beside: Path) -> str:
-        """Keep a student's folder with files that belong to it; returns its name.
+    def name_of(self, student: Path) -> str:
+        """Return the name that a student's folder has here, or will have once it is kept: the same
+        weights keep their name."""
+        digest = sha256_of(student / "weights.pt")[:8]
+        fresh = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{digest}"
+        return next((name for name in self.names if name.endswith(digest)), fresh)
 
-        The same weights keep their name, and what lies beside them is renewed.
+    def keep(self, name: str, student: Path, *beside: Path) -> None:
+        """Keep a student's folder, under a name that `name_of` gave, with files that belong to it.
+
+        Where it is kept already, what lies beside it is renewed.
         """
-        print_ = sha256_of(student / "weights.pt")[:8]
-        known = next((name for name in self.names if name.endswith(print_)), None)
         there = [path for path in beside if path.is_file()]
-        if known is not None:
+        if self._is_whole(name):
             # File by file: a folder cannot be replaced without being away for a moment.
             for path in there:
-                with replacing(self.root / known / path.name) as aside:
+                with replacing(self.root / name / path.name) as aside:
                     shutil.copyfile(path, aside)
-            return known
-        name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{print_}"
+            return
         with replacing(self.root / name) as aside:
             shutil.copytree(student, aside)
             for path in there:
                 shutil.copyfile(path, aside / path.name)
-        return name
 
     def promote(self, name: str) -> None:
         """Name the student in use.

@@ -3,90 +3,78 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import asdict
-from pathlib import Path
 
 import polars as pl
 
-from pipeline.config import Config, StudentConfig
-from pipeline.files import fingerprint
-from pipeline.listener import Listener
-from pipeline.ontology import Ontology, ontology_of
-from pipeline.records import DATASET, read_table
-from pipeline.run.stage import SILENT, StageResult, states_of, up_to_date
-from pipeline.run.workspace import Workspace
+from pipeline.config import StudentConfig
+from pipeline.records import DATASET, digest_of_columns, read_table
+from pipeline.run.stage import Run, Stage
+from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
+from pipeline.student.train import TrainResult, train, training_digest
 
 
-def train(config: Config, listener: Listener = SILENT) -> StageResult:
-    """Train the student on the exported dataset.
-
-    Raises:
-        WorkspaceError: there is no dataset yet, or the workspace is busy.
-        StudentError: the dataset or the settings cannot be trained with.
-    """
-    ontology = ontology_of(config)
-    workspace = Workspace(config.workspace)
-    with workspace.locked():
-        started = time.monotonic()
-        plan = read_table(workspace.dataset_table, DATASET, "label")
-        print_ = train_fingerprint(config, ontology, plan)
-        if workspace.is_current("train", print_) and (workspace.student / "weights.pt").is_file():
-            return up_to_date(workspace, "train")
-
-        from pipeline import student
-
-        settings = _from_promoted(config, ontology, workspace, listener)
-        with listener.bar("Training", "epochs") as progress:
-
-            def on_epoch(report: student.EpochReport) -> None:
-                progress(report.epoch, report.epochs)
-                listener.epoch(report)
-
-            result = student.train(
-                workspace.dataset,
-                workspace.student,
-                settings,
-                ontology.dataset_classes,
-                max_pixels=config.max_pixels,
-                on_epoch=on_epoch,
-            )
-        counts = {**asdict(result), "classes": list(ontology.dataset_classes)}
-        seconds = time.monotonic() - started
-        workspace.finish("train", print_, counts, seconds)
-        return StageResult("train", False, counts, seconds)
+def _look(run: Run) -> pl.DataFrame:
+    return read_table(run.workspace.dataset_table, DATASET, "label")
 
 
-def _from_promoted(
-    config: Config, ontology: Ontology, workspace: Workspace, listener: Listener
-) -> StudentConfig:
+def _digest_with(run: Run, plan: pl.DataFrame, settings: StudentConfig) -> str:
+    pictures = digest_of_columns(plan.select("file", "id").sort("file"), "file", "id")
+    return training_digest(pictures, settings, run.ontology.dataset_classes)
+
+
+def _digest(run: Run, plan: pl.DataFrame) -> str:
+    """Name what the student depends on: pictures, their classes and splits, the settings."""
+    return _digest_with(run, plan, run.config.student)
+
+
+def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
+    classes = run.ontology.dataset_classes
+    settings = _from_promoted(run)
+    with run.listener.bar("Training", "epochs") as progress:
+
+        def on_epoch(report: EpochReport) -> None:
+            progress(report.epoch, report.epochs)
+            run.listener.epoch(report)
+
+        return train(
+            run.workspace.dataset,
+            run.workspace.student,
+            settings,
+            classes,
+            digest=_digest_with(run, plan, settings),
+            max_pixels=run.config.max_pixels,
+            on_epoch=on_epoch,
+        )
+
+
+def _from_promoted(run: Run) -> StudentConfig:
     """The settings, with the student in use as the model to start from where that was asked for."""
-    if config.student.start == "scratch":
-        return config.student
-    promoted = Students(workspace.students).promoted
+    settings, listener = run.config.student, run.listener
+    if settings.start == "scratch":
+        return settings
+    promoted = Students(run.workspace.students).promoted
     if promoted is None:
-        listener.say(f"No student is promoted yet, so this one starts from {config.student.model}.")
-        return config.student
+        listener.say(f"No student is promoted yet, so this one starts from {settings.model}.")
+        return settings
     about = json.loads((promoted / "student.json").read_text("utf-8"))
-    if about["classes"] != list(ontology.dataset_classes):
+    if about["classes"] != list(run.ontology.dataset_classes):
         listener.warn(
             f"The promoted student {promoted.name} knows other classes "
-            f"({', '.join(about['classes'])}), so this one starts from {config.student.model}."
+            f"({', '.join(about['classes'])}), so this one starts from {settings.model}."
         )
-        return config.student
+        return settings
     listener.say(f"Starting from the promoted student {promoted.name}.")
-    return config.student.model_copy(update={"model": str(promoted.absolute() / "weights.pt")})
+    return settings.model_copy(update={"model": str(promoted.absolute() / "weights.pt")})
 
 
-def train_fingerprint(config: Config, ontology: Ontology, plan: pl.DataFrame) -> str:
-    """Name what the student depends on: the pictures and their classes and splits, the settings."""
-    from pipeline.student import DEFAULTS
-
-    return fingerprint(
-        DEFAULTS,
-        plan.select("file", "id").sort("file").rows(),
-        ontology.dataset_classes,
-        config.student.model_dump(exclude={"device", "workers", "keep"}),
-        states_of([Path(config.student.model)]),
-    )
+TRAIN = Stage(
+    name="train",
+    command="train",
+    counts=TrainResult,
+    look=_look,
+    digest=_digest,
+    leaves=lambda run: (run.workspace.weights, run.workspace.student / "student.json"),
+    work=_work,
+    summary=lambda counts: f"{counts.epochs} epochs, {counts.valid_top1:.1%} agreement on valid",
+)

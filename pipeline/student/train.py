@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
-from pipeline.files import fingerprint, replacing, write_text
+from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.student.epochs import EpochReport, read_curve, write_curve
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -41,6 +40,7 @@ class TrainResult:
     images: int  # of the train split
     parameters: int
     file_bytes: int
+    classes: list[str]  # in class order
 
 
 def train(
@@ -49,6 +49,7 @@ def train(
     config: StudentConfig,
     classes: Sequence[str],
     *,
+    digest: str | None = None,
     max_pixels: int = 100_000_000,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> TrainResult:
@@ -61,6 +62,8 @@ def train(
     Args:
         dataset: `{train,valid,test}/<class>/…`, with every class folder in every split.
         classes: in class order; index i of the student's answers is `classes[i]`.
+        digest: names pictures and settings, see `training_digest`; by default the pictures' names
+            and sizes stand for them.
         on_epoch: told after each epoch.
 
     Raises:
@@ -77,7 +80,7 @@ def train(
     start = find_model(config.model)
     state = out.parent / f".{out.name}.training"
     checkpoint_file = state / "weights" / "last.pt"
-    plan = _plan(samples, config, classes)
+    plan = digest or training_digest(_listing(samples), config, classes)
     checkpoint, reports = None, []
     if _read_text(state / "plan.txt") == plan and checkpoint_file.is_file():
         try:
@@ -150,19 +153,30 @@ def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
     }
 
 
-def _plan(
-    samples: dict[str, list[tuple[Path, int]]], config: StudentConfig, classes: Sequence[str]
-) -> str:
-    """Name what a half-finished training belongs to."""
-    listing = [
-        [split, path.name, index, path.stat().st_size]
-        for split, rows in samples.items()
-        for path, index in rows
-    ]
-    model = Path(config.model)
-    weights = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
+def training_digest(pictures: str, config: StudentConfig, classes: Sequence[str]) -> str:
+    """Name all that a student depends on, and so what a half-finished training belongs to.
+
+    Args:
+        pictures: names the images with their classes and splits.
+        config: of it counts what changes the weights.
+        classes: in class order.
+    """
     return fingerprint(
-        listing, list(classes), DEFAULTS, config.model_dump(exclude={"device", "workers"}), weights
+        pictures,
+        list(classes),
+        DEFAULTS,
+        config.model_dump(exclude={"device", "workers", "keep"}),
+        names_and_hashes([Path(config.model)]),
+    )
+
+
+def _listing(samples: dict[str, list[tuple[Path, int]]]) -> str:
+    return fingerprint(
+        [
+            [split, path.name, index, path.stat().st_size]
+            for split, rows in samples.items()
+            for path, index in rows
+        ]
     )
 
 
@@ -192,11 +206,11 @@ def _finish(
             images=images,
             parameters=parameters,
             file_bytes=(aside / "weights.pt").stat().st_size,
+            classes=list(classes),
         )
         write_curve(aside / "curve.csv", reports)
         draw_curve(reports, aside / "curve.png")
         about = {
-            "classes": list(classes),
             "imgsz": config.imgsz,
             "preprocessing": "short side to imgsz (bilinear), center crop, RGB, 0 to 1",
             "trained_with": config.model_dump(mode="json"),

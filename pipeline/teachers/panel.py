@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline.config import Config
+from pipeline.config import TeacherConfig
+from pipeline.errors import SourceError
 from pipeline.files import cache_dir
 from pipeline.listener import Listener
 from pipeline.ontology import Ontology
@@ -60,13 +61,15 @@ class Asked:
         return Answers(alone, self.panel.mean(alone), self.panel.mean(by_prompt))
 
 
-def in_words(config: Config) -> str:
-    """Name the config's teachers for a sentence."""
-    names = [f"{one.kind} {one.model}" for one in config.teachers]
+def in_words(teachers: Sequence[TeacherConfig]) -> str:
+    """Name teachers for a sentence."""
+    names = [f"{one.kind} {one.model}" for one in teachers]
     return f"the teacher{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
-def load_panel(config: Config, ontology: Ontology, classes: Sequence[str]) -> Panel:
+def load_panel(
+    teachers: Sequence[TeacherConfig], ontology: Ontology, classes: Sequence[str]
+) -> Panel:
     """Load the config's teachers and put the ontology to them.
 
     Raises:
@@ -77,11 +80,11 @@ def load_panel(config: Config, ontology: Ontology, classes: Sequence[str]) -> Pa
     from pipeline.teachers.zero_shot import Panel, ZeroShot, embed_prompts
 
     members = []
-    for settings in config.teachers:
+    for settings in teachers:
         teacher = load_teacher(settings, ontology.sentences)
         prompts = embed_prompts(teacher, ontology)
         members.append(ZeroShot(teacher, ontology, prompts, classes))
-    return Panel(members, [settings.weight for settings in config.teachers])
+    return Panel(members, [settings.weight for settings in teachers], list(teachers))
 
 
 def prompt_warnings(teacher: Teacher, ontology: Ontology) -> list[str]:
@@ -91,14 +94,14 @@ def prompt_warnings(teacher: Teacher, ontology: Ontology) -> list[str]:
     return unknown_word_warnings(teacher, ontology)
 
 
-def ask(panel: Panel, images: pl.DataFrame, config: Config, listener: Listener) -> Asked:
+def ask(panel: Panel, images: pl.DataFrame, max_pixels: int, listener: Listener) -> Asked:
     """Show images, a table with columns id and path, to every member, each with its own cache."""
     from pipeline.teachers.engines.devices import devices_of, embed_on_devices, is_worthwhile
     from pipeline.teachers.engines.threads import embed
 
     caches, computed = [], 0
     failures: dict[str, str] = {}
-    for member, settings in zip(panel.members, config.teachers, strict=True):
+    for member, settings in zip(panel.members, panel.settings, strict=True):
         title = "Embedding" if len(panel.members) == 1 else member.name
         cache = cache_of(member.teacher)
         wanted = images.filter(~pl.col("id").is_in(list(failures)))
@@ -111,7 +114,7 @@ def ask(panel: Panel, images: pl.DataFrame, config: Config, listener: Listener) 
                     devices,
                     wanted,
                     cache,
-                    max_pixels=config.max_pixels,
+                    max_pixels=max_pixels,
                     progress=progress,
                 )
             else:
@@ -120,7 +123,7 @@ def ask(panel: Panel, images: pl.DataFrame, config: Config, listener: Listener) 
                     wanted,
                     cache,
                     batch=settings.batch,
-                    max_pixels=config.max_pixels,
+                    max_pixels=max_pixels,
                     compiling=settings.compile,
                     progress=progress,
                 )
@@ -136,3 +139,43 @@ def cache_of(teacher: Teacher) -> EmbeddingCache:
     from pipeline.teachers.cache import EmbeddingCache
 
     return EmbeddingCache(cache_dir() / "embeddings", teacher.fingerprint, teacher.name)
+
+
+def cached_vectors(
+    fingerprint: str,
+    images: pl.DataFrame,
+    teachers: Sequence[TeacherConfig],
+    ontology: Ontology,
+    max_pixels: int,
+) -> EmbeddingCache:
+    """Return a cache that holds the vectors of images which were labeled before. A teacher is
+    loaded only where the cache has lost some.
+
+    Args:
+        fingerprint: of the teacher that gave the vectors.
+        images: columns id and path.
+        teachers: of the config; the first that gives vectors computes what is lost.
+
+    Raises:
+        SourceError: images have changed since they were labeled.
+        TeacherError: the teacher cannot be loaded.
+    """
+    from pipeline.teachers.cache import EmbeddingCache
+    from pipeline.teachers.engines.threads import embed, missing_of
+
+    cache = EmbeddingCache(cache_dir() / "embeddings", fingerprint)
+    if not missing_of(images, cache):
+        return cache
+    panel = load_panel(teachers, ontology, ontology.classes)
+    asked = list(zip((m.teacher for m in panel.members), teachers, strict=True))
+    giving = [pair for pair in asked if pair[0].gives_vectors]
+    # Another machine may compute with another precision: its vectors are as good for this.
+    teacher, settings = next((p for p in giving if p[0].fingerprint == fingerprint), giving[0])
+    cache = cache_of(teacher)
+    embedded = embed(teacher, images, cache, batch=settings.batch, max_pixels=max_pixels)
+    if embedded.failures:
+        raise SourceError(
+            f"{len(embedded.failures)} images changed or vanished after they were labeled. "
+            "Run `clip2yolo label` again."
+        )
+    return cache

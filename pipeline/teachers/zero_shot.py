@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError
 from pipeline.ontology import Ontology
 from pipeline.teachers.base import Teacher
@@ -108,7 +109,13 @@ class Panel:
         weights: one a member, each above 0.
     """
 
-    def __init__(self, members: Sequence[ZeroShot], weights: Sequence[float]) -> None:
+    def __init__(
+        self,
+        members: Sequence[ZeroShot],
+        weights: Sequence[float],
+        settings: Sequence[TeacherConfig] = (),
+    ) -> None:
+        self.settings = settings
         self.members = tuple(members)
         self.weights = tuple(weight / sum(weights) for weight in weights)
         self.name = " + ".join(member.name for member in members)

@@ -1,0 +1,125 @@
+"""Which images a student is judged on: those that it was neither trained nor chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline.errors import ConfigError, SourceError
+from pipeline.evaluation.assess import HeldOut
+from pipeline.images.truth import read_truth
+from pipeline.run.stage import Run
+
+_TOLD = 5  # files that cannot be used, of which each is named
+
+
+@dataclass
+class Sample:
+    """Images to evaluate on, while they are being chosen; `truth` has a class name for each."""
+
+    ids: list[str]
+    paths: list[Path]
+    truth: list[str] | None
+    source: str
+    excluded: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, kept: Sequence[bool], reason: str) -> None:
+        """Leave out the images that are not kept, and count them under the reason."""
+        missing = len(kept) - sum(kept)
+        if missing:
+            self.excluded[reason] = self.excluded.get(reason, 0) + missing
+        self.ids = [image_id for image_id, keep in zip(self.ids, kept, strict=True) if keep]
+        self.paths = [path for path, keep in zip(self.paths, kept, strict=True) if keep]
+        if self.truth is not None:
+            self.truth = [name for name, keep in zip(self.truth, kept, strict=True) if keep]
+
+    def table(self, most: int | None = None) -> pl.DataFrame:
+        """Return the images, or the first of them, with columns id and path."""
+        paths = [str(path) for path in self.paths[:most]]
+        columns = {"id": self.ids[:most], "path": paths}
+        return pl.DataFrame(columns, {"id": pl.String, "path": pl.String})
+
+    def held_out(self, classes: Sequence[str]) -> HeldOut:
+        """Return the sample as it is compared on; class indices follow `classes`."""
+        truth = None if self.truth is None else np.array([classes.index(n) for n in self.truth])
+        return HeldOut(self.ids, self.paths, truth, self.source, self.excluded)
+
+
+def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
+    """Return the images of `truth` without those that the student was trained or chosen on; where
+    the config names no truth, the dataset's own test split.
+
+    Args:
+        run: whose truth.
+        plan: dataset.parquet.
+
+    Raises:
+        ConfigError: the truth names a class that the ontology lacks.
+        SourceError: no image is left.
+    """
+    if run.config.truth is None:
+        run.listener.warn("The config names no `truth`: agreement is measured, accuracy cannot be.")
+        test = plan.filter(pl.col("split") == "test")
+        sample = Sample(
+            test["id"].to_list(), list(map(Path, test["path"])), None, "the dataset's test split"
+        )
+    else:
+        table = _read_known(run, run.config.truth)
+        names = table["class"].to_list()
+        paths = list(map(Path, table["path"]))
+        sample = Sample(table["id"].to_list(), paths, names, str(run.config.truth))
+        known = set(run.ontology.dataset_classes)
+        sample.keep(
+            [name in known for name in names],
+            "of the background class, which the dataset leaves out",
+        )
+        learned = set(plan.filter(pl.col("split") != "test")["id"])
+        sample.keep(
+            [image_id not in learned for image_id in sample.ids],
+            "the student was trained or chosen on",
+        )
+    if not sample.ids:
+        why = "".join(f" ({count} {reason})" for reason, count in sample.excluded.items())
+        raise SourceError(
+            f"No image is left to evaluate on: {sample.source} holds none{why}. Give `truth:` a "
+            "labeled folder of other images, or label more images."
+        )
+    return sample
+
+
+def known_truth(run: Run) -> dict[str, str]:
+    """Return id → class for every image that a person has labeled, to judge the labels by.
+
+    Raises:
+        ConfigError: a class is none of the ontology.
+    """
+    known: dict[str, str] = {}
+    for path in (run.config.truth, run.config.pool_truth):
+        if path is not None:
+            known.update(dict(_read_known(run, path).select("id", "class").iter_rows()))
+    return known
+
+
+def _read_known(run: Run, path: Path) -> pl.DataFrame:
+    """Read a person's labels (see `read_truth`); what cannot be used is told.
+
+    Raises:
+        ConfigError: a class is none of the ontology.
+    """
+    folders = [source.path for source in run.config.sources if source.path.is_dir()]
+    table, problems = read_truth(path, run.config.max_pixels, folders)
+    for sentence in problems[:_TOLD]:
+        run.listener.warn(sentence)
+    if len(problems) > _TOLD:
+        run.listener.warn(f"{len(problems) - _TOLD} more files of {path} cannot be used.")
+    unknown = sorted(set(table["class"]) - set(run.ontology.classes))
+    if unknown:
+        raise ConfigError(
+            f"{path} has the class {unknown[0]!r}, which the ontology does not have "
+            f"({', '.join(run.ontology.classes)}). Rename it there, or add a prompt for it."
+        )
+    return table

@@ -1,0 +1,91 @@
+"""Looking at a run's sources: what there is, without changing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.errors import WorkspaceError
+from pipeline.images.frames import extract_all, known_frames, with_frames
+from pipeline.images.scan import scan, with_damaged
+from pipeline.images.sources import find_images, sort_sources
+from pipeline.records import IMAGES, read_table
+from pipeline.run.stage import Run
+
+
+def extract_frames(run: Run, frames: Path | None = None) -> None:
+    """Write the frames of the run's videos, where they are not there yet.
+
+    Frames of other videos and samplings are removed, so the caller holds the workspace's lock.
+
+    Args:
+        run: whose videos.
+        frames: folder for them, by default the workspace's.
+
+    Raises:
+        SourceError: a source does not exist or holds nothing.
+    """
+    _, videos = sort_sources(run.config.sources)
+    root = frames or run.workspace.frames
+    extract_all(videos, root, run.config.max_pixels, run.listener)
+
+
+def look_at_images(run: Run, frames: Path | None = None) -> pl.DataFrame:
+    """Find and hash the run's images and return them as a table with the schema `records.IMAGES`.
+
+    Files known from the last time are not opened again, unless `run.verify` asks for it.
+
+    Args:
+        run: whose sources.
+        frames: where `extract_frames` has put its videos' frames, by default into the workspace.
+
+    Raises:
+        SourceError: a source holds nothing that can be used.
+        WorkspaceError: frames of a video are not there yet.
+    """
+    config = run.config
+    stills, videos = sort_sources(config.sources)
+    root = frames or run.workspace.frames
+    framed, damaged = known_frames(videos, root, config.max_pixels)
+    paths = find_images(stills) if stills else []
+    with run.listener.bar("Scanning", "files") as progress:
+        images = scan(
+            [*paths, *(str(frame.path) for frame in framed)],
+            None if run.verify else _last_scan(run),
+            progress=progress,
+            max_pixels=config.max_pixels,
+        )
+    return with_damaged(with_frames(images, framed), damaged)
+
+
+@contextlib.contextmanager
+def looked_at_aside(run: Run) -> Iterator[pl.DataFrame]:
+    """Yield what `look_at_images` returns, also where frames were not extracted yet: they are then
+    written to a folder that goes with the block, and the run stays as it was.
+
+    Raises:
+        SourceError: a source holds nothing that can be used.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            images = look_at_images(run)
+        except WorkspaceError:
+            made = tempfile.TemporaryDirectory(prefix="clip2yolo-frames-")
+            frames = Path(stack.enter_context(made))
+            extract_frames(run, frames)
+            images = look_at_images(run, frames)
+        yield images
+
+
+def _last_scan(run: Run) -> pl.DataFrame | None:
+    if not run.workspace.images.is_file():
+        return None
+    try:
+        return read_table(run.workspace.images, IMAGES, "label")
+    except WorkspaceError as error:
+        run.listener.warn(f"{error} All images are hashed anew.")
+        return None
