@@ -180,5 +180,5 @@ class Config(Section):
         """Return the config with all teachers at one precision; None leaves it as it is."""
         if precision is None:
             return self
-        teachers = [one.model_copy(update={"precision": precision}) for one in self.teachers]
+        teachers = [t.model_copy(update={"precision": precision}) for t in self.teachers]
         return self.model_copy(update={"teachers": teachers})

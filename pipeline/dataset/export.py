@@ -73,12 +73,12 @@ def place_image(source: Path, target: Path, max_pixels: int, copy: bool = False)
         ) from error
 
 
-def file_name(path: Path, one: str) -> str:
+def file_name(path: Path, image_id: str) -> str:
     """Return a name people recognize, made unique by the content, as `IMG_1-3f0a9c….jpg`."""
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")
     # File systems count bytes: 60 characters of some scripts are more than a name may have.
     stem = stem[:60].encode()[:150].decode("utf-8", "ignore") or "image"
-    return f"{stem}-{one[:12]}{_true_suffix(path) or '.png'}"
+    return f"{stem}-{image_id[:12]}{_true_suffix(path) or '.png'}"
 
 
 def _true_suffix(path: Path) -> str | None:

@@ -100,7 +100,7 @@ def _file_names(images: pl.DataFrame) -> pl.Series:
     blocks = [pl.Series([], dtype=pl.String)]
     for start in range(0, len(images), _BLOCK):
         rows = images[start : start + _BLOCK].select("id", "path").iter_rows()
-        blocks.append(pl.Series([file_name(Path(path), one) for one, path in rows]))
+        blocks.append(pl.Series([file_name(Path(path), image_id) for image_id, path in rows]))
     return pl.concat(blocks)
 
 

@@ -113,12 +113,12 @@ def assess(
         chance=_chance(classes, training_counts, taught, truth),
         members=[
             Member(
-                one.name,
-                one.weight,
-                _answers(one.prediction, truth),
-                agreement(one.prediction.probabilities.argmax(axis=1), taught),
+                member.name,
+                member.weight,
+                _answers(member.prediction, truth),
+                agreement(member.prediction.probabilities.argmax(axis=1), taught),
             )
-            for one in members
+            for member in members
         ],
         labels=labels,
         disagreements=_disagreements(classes, held_out, teacher, student, disagreements),

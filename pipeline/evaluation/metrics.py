@@ -122,7 +122,7 @@ def macro_f1(confusion: np.ndarray) -> float | None:
     answers that wrongly name it still cost the classes that they should have named. A class that
     occurs and is never answered counts as 0.
     """
-    present = [one.f1 for one in class_figures(confusion) if one.support and one.f1 is not None]
+    present = [c.f1 for c in class_figures(confusion) if c.support and c.f1 is not None]
     return sum(present) / len(present) if present else None
 
 
@@ -161,11 +161,11 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15)
     It is the mean over all answers of |accuracy − confidence| of their bin: 0 where 80 % sure
     means right in 80 % of cases. Few answers per bin push it up, so compare it at equal n only.
     """
-    filled = [one for one in reliability(confidence, correct, bins) if one.n]
-    total = sum(one.n for one in filled)
+    filled = [slot for slot in reliability(confidence, correct, bins) if slot.n]
+    total = sum(slot.n for slot in filled)
     if not total:
         return None
-    gaps = (one.n * abs((one.accuracy or 0.0) - (one.confidence or 0.0)) for one in filled)
+    gaps = (slot.n * abs((slot.accuracy or 0.0) - (slot.confidence or 0.0)) for slot in filled)
     return sum(gaps) / total
 
 

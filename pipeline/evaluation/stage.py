@@ -73,7 +73,8 @@ def _digest(run: Run, plan: pl.DataFrame) -> str:
         _truth_state(config.truth),
         _truth_state(config.pool_truth),
         config.evaluate.model_dump(),
-        [[one.device, one.precision] for one in config.teachers] + [config.student.device],
+        [[teacher.device, teacher.precision] for teacher in config.teachers]
+        + [config.student.device],
     )
 
 

@@ -35,7 +35,7 @@ def sort_sources(
         path = source.path
         is_video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
         if is_video or source.names_frames or (path.is_dir() and _holds_only_videos(path)):
-            videos += [(one, source.sampling) for one in find_videos(path)]
+            videos += [(video, source.sampling) for video in find_videos(path)]
         else:
             stills.append(path)
     return stills, videos

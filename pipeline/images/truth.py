@@ -58,7 +58,10 @@ def read_truth(
             f"None of the {len(labeled):,} images that {path} names can be read. "
             + (problems[0] if problems else "")
         )
-    found = [{"id": one, "path": place, "class": name} for one, (place, name) in seen.items()]
+    found = [
+        {"id": image_id, "path": place, "class": class_name}
+        for image_id, (place, class_name) in seen.items()
+    ]
     return table(found, TRUTH), problems
 
 

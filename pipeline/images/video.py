@@ -199,11 +199,11 @@ def find_videos(path: Path) -> list[Path]:
     if not path.is_dir():
         raise SourceError(f"{path} does not exist. Correct `source` in the config.")
     found = sorted(
-        one
-        for one in path.rglob("*")
-        if one.suffix.lower() in VIDEO_SUFFIXES
-        and one.is_file()
-        and not any(part.startswith(".") for part in one.relative_to(path).parts)
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in VIDEO_SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     if not found:
         raise SourceError(f"There is no video in {path}. Correct `source` in the config.")

@@ -47,7 +47,9 @@ def read_review(path: Path, ontology: Ontology) -> dict[str, str]:
     try:
         table = pl.read_csv(path, infer_schema=False, encoding="utf8")
         filled = table.filter(pl.col("class").str.strip_chars().fill_null("") != "")
-        decided = [(one, name.strip()) for one, name in filled.select("id", "class").iter_rows()]
+        decided = [
+            (image_id, name.strip()) for image_id, name in filled.select("id", "class").iter_rows()
+        ]
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(

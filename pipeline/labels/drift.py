@@ -177,5 +177,5 @@ def _apart(new: np.ndarray, earlier: np.ndarray) -> VectorShift:
     shuffled = [distance(rng.permutation(len(both))) for _ in range(_SHUFFLES)]
     spread = float(np.sqrt(sides[1].var(axis=0).sum()))
     relative = seen / max(spread, 1e-9)
-    p_value = (1 + sum(one >= seen for one in shuffled)) / (_SHUFFLES + 1)
+    p_value = (1 + sum(other >= seen for other in shuffled)) / (_SHUFFLES + 1)
     return VectorShift(relative, p_value, bool(relative > _APART and p_value < _SURE))

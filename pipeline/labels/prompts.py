@@ -75,12 +75,12 @@ def _likeness(by_prompt: np.ndarray, number: int) -> np.ndarray:
 def advice(figures: Sequence[PromptFigures], images: int) -> list[str]:
     """Return a sentence for each prompt that a person may want to change."""
     sentences = []
-    for one in figures:
-        if one.won == 0:
-            sentences.append(f"{one.prompt!r} won no image of {images:,}; reword or remove it.")
-        elif one.margin is not None and one.margin < 0.2:
+    for row in figures:
+        if row.won == 0:
+            sentences.append(f"{row.prompt!r} won no image of {images:,}; reword or remove it.")
+        elif row.margin is not None and row.margin < 0.2:
             sentences.append(
-                f"{one.prompt!r} leads {one.rival!r} by {one.margin:.2f} only; say what tells the "
+                f"{row.prompt!r} leads {row.rival!r} by {row.margin:.2f} only; say what tells the "
                 "two apart."
             )
     return sentences

@@ -47,13 +47,13 @@ def pull(
         UploadError: the version cannot be fetched, is no set of class folders, or gives one image
             two classes.
     """
-    known = {one[:12]: one for one in ids}
+    known = {image_id[:12]: image_id for image_id in ids}
     with tempfile.TemporaryDirectory(prefix="clip2yolo-pull-") as folder:
         file = Path(folder) / "export.zip"
         project.export(version, file)
         try:
             with zipfile.ZipFile(file) as archive:
-                names = [one.filename for one in archive.infolist() if not one.is_dir()]
+                names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
         except zipfile.BadZipFile:
             raise UploadError("What Roboflow sent is no zip file. Run again.") from None
     decided: dict[str, str] = {}
@@ -63,11 +63,13 @@ def pull(
         if len(parts) < 3 or parts[-3] not in _SPLITS:
             continue  # a README
         found = _OURS.search(parts[-1])
-        one = known.get(found[1]) if found else None
-        if one is None:
+        image_id = known.get(found[1]) if found else None
+        if image_id is None:
             strangers.append(parts[-1])
-        elif decided.setdefault(one, parts[-2]) != parts[-2]:
-            raise UploadError(f"{parts[-1]} has two classes: {decided[one]!r} and {parts[-2]!r}.")
+        elif decided.setdefault(image_id, parts[-2]) != parts[-2]:
+            raise UploadError(
+                f"{parts[-1]} has two classes: {decided[image_id]!r} and {parts[-2]!r}."
+            )
     if not decided and not strangers:
         raise UploadError(f"Version {version} holds no class folders. Was it a classification?")
     return decided, strangers
@@ -85,11 +87,11 @@ def corrections(decided: Mapping[str, str], labels: pl.DataFrame, ledger: Ledger
     """
     ours = dict(labels.select("id", "class").iter_rows())
     found = {}
-    for one, name in decided.items():
-        entry = ledger.entries.get(one)
-        sent = entry.name if entry is not None else ours.get(one)
-        if sent != name or (entry is not None and entry.state == "annotated"):
-            found[one] = name
+    for image_id, class_name in decided.items():
+        entry = ledger.entries.get(image_id)
+        sent = entry.name if entry is not None else ours.get(image_id)
+        if sent != class_name or (entry is not None and entry.state == "annotated"):
+            found[image_id] = class_name
     return found
 
 
@@ -138,7 +140,7 @@ def _add_decisions(path: Path, found: dict[str, str], labels: pl.DataFrame) -> N
     both = before | found
     paths = dict(labels.select("id", "path").iter_rows())
     rows = {
-        "path": [paths.get(one) for one in both],
+        "path": [paths.get(image_id) for image_id in both],
         "class": list(both.values()),
         "id": list(both),
     }

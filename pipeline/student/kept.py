@@ -70,9 +70,9 @@ class Students:
         if not self._is_whole(name):
             there = ", ".join(self.names) or "none yet"
             raise WorkspaceError(f"{self.root} keeps no student {name!r}. It keeps: {there}.")
-        earlier = [one for one in self._named() if one != name]
+        earlier = [other for other in self._named() if other != name]
         if self.is_withdrawn(name):
-            rest = [one for one in self._lines("withdrawn") if one != name]
+            rest = [other for other in self._lines("withdrawn") if other != name]
             self._write("withdrawn", rest)
         self._write("promoted", [name, *earlier])
 
