@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Sampling
 from pipeline.images.video import Damage, Frame, read_frames
 from pipeline.listener import Progress, no_progress
 from pipeline.records import Predictor
+from pipeline.values import Sampling
 
 _BATCH = 16
 _LEAST = 0.05  # probability below which one frame's doubt counts no further

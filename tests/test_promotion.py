@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import parse_config, parse_limit
+from pipeline.config import parse_config
 from pipeline.errors import GateError, WorkspaceError
 from pipeline.evaluation.against import ANSWERS, compare, in_words
 from pipeline.evaluation.gates import check_gates
@@ -26,6 +26,7 @@ from pipeline.labels.drift import drift
 from pipeline.listener import Listener
 from pipeline.run.workspace import Workspace
 from pipeline.student.kept import Students
+from pipeline.values import parse_limit
 from tests.conftest import REPOSITORY
 from tests.fakes import unit
 

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Sampling, SplitsConfig, seconds_of
+from pipeline.config import SplitsConfig
 from pipeline.dataset.films import frame_blocks, straddling
 from pipeline.dataset.splits import assign_splits
 from pipeline.errors import SourceError
 from pipeline.images.frames import extract, forget_others
 from pipeline.images.video import Damage, clock, find_videos, read_frames
 from pipeline.timeline import find_events, watch
+from pipeline.values import Sampling, seconds_of
 from tests.fakes import COLORS, NAMES, ColorPredictor, sha256
 
 EVERY = Sampling(1, None, False)

@@ -46,10 +46,10 @@ def watch(
 
     Example: clip2yolo watch line.mp4 --config configs/packing_line.yaml --student
     """
-    from pipeline.config import Sampling, seconds_of
     from pipeline.images.video import clock
     from pipeline.terminal import print_table
     from pipeline.timeline import watch as look
+    from pipeline.values import Sampling, seconds_of
 
     try:
         sampling = Sampling(None, seconds_of(every), False)

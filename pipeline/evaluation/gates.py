@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import Limit
 from pipeline.errors import GateError
 from pipeline.evaluation.record import Evaluation, GateResult
 from pipeline.evaluation.wording import percent
+from pipeline.values import Limit
 
 
 def check_gates(limits: Sequence[Limit], evaluation: Evaluation) -> list[GateResult]:

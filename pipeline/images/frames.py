@@ -16,11 +16,11 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.config import Sampling
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.files import fingerprint, write_json
 from pipeline.images.video import Damage, clock, read_frames
 from pipeline.listener import Listener, Progress, no_progress
+from pipeline.values import Sampling
 
 _QUALITY = 95  # of the JPEG files
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.config import Sampling, SourceConfig
+from pipeline.config import SourceConfig
 from pipeline.errors import SourceError, describe_os_error
 from pipeline.images.video import VIDEO_SUFFIXES, find_videos
 from pipeline.pixels import image_suffixes
+from pipeline.values import Sampling
 
 MANIFESTS = (".csv", ".parquet")
 

@@ -16,9 +16,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from pipeline.config import Sampling
 from pipeline.errors import SourceError
 from pipeline.listener import Progress, no_progress
+from pipeline.values import Sampling
 
 VIDEO_SUFFIXES = frozenset(
     (
