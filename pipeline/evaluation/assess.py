@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,10 +114,10 @@ def assess(
         chance=_chance(classes, training_counts, taught, truth),
         members=[
             Member(
-                member.name,
-                member.weight,
-                _answers(member.prediction, truth),
-                agreement(member.prediction.probabilities.argmax(axis=1), taught),
+                **_answers(member.prediction, truth),
+                name=member.name,
+                weight=member.weight,
+                agreement=agreement(member.prediction.probabilities.argmax(axis=1), taught),
             )
             for member in members
         ],
@@ -126,16 +127,17 @@ def assess(
     )
 
 
-def _answers(prediction: Prediction, truth: np.ndarray | None) -> Answers:
+def _answers(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]:
+    """The fields of `record.Answers`."""
     guesses = prediction.probabilities.argmax(axis=1)
     given = np.bincount(guesses, minlength=len(prediction.classes)).tolist()
     answers = dict(zip(prediction.classes, given, strict=True))
     if truth is None:
-        return Answers(answers, None, None, None, None, None)
+        return vars(Answers(answers, None, None, None, None, None))
     confusion = confusion_matrix(truth, guesses, len(prediction.classes))
     sure = prediction.probabilities.max(axis=1)
     figures = zip(prediction.classes, class_figures(confusion), strict=True)
-    return Answers(
+    found = Answers(
         answers=answers,
         accuracy=accuracy(guesses, truth),
         macro_f1=macro_f1(confusion),
@@ -143,6 +145,7 @@ def _answers(prediction: Prediction, truth: np.ndarray | None) -> Answers:
         per_class=dict(figures),
         confusion=confusion.tolist(),
     )
+    return vars(found)
 
 
 def _contender(kind: str, side: Measured, teacher: Measured, truth: np.ndarray | None) -> Contender:
@@ -150,12 +153,12 @@ def _contender(kind: str, side: Measured, teacher: Measured, truth: np.ndarray |
     classes = len(side.prediction.classes)
     taught, own = teacher.guesses, side.guesses
     return Contender(
+        **_answers(side.prediction, truth),
         kind=kind,
         name=side.predictor.name,
         parameters=side.predictor.parameters,
         file_bytes=side.predictor.file_bytes,
         latency=side.latency,
-        answers=_answers(side.prediction, truth),
         agreement=None if is_teacher else agreement(own, taught),
         agreement_matrix=None if is_teacher else confusion_matrix(taught, own, classes).tolist(),
         comparison=None if is_teacher else _comparison(side, teacher, truth),
@@ -190,8 +193,8 @@ def _chance(
     always = Prediction(tuple(classes), np.tile(shares, (len(taught), 1)))
     commonest = int(shares.argmax())
     return Chance(
+        **_answers(always, truth),
         name=f"always {classes[commonest]!r}",
-        answers=_answers(always, truth),
         agreement=agreement(np.full(len(taught), commonest), taught),
         uniform=1 / len(classes),
     )

@@ -25,7 +25,7 @@ def _check(limit: Limit, evaluation: Evaluation) -> GateResult:
             return _unmeasured(limit, True, "There is no earlier student to fall behind.")
         lead = evaluation.against.difference
         return _judged(limit, -lead.value, -lead.high, -lead.low)
-    figure = student.answers.accuracy if limit.name == "accuracy" else student.agreement
+    figure = student.accuracy if limit.name == "accuracy" else student.agreement
     if figure is None:
         sentence = "It cannot be measured: the config names no `truth`."
         return _unmeasured(limit, False, sentence)

@@ -34,10 +34,10 @@ def render_markdown(evaluation: Evaluation) -> str:
         parts.append(_plain(evaluation.drift.sentence))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))
-    if student.answers.per_class:
+    if student.per_class:
         rows = [
             [class_name, str(one.support), *map(_share, (one.f1, one.precision, one.recall))]
-            for class_name, one in student.answers.per_class.items()
+            for class_name, one in student.per_class.items()
         ]
         parts.append(_table(["class", "images", "F1", "precision", "recall"], rows))
     return "\n\n".join(parts) + "\n"

@@ -70,7 +70,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Contender(Answers):
     """One who answered on the held-out images: the teacher, the student, an exported format."""
 
     kind: str  # "teacher", "student", or a format's name
@@ -78,58 +78,39 @@ class Contender:
     parameters: int
     file_bytes: int | None
     latency: Latency
-    answers: Answers
     agreement: Proportion | None  # with the teacher; this and the next two None for the teacher
     agreement_matrix: list[list[int]] | None  # rows: the teacher's answer
     comparison: Comparison | None
     precision: Precision | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in evaluation.json."""
+        """Return it as it stands in evaluation.json: the figures of speed beside the others."""
         known = asdict(self)
-        del known["latency"], known["answers"]
-        return known | self.latency.as_json() | asdict(self.answers)
+        del known["latency"]
+        return known | self.latency.as_json()
 
     @classmethod
     def from_json(cls, known: Mapping[str, Any]) -> Contender:
         """Read what `as_json` wrote."""
-        parts = {
-            "latency": Latency.from_json(known),
-            "answers": _part(Answers, known),
-        }
-        return _part(cls, {**known, **parts})
+        return _part(cls, {**known, "latency": Latency.from_json(known)})
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(Answers):
     """One of several teachers, alone."""
 
     name: str
     weight: float  # its share of the common answer
-    answers: Answers
     agreement: Proportion | None  # with the common answer
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in evaluation.json."""
-        known = asdict(self)
-        answers: dict[str, Any] = known.pop("answers")
-        return known | answers
 
 
 @dataclass(frozen=True)
-class Chance:
+class Chance(Answers):
     """Somebody who knows the shares of the training labels and never looks at a picture."""
 
     name: str
-    answers: Answers
     agreement: Proportion | None
     uniform: float  # the accuracy of guessing blindly among the classes
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in evaluation.json."""
-        known = asdict(self)
-        answers: dict[str, Any] = known.pop("answers")
-        return known | answers
 
 
 @dataclass(frozen=True)
@@ -251,8 +232,8 @@ class Evaluation:
             "held_out": asdict(self.held_out),
             "teacher": contenders[0],
             "student": contenders[1],
-            "chance": self.chance.as_json(),
-            "teachers": [one.as_json() for one in self.members],
+            "chance": asdict(self.chance),
+            "teachers": [asdict(one) for one in self.members],
             "contenders": contenders,
             "comparison": asdict(self.comparison),
             "labels": asdict(self.labels),
@@ -273,12 +254,8 @@ class Evaluation:
         """
         if known["format"] != FORMAT:
             raise ValueError(f"format {known['format']}")
-        parts = {
-            "contenders": [Contender.from_json(one) for one in known["contenders"]],
-            "chance": _with_answers(Chance, known["chance"]),
-            "members": [_with_answers(Member, one) for one in known["teachers"]],
-        }
-        return _part(cls, {**known, **parts})
+        contenders = [Contender.from_json(one) for one in known["contenders"]]
+        return _part(cls, {**known, "contenders": contenders, "members": known["teachers"]})
 
 
 def read_evaluation(file: Path) -> Evaluation:
@@ -296,10 +273,6 @@ def read_evaluation(file: Path) -> Evaluation:
             f"{file} cannot be read as an evaluation ({type(error).__name__}). Delete it and run "
             "`clip2yolo evaluate` again."
         ) from error
-
-
-def _with_answers(kind: type[Part], known: Mapping[str, Any]) -> Part:
-    return _part(kind, {**known, "answers": _part(Answers, known)})
 
 
 def _part(kind: type[Part], known: Mapping[str, Any]) -> Part:

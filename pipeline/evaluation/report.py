@@ -68,8 +68,8 @@ def _matrices(evaluation: Evaluation) -> list[dict[str, Any]]:
         found = [("Student beside teacher", "teacher", evaluation.student.agreement_matrix)]
     else:
         found = [
-            ("Student", "truth", evaluation.student.answers.confusion),
-            ("Teacher", "truth", evaluation.teacher.answers.confusion),
+            ("Student", "truth", evaluation.student.confusion),
+            ("Teacher", "truth", evaluation.teacher.confusion),
         ]
     return [
         {

@@ -23,12 +23,11 @@ def summary_rows(evaluation: Evaluation) -> list[list[str]]:
 
     rows = [row("", lambda side: side.kind, "chance")]
     if evaluation.held_out.has_truth:
-        said = chance.answers
         rows += [
-            row("accuracy", lambda s: _value(s.answers.accuracy), _value(said.accuracy)),
-            row("  95 % interval", lambda s: interval(s.answers.accuracy), interval(said.accuracy)),
-            row("macro F1", lambda s: number(s.answers.macro_f1, 3), number(said.macro_f1, 3)),
-            row("calibration error", lambda s: number(s.answers.calibration_error, 3)),
+            row("accuracy", lambda s: _value(s.accuracy), _value(chance.accuracy)),
+            row("  95 % interval", lambda s: interval(s.accuracy), interval(chance.accuracy)),
+            row("macro F1", lambda s: number(s.macro_f1, 3), number(chance.macro_f1, 3)),
+            row("calibration error", lambda s: number(s.calibration_error, 3)),
         ]
     agreed = _value(chance.agreement)
     rows.append(
@@ -57,9 +56,9 @@ def conclusion(evaluation: Evaluation) -> str:
     if compared.p_value is not None:
         first = (
             f"On {images:,} held-out images the student is right on "
-            f"{_value(student.answers.accuracy)} ({interval(student.answers.accuracy)} with 95 % "
-            f"confidence), its teacher on {_value(teacher.answers.accuracy)} "
-            f"({interval(teacher.answers.accuracy)})."
+            f"{_value(student.accuracy)} ({interval(student.accuracy)} with 95 % "
+            f"confidence), its teacher on {_value(teacher.accuracy)} "
+            f"({interval(teacher.accuracy)})."
         )
         p = "< 0.001" if compared.p_value < 0.001 else f"= {compared.p_value:.3f}"
         chance_like = f"(exact McNemar test: p {p})"
@@ -89,12 +88,9 @@ def summary(evaluation: Evaluation) -> str:
     """Return the evaluation in half a line, for a table of stages."""
     speed = f"{evaluation.comparison.speedup.end_to_end:.1f} times as fast"
     student, teacher = evaluation.student, evaluation.teacher
-    if student.answers.accuracy is None:
+    if student.accuracy is None:
         return f"student agrees on {_value(student.agreement)}, {speed}"
-    return (
-        f"student {_value(student.answers.accuracy)}, "
-        f"teacher {_value(teacher.answers.accuracy)}, {speed}"
-    )
+    return f"student {_value(student.accuracy)}, teacher {_value(teacher.accuracy)}, {speed}"
 
 
 def _value(figure: Proportion | None) -> str:
