@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pipeline import stages
 from pipeline.config import load_config
+from pipeline.evaluation.record import read_evaluation
 from pipeline.evaluation.wording import conclusion, summary_rows
+from pipeline.run.workspace import Workspace
 from pipeline.terminal import TerminalListener, print_table
 
 _CONFIG = Path(__file__).with_name("everyday.yaml")
@@ -20,14 +21,12 @@ def main() -> None:
     stages.label(config, listener)
     stages.train(config, listener)
     stages.evaluate(config, listener)
-    evaluation = json.loads((config.workspace / "evaluation.json").read_text("utf-8"))
-    labels = evaluation["labels"]
+    evaluation = read_evaluation(Workspace(config.workspace).evaluation)
+    labels = evaluation.labels
+    right = "–" if labels.accuracy is None else f"{labels.accuracy.value:.1%}"
     rows = [
-        [
-            "accepted of all",
-            f"{labels['accepted']:,} of {labels['accepted'] + labels['abstained']:,}",
-        ],
-        ["right among the accepted", f"{labels['accuracy']['value']:.1%}"],
+        ["accepted of all", f"{labels.accepted:,} of {labels.accepted + labels.abstained:,}"],
+        ["right among the accepted", right],
     ]
     print_table("Labels of the pool", ["", ""], rows)
     header, *rows = summary_rows(evaluation)

@@ -96,11 +96,9 @@ def _jpeg(number: int) -> bytes:
 def _work(folder: Path, size: int) -> dict[str, float]:
     from pipeline.config import parse_config
     from pipeline.dataset.plan import plan_dataset
-    from pipeline.dataset.stage import accepted_of, vectors_of
-    from pipeline.labels.stage import label_images
-    from pipeline.ontology import ontology_of
-    from pipeline.records import LABELS, read_table
-    from pipeline.run.workspace import Workspace
+    from pipeline.dataset.stage import EXPORT, vectors_of
+    from pipeline.labels.stage import LABEL
+    from pipeline.run.stage import Run, carry_out
     from pipeline.teachers.panel import cache_of, load_panel
 
     count = size // _A_FOLDER
@@ -112,8 +110,8 @@ def _work(folder: Path, size: int) -> dict[str, float]:
         "label": {"min_confidence": 0.0},
     }
     config = parse_config(settings, folder / "scale.yaml")
-    ontology = ontology_of(config)
-    panel = load_panel(config, ontology, ontology.classes)
+    ontology = Run.of(config).ontology
+    panel = load_panel(config.teachers, ontology, ontology.classes)
     loaded = _peak()
     vectors_of_images = cache_of(panel.members[0].teacher)
     dim = panel.members[0].teacher.dim
@@ -125,22 +123,22 @@ def _work(folder: Path, size: int) -> dict[str, float]:
         vectors = rng.standard_normal((len(ids), dim), np.float32)
         vectors_of_images.put(ids, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     vectors_of_images.merge()
-    workspace = Workspace(config.workspace)
 
     def label() -> tuple[float, float]:
         started = time.perf_counter()
-        result = label_images(config, ontology_of(config), workspace)
-        return time.perf_counter() - started, result.counts["seconds_to_label"]
+        run = Run.of(config)
+        with run.workspace.locked():
+            stamp = carry_out(LABEL, run)
+        return time.perf_counter() - started, stamp.counts.seconds_to_label
 
     first, _ = label()
     settings["ontology"] = {f"a picture of thing {n}": f"class {n}" for n in range(10)}
     config = parse_config(settings, folder / "scale.yaml")
     again, relabel = label()
     started = time.perf_counter()
-    labels = read_table(workspace.labels, LABELS, "label", ["id", "path", "class"])
-    accepted = accepted_of(labels, ontology)
-    vectors = vectors_of(config, ontology, accepted, workspace)
-    plan_dataset(accepted, vectors, config.dataset)
+    run = Run.of(config)
+    accepted = EXPORT.look(run).accepted
+    plan_dataset(accepted, vectors_of(run, accepted), config.dataset)
     dataset = time.perf_counter() - started
     return {
         "first": first,
