@@ -10,34 +10,19 @@ import polars as pl
 import pytest
 
 from pipeline.errors import Clip2YoloError, SourceError
-from pipeline.evaluation.compare import Contender, HeldOut, evaluate, label_figures
+from pipeline.evaluation.assess import HeldOut, Measured, assess
+from pipeline.evaluation.label_figures import label_figures
 from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.wording import conclusion, summary_rows
 from pipeline.labels.decide import label_table
 from pipeline.ontology import build_ontology
 from pipeline.records import Prediction
+from tests.evaluations import COUNTS, LABELS, compare
 from tests.fakes import NAMES, ColorPredictor, photos
-
-COUNTS = {"red": 6, "green": 5, "blue": 4, "yellow": 5, "gray": 4}
-
-
-def compare(tmp_path: Path, truth: bool = True, bias: float = 7.0, **kwargs: object) -> dict:
-    paths = photos(tmp_path / "photos", COUNTS)
-    wanted = np.array([NAMES.index(path.name.split("_")[0]) for path in paths])
-    teacher, student = ColorPredictor("teacher", bias=bias), ColorPredictor("student")
-    latency = measure_latency([teacher, student], [path.read_bytes() for path in paths[:8]])
-    sides = [
-        Contender(side, predict_files(side, paths, batch=7), latency[side.name])
-        for side in (teacher, student)
-    ]
-    held_out = HeldOut([path.name for path in paths], paths, wanted if truth else None, "photos")
-    labels = {"images": 24, "accepted": 20, "abstained": 4, "human": 0, "accuracy": None,
-              "thresholds": []}  # fmt: skip
-    return evaluate(NAMES, held_out, *sides, {"red": 9, "green": 3}, labels, **kwargs)
 
 
 def test_everything_promised_is_there_and_is_json(tmp_path: Path) -> None:
-    evaluation = compare(tmp_path)
+    evaluation = compare(tmp_path).as_json()
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
     assert evaluation["classes"] == list(NAMES)
     for side in ("teacher", "student", "chance"):
@@ -51,7 +36,7 @@ def test_everything_promised_is_there_and_is_json(tmp_path: Path) -> None:
 
 
 def test_figures_are_those_of_the_answers(tmp_path: Path) -> None:
-    evaluation = compare(tmp_path)
+    evaluation = compare(tmp_path).as_json()
     teacher, student = evaluation["teacher"], evaluation["student"]
     assert student["accuracy"]["value"] == 1.0
     wrong = sum(sum(row) - row[i] for i, row in enumerate(teacher["confusion"]))
@@ -64,7 +49,7 @@ def test_figures_are_those_of_the_answers(tmp_path: Path) -> None:
 
 
 def test_surest_mistakes_come_first(tmp_path: Path) -> None:
-    cases = compare(tmp_path, disagreements=3)["disagreements"]
+    cases = compare(tmp_path, disagreements=3).as_json()["disagreements"]
     assert len(cases) == 3
     sure = [case["teacher_confidence"] for case in cases]
     assert sure == sorted(sure, reverse=True)
@@ -72,11 +57,12 @@ def test_surest_mistakes_come_first(tmp_path: Path) -> None:
 
 
 def test_without_truth_nothing_is_called_accuracy(tmp_path: Path) -> None:
-    evaluation = compare(tmp_path, truth=False)
+    found = compare(tmp_path, truth=False)
+    evaluation = found.as_json()
     for side in ("teacher", "student", "chance"):
         assert evaluation[side]["accuracy"] is None
     assert 0 < evaluation["student"]["agreement"]["value"] < 1
-    words = conclusion(evaluation) + json.dumps(summary_rows(evaluation))
+    words = conclusion(found) + json.dumps(summary_rows(found))
     assert "agree" in words and "accuracy" not in words and "is right on" not in words
 
 
@@ -89,10 +75,10 @@ def test_answers_in_other_classes_are_refused(tmp_path: Path) -> None:
     paths = photos(tmp_path, {"red": 1})
     side = ColorPredictor()
     latency = measure_latency([side], [paths[0].read_bytes()])[side.name]
-    good = Contender(side, predict_files(side, paths), latency)
-    odd = Contender(side, Prediction(("a",), np.ones((1, 1), np.float32)), latency)
+    good = Measured(side, predict_files(side, paths), latency)
+    odd = Measured(side, Prediction(("a",), np.ones((1, 1), np.float32)), latency)
     with pytest.raises(ValueError, match="answers in"):
-        evaluate(NAMES, HeldOut(["x"], paths, None, "here"), good, odd, {}, {})
+        assess(NAMES, HeldOut(["x"], paths, None, "here"), {"a": good, "b": odd}, {}, LABELS)
 
 
 def test_order_does_not_depend_on_batches(tmp_path: Path) -> None:
@@ -140,14 +126,17 @@ def labels_of(confidences: list[float]) -> pl.DataFrame:
 def test_labels_are_judged_by_truth_where_there_is_some() -> None:
     labels = labels_of([0.9, 0.8, 0.6, 0.1])  # cat, cat, abstained, dog
     figures = label_figures(labels, {"0": "cat", "1": "dog", "2": "dog"})
-    assert (figures["accepted"], figures["abstained"]) == (3, 1)
-    assert figures["accuracy"]["value"] == 0.5 and figures["accuracy"]["n"] == 2
-    everything = figures["thresholds"][0]
-    assert everything["kept"] == 1.0 and everything["accuracy"]["value"] == pytest.approx(1 / 3)
-    surest = figures["thresholds"][-2]
-    assert surest["min_confidence"] == 0.9 and surest["accuracy"]["value"] == 1.0
+    assert (figures.accepted, figures.abstained) == (3, 1)
+    assert figures.accuracy is not None
+    assert figures.accuracy.value == 0.5 and figures.accuracy.n == 2
+    everything = figures.thresholds[0]
+    assert everything.kept == 1.0 and everything.accuracy is not None
+    assert everything.accuracy.value == pytest.approx(1 / 3)
+    surest = figures.thresholds[-2]
+    assert surest.min_confidence == 0.9 and surest.accuracy is not None
+    assert surest.accuracy.value == 1.0
 
 
 def test_labels_without_truth_have_no_accuracy() -> None:
     figures = label_figures(labels_of([0.9, 0.2]), {})
-    assert figures["accuracy"] is None and figures["thresholds"] == []
+    assert figures.accuracy is None and figures.thresholds == []

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.markdown import render_markdown
+from pipeline.evaluation.record import Outcome
 from pipeline.evaluation.report import render_report
-from tests.test_evaluate import compare
+from pipeline.labels.drift import ClassShare, ConfidenceShift, Drift, MixShift
+from pipeline.values import parse_limit
+from tests.evaluations import compare
 
 
 class Page(HTMLParser):
@@ -45,11 +49,20 @@ def test_report_shows_the_figures_and_needs_no_network(tmp_path: Path) -> None:
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     evaluation = compare(tmp_path)
     evil = '"><script>alert(1)</script>'
-    evaluation["student"]["name"] = evil
-    evaluation["classes"][0] = evil
-    for side in ("student", "teacher"):
-        evaluation[side]["per_class"][evil] = evaluation[side]["per_class"].pop("red")
-    evaluation["disagreements"][0] |= {"truth": evil, "path": f"/x/{evil}.png"}
+    case = replace(evaluation.disagreements[0], truth=evil, path=f"/x/{evil}.png")
+    evaluation = replace(
+        evaluation,
+        classes=[evil, *evaluation.classes[1:]],
+        disagreements=[case, *evaluation.disagreements[1:]],
+        contenders=[
+            replace(
+                side,
+                name=evil,
+                per_class={evil if k == "red" else k: v for k, v in (side.per_class or {}).items()},
+            )
+            for side in evaluation.contenders
+        ],
+    )
     page = Page(render_report(evaluation))
     assert "script" not in page.tags and evil in page.text
 
@@ -63,7 +76,7 @@ def test_without_truth_agreement_is_called_agreement(tmp_path: Path) -> None:
 
 def test_pictures_that_are_gone_and_the_curve(tmp_path: Path) -> None:
     evaluation = compare(tmp_path)
-    Path(evaluation["disagreements"][0]["path"]).unlink()
+    Path(evaluation.disagreements[0].path).unlink()
     curve = tmp_path / "curve.png"
     curve.write_bytes(b"\x89PNG")
     page = Page(render_report(evaluation, curve))
@@ -75,12 +88,20 @@ def test_pictures_that_are_gone_and_the_curve(tmp_path: Path) -> None:
 def test_gates_and_verdict_are_shown_on_the_page_and_in_markdown(tmp_path: Path) -> None:
     evaluation = compare(tmp_path)
     evil = "<b>|*bold*"
-    evaluation["outcome"] = {"reason": f"The student is not promoted: {evil}"}
-    evaluation["drift"] = {"sentence": "The 30 new images do not look like the earlier ones."}
-    evaluation["gates"] = check_gates(
-        {"accuracy": ">= 0.5", "speedup": ">= 9999"}, evaluation, None
+    drifted = Drift(
+        30,
+        90,
+        ConfidenceShift(0.5, 0.9, 0.8, 0.001, True),
+        MixShift(0.0, 1.0, ClassShare("red", 0.5, 0.5), False),
+        None,
     )
-    evaluation["against"] = None
+    evaluation = replace(
+        evaluation,
+        drift=drifted,
+        outcome=Outcome("a student", False, f"The student is not promoted: {evil}"),
+    )
+    limits = [parse_limit("accuracy", ">= 0.5"), parse_limit("speedup", ">= 9999")]
+    evaluation = replace(evaluation, gates=check_gates(limits, evaluation))
     page = Page(render_report(evaluation))
     text = render_markdown(evaluation)
     for shown in (page.text, text):
