@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +152,7 @@ def test_whoever_joins_stands_beside_the_two() -> None:
     assert [one.kind for one in evaluation.contenders] == ["teacher", "student", "onnx"]
     joined = evaluation.contenders[2]
     assert joined.comparison is not None and joined.comparison.speedup.end_to_end == 20.0
-    assert joined.comparison.only_student_right == 3 and joined.accuracy is not None
+    assert joined.comparison.only_student_right == 2 and joined.accuracy is not None
     assert [row[3] for row in summary_rows(evaluation)[:2]] == ["onnx", "75.0 %"]
     known = evaluation.as_json()
     assert [one["kind"] for one in known["contenders"]] == ["teacher", "student", "onnx"]
@@ -261,11 +260,10 @@ def test_times_are_medians_and_percentiles_of_single_images(
 def test_intervals_and_p_values_by_hand() -> None:
     ninety = proportion(9, 10)
     assert ninety is not None
-    assert (ninety.low, ninety.high) == (
-        pytest.approx(0.5958, abs=1e-4),
-        pytest.approx(0.9821, abs=1e-4),
-    )
-    assert proportion(0, 0) is None and proportion(0, 5).low == 0.0 and proportion(5, 5).high == 1.0  # type: ignore[union-attr]
+    assert (ninety.low, ninety.high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    none, all_of_them = proportion(0, 5), proportion(5, 5)
+    assert proportion(0, 0) is None and none is not None and all_of_them is not None
+    assert none.low == 0.0 and all_of_them.high == 1.0
     assert mcnemar_p(0, 0) == mcnemar_p(3, 3) == 1.0
     assert mcnemar_p(1, 6) == mcnemar_p(6, 1) == pytest.approx(2 * (1 + 7) / 2**7)
     assert mcnemar_p(0, 5) == pytest.approx(2 / 32)
@@ -310,8 +308,4 @@ def test_columns_stand_under_their_heads() -> None:
     assert summary(evaluation_with(0.9)) == "student 90.0 %, teacher 100.0 %, 6.0 times as fast"
     assert summary(by_hand(ABC, None, {"teacher": TEACHER, "student": STUDENT})).startswith(
         "student agrees on 62.5 %, 5.0 times"
-    )
-    assert math.isclose(
-        sum(by_hand(ABC, TRUTH, {"teacher": TEACHER, "student": STUDENT}).chance.answers.values()),
-        8,
     )
