@@ -13,17 +13,20 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.config import SplitsConfig
 from pipeline.dataset.films import frame_blocks, straddling
 from pipeline.dataset.splits import assign_splits
-from pipeline.errors import SourceError
-from pipeline.images.frames import extract, forget_others
+from pipeline.errors import SourceError, WorkspaceError
+from pipeline.images.frames import extract, extract_all, known_frames
 from pipeline.images.video import Damage, clock, find_videos, read_frames
+from pipeline.listener import SILENT
 from pipeline.timeline import find_events, watch
 from pipeline.values import Sampling, seconds_of
 from tests.fakes import COLORS, NAMES, ColorPredictor, sha256
 
+MAX_PIXELS = 100_000_000
 EVERY = Sampling(1, None, False)
 
 
@@ -141,9 +144,99 @@ def test_frames_are_written_once_and_named_by_source_and_time(tmp_path: Path) ->
     assert {f.path: sha256(f.path) for f in resumed} == {p: s for p, (s, _) in before.items()}
     kept = resumed[0].path
     assert kept.stat().st_mtime_ns == before[kept][1]
+    extract_all([(film, Sampling(10, None, False))], root, MAX_PIXELS, SILENT)
     other, _ = extract(film, Sampling(10, None, False), root)
-    forget_others(root, other)
     assert not kept.exists() and other[0].path.exists()
+
+
+def test_a_film_that_was_replaced_gets_new_frames(tmp_path: Path) -> None:
+    film, root = tmp_path / "a.mp4", tmp_path / "frames"
+    videos = [(film, Sampling(5, None, False))]
+    write_video(film, ["red"] * 20)
+    extract_all(videos, root, MAX_PIXELS, SILENT)
+    before, _ = known_frames(videos, root, MAX_PIXELS)
+    write_video(film, ["blue"] * 30)
+    with pytest.raises(WorkspaceError, match=r"frames of .*a\.mp4 are not there"):
+        known_frames(videos, root, MAX_PIXELS)
+    extract_all(videos, root, MAX_PIXELS, SILENT)
+    after, damaged = known_frames(videos, root, MAX_PIXELS)
+    assert (len(before), len(after), damaged) == (4, 6, {})
+    assert not before[0].path.exists() and before[0].path.parent != after[0].path.parent
+    blue, red = (np.asarray(Image.open(after[0].path))[30, 40, channel] for channel in (2, 0))
+    assert blue > red + 50
+    # A frame that somebody deleted is not there, and comes back.
+    after[2].path.unlink()
+    with pytest.raises(WorkspaceError):
+        known_frames(videos, root, MAX_PIXELS)
+    extract_all(videos, root, MAX_PIXELS, SILENT)
+    assert after[2].path.is_file() and known_frames(videos, root, MAX_PIXELS)[0] == after
+
+
+def test_a_film_that_is_none_is_remembered_until_it_or_the_limit_changes(tmp_path: Path) -> None:
+    bad, good, root = tmp_path / "bad.mp4", tmp_path / "good.mp4", tmp_path / "frames"
+    bad.write_text("no film")
+    write_video(good, ["red"] * 10)
+    videos = [(bad, EVERY), (good, EVERY)]
+    extract_all(videos, root, MAX_PIXELS, SILENT)
+    frames, damaged = known_frames(videos, root, MAX_PIXELS)
+    assert len(frames) == 10 and "cannot be opened as a video" in damaged[bad]
+    extract_all(videos, root, 100, SILENT)  # 64 x 48 are more than that; what is there, stays
+    assert "cannot be opened" in known_frames(videos, root, 100)[1][bad]
+    small = tmp_path / "small"
+    extract_all(videos, small, 100, SILENT)
+    assert "more than `max_pixels` (100)" in known_frames(videos, small, 100)[1][good]
+    with pytest.raises(WorkspaceError):
+        known_frames(videos, small, MAX_PIXELS)
+    extract_all(videos, small, MAX_PIXELS, SILENT)
+    assert len(known_frames(videos, small, MAX_PIXELS)[0]) == 10
+
+
+@pytest.mark.parametrize(("rate", "step"), [(25, 0.3), (7, 0.5), (30, 1.0)])
+def test_a_grid_of_times_does_not_drift(tmp_path: Path, rate: int, step: float) -> None:
+    film = write_video(tmp_path / "a.mkv", ["red"] * (rate * 20), rate=rate)
+    found = [frame.seconds for frame in read_frames(film, Sampling(None, step, False))]
+    # The first frame at or after each point of the grid.
+    wanted = [int(np.ceil(n * step * rate - 1e-6)) / rate for n in range(round(20 / step))]
+    wanted = [at for at in wanted if at < 20 - 1e-6]
+    assert found == pytest.approx(wanted, abs=2e-3)
+
+
+def test_a_film_that_ends_before_it_should_is_told(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "a.mkv", ["red", "blue"] * 50, rate=5)
+    data = film.read_bytes()
+    film.write_bytes(data[: len(data) // 2])
+    damage = Damage()
+    found = list(read_frames(film, EVERY, damage))
+    sentence = damage.sentence()
+    assert 20 < len(found) < 80 and sentence is not None
+    assert "damaged after 00:00:" in sentence and damage.first == found[-1].seconds
+    whole = Damage()
+    list(read_frames(write_video(tmp_path / "b.mkv", ["red"] * 50, rate=5), EVERY, whole))
+    assert whole.sentence() is None
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.0, "00:00:00.000"), (59.9996, "00:01:00.000"), (3723.4564, "01:02:03.456"),
+    (3599.9994, "00:59:59.999"),
+])  # fmt: skip
+def test_times_are_written_to_the_nearest_thousandth(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(("frames", "events"), [(2, 1), (3, 1), (5, 3), (8, 3)])
+def test_what_lasts_less_than_asked_is_flicker(frames: int, events: int) -> None:
+    """With certain answers every 0.1 s, a stay of more than 0.4 s pays for both its changes."""
+    truth = np.array([0] * 20 + [1] * frames + [0] * 20)
+    shares = np.where(truth[:, None] == np.arange(2)[None], 1.0, 0.0)
+    found = find_events(np.arange(len(truth)) / 10, shares, ["a", "b"], 0.4)
+    assert len(found) == events
+    if events == 3:
+        assert (found[1].start, found[1].end) == pytest.approx((1.95, 1.95 + frames / 10))
+
+
+def test_a_single_frame_is_an_event() -> None:
+    (event,) = find_events(np.array([2.5]), np.array([[0.25, 0.75]]), ["a", "b"], 0.4)
+    assert (event.class_name, event.start, event.end, event.confidence) == ("b", 2.5, 2.5, 0.75)
 
 
 def test_a_folder_of_videos(tmp_path: Path) -> None:
