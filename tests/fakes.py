@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.labels.stage import LabelCounts
+
 COLORS = {
     "red": (200, 30, 30),
     "green": (30, 160, 40),
@@ -118,3 +120,15 @@ def photos(folder: Path, counts: dict[str, int], start: int = 0) -> list[Path]:
 def sha256(path: Path) -> str:
     """The id of an image file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def label_counts(teacher: str = "a teacher") -> LabelCounts:
+    """What a stamp says of a labeling by a teacher without vectors; nothing was counted."""
+    numbers = dict.fromkeys(
+        ("found", "usable", "duplicates", "unreadable", "embedded", "from_cache", "accepted",
+         "abstained", "human"), 0
+    )  # fmt: skip
+    return LabelCounts(
+        **numbers, per_class={}, classes=[], teacher=teacher, vectors_of=None, warnings=[],
+        drift=None, seconds_to_label=0.0,
+    )  # fmt: skip

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,55 +21,44 @@ from hypothesis import strategies as st
 
 from pipeline.config import parse_config
 from pipeline.errors import GateError, WorkspaceError
-from pipeline.evaluation.against import ANSWERS, compare, in_words
-from pipeline.evaluation.gates import check_gates
-from pipeline.evaluation.promote import raise_failed, settle
+from pipeline.evaluation.against import ANSWERS, against
+from pipeline.evaluation.gates import check_gates, raise_failed
+from pipeline.evaluation.promote import decide, settle
+from pipeline.evaluation.record import Evaluation, GateResult
 from pipeline.labels.drift import drift
-from pipeline.listener import Listener
-from pipeline.run.workspace import Workspace
+from pipeline.run.stage import Run
 from pipeline.student.kept import Students
 from pipeline.values import parse_limit
 from tests.conftest import REPOSITORY
+from tests.evaluations import evaluation_with
 from tests.fakes import unit
 
 
-def evaluation(accuracy: float | None, n: int = 400, speedup: float = 6.0) -> dict[str, Any]:
-    figure = None
-    if accuracy is not None:
-        spread = 1.96 * (accuracy * (1 - accuracy) / n) ** 0.5
-        figure = {"value": accuracy, "low": accuracy - spread, "high": accuracy + spread, "n": n}
-    return {
-        "student": {"accuracy": figure, "agreement": figure},
-        "comparison": {"speedup": {"end_to_end": speedup}},
-    }
-
-
-def one(gate: str, limit: str, *given: Any) -> dict[str, Any]:
-    (found,) = check_gates({gate: limit}, *given)
-    return found
+def one(gate: str, limit: str, evaluation: Evaluation) -> dict[str, Any]:
+    (found,) = check_gates([parse_limit(gate, limit)], evaluation)
+    return vars(found)
 
 
 def test_a_gate_says_by_how_much_and_whether_the_interval_allows_it() -> None:
-    clear = one("accuracy", ">= 0.9", evaluation(0.97), None)
+    clear = one("accuracy", ">= 0.9", evaluation_with(0.97))
     assert clear["passed"] and "prove" not in clear["sentence"]
-    lucky = one("accuracy", ">= 90%", evaluation(0.91), None)
+    lucky = one("accuracy", ">= 90%", evaluation_with(0.91))
     assert lucky["passed"] and "do not prove it" in lucky["sentence"]
-    close = one("accuracy", ">= 0.9", evaluation(0.89), None)
+    close = one("accuracy", ">= 0.9", evaluation_with(0.89))
     assert not close["passed"] and "1.0 points too little" in close["sentence"]
     assert "may yet be kept" in close["sentence"]
-    far = one("accuracy", ">= 0.9", evaluation(0.7), None)
+    far = one("accuracy", ">= 0.9", evaluation_with(0.7))
     assert not far["passed"] and "may yet" not in far["sentence"]
-    assert not one("accuracy", ">= 0.1", evaluation(None), None)["passed"]
-    slow = one("speedup", ">= 8", evaluation(0.9), None)
+    assert not one("accuracy", ">= 0.1", evaluation_with(None))["passed"]
+    slow = one("speedup", ">= 8", evaluation_with(0.9))
     assert not slow["passed"] and "2.0 too little" in slow["sentence"]
-    assert one("regression", "<= 0.01", evaluation(0.9), None)["passed"]
-    behind = {"difference": {"value": -0.03, "low": -0.05, "high": -0.01}}
-    worse = one("regression", "<= 1%", evaluation(0.9), behind)
+    assert one("regression", "<= 0.01", evaluation_with(0.9))["passed"]
+    worse = one("regression", "<= 1%", evaluation_with(0.9, behind=(-0.03, -0.05, -0.01)))
     assert not worse["passed"] and worse["value"] == pytest.approx(0.03)
     with pytest.raises(
         GateError, match=r"1 of 2 gates failed.\n  regression <= 0.01: It is 3.0 %"
     ) as caught:
-        raise_failed([worse, clear], Path("report.html"))
+        raise_failed([GateResult(**worse), GateResult(**clear)], Path("report.html"))
     assert caught.value.exit_code == 3
 
 
@@ -88,6 +79,10 @@ def answers(right: np.ndarray, first: int = 0, truth: bool = True) -> pl.DataFra
     }, schema=ANSWERS)  # fmt: skip
 
 
+def compare(new: pl.DataFrame, old: pl.DataFrame) -> dict[str, Any]:
+    return against(new, old).as_json()
+
+
 def test_the_same_images_are_compared_in_pairs() -> None:
     old = np.arange(200) % 10 > 0  # 90 %
     new = old.copy()
@@ -102,9 +97,9 @@ def test_the_same_images_are_compared_in_pairs() -> None:
     apart = compare(answers(new), answers(old, first=1000))
     assert not apart["paired"] and apart["p_value"] is None
     assert apart["difference"]["low"] < -0.03 < 0.03 < apart["difference"]["high"]
-    assert "not paired" in in_words(apart) and "exact McNemar" in in_words(found)
+    assert "not paired" in apart["sentence"] and "exact McNemar" in found["sentence"]
     without = compare(answers(new, truth=False), answers(old, truth=False))
-    assert without["measure"] == "agreement" and "teacher" in in_words(without)
+    assert without["measure"] == "agreement" and "teacher" in without["sentence"]
 
 
 @given(
@@ -152,14 +147,17 @@ def test_promotion_and_its_way_back(tmp_path: Path) -> None:
 
 
 def test_a_person_who_goes_back_has_the_last_word(tmp_path: Path) -> None:
-    config = parse_config({"source": ".", "ontology": {"a": "a", "b": "b"}}, tmp_path / "run.yaml")
-    workspace = Workspace(tmp_path / "run")
-    students = Students(workspace.students)
+    settings = {"source": ".", "ontology": {"a": "a", "b": "b"}, "workspace": "run"}
+    run = Run.of(parse_config(settings, tmp_path / "run.yaml"))
+    students = Students(run.workspace.students)
 
     def judged(content: str, passes: bool = True) -> dict[str, Any]:
-        student(workspace.student, content)
-        gates = [{"gate": "accuracy", "passed": passes}]
-        return settle(config, workspace, {"gates": gates, "against": None}, Listener())
+        name = students.name_of(student(run.workspace.student, content))
+        gates = [GateResult("accuracy", ">= 0.5", 0.6, 0.5, 0.7, passes, "It is 60.0 %.")]
+        evaluation = replace(evaluation_with(0.6), gates=gates)
+        outcome = decide(evaluation, students, name, 0.01)
+        settle(run, replace(evaluation, outcome=outcome))
+        return vars(outcome)
 
     first, second = judged("first"), judged("second")
     assert first["promoted"] and second["promoted"]
@@ -197,8 +195,9 @@ def test_a_kill_never_leaves_promoted_dangling(tmp_path: Path, wait: float) -> N
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     students = Students(tmp_path / "students")
+    end = time.monotonic() + 60
     while students.promoted is None:
-        pass
+        assert time.monotonic() < end and process.poll() is None
     try:
         process.wait(wait or 0.0001)
     except subprocess.TimeoutExpired:
@@ -221,18 +220,16 @@ def test_drift_speaks_up_when_images_change_and_only_then() -> None:
     rng = np.random.default_rng(0)
     vectors = unit(rng.normal(size=(300, 16)) + 1)
     same = drift(seen(0.8, 0.5, seed=1), seen(0.8, 0.5), (vectors[:100], vectors[100:]))
-    assert same is not None and "look like" in same["sentence"] and json.dumps(same)
-    assert not any(same[part]["changed"] for part in ("confidence", "classes", "vectors"))
+    assert same is not None and "look like" in same.sentence and json.dumps(same.as_json())
+    assert not same.changed
     unsure = drift(seen(0.5, 0.5, seed=1), seen(0.8, 0.5))
     assert (
-        unsure is not None
-        and unsure["confidence"]["changed"]
-        and "do not look like" in unsure["sentence"]
+        unsure is not None and unsure.confidence.changed and "do not look like" in unsure.sentence
     )
     mixed = drift(seen(0.8, 0.9, seed=1), seen(0.8, 0.5))
-    assert mixed is not None and mixed["classes"]["changed"] and "makes up" in mixed["sentence"]
+    assert mixed is not None and mixed.classes.changed and "makes up" in mixed.sentence
     away = drift(seen(0.8, 0.5, seed=1), seen(0.8, 0.5), (unit(vectors[:100] - 2), vectors[100:]))
-    assert away is not None and away["vectors"]["changed"]
+    assert away is not None and away.vectors is not None and away.vectors.changed
     assert drift(seen(0.8, 0.5, 5), seen(0.8, 0.5)) is None
 
 
@@ -241,4 +238,4 @@ def test_drift_keeps_quiet_about_chance(seed: int) -> None:
     found = drift(seen(0.8, 0.5, 60, seed), seen(0.8, 0.5, 300, seed + 20_000))
     assert found is not None
     # Three looks at p < 0.01 with a large change, too: hypothesis would find a common false alarm.
-    assert not found["confidence"]["changed"] or found["confidence"]["p_value"] < 0.01
+    assert not found.confidence.changed or found.confidence.p_value < 0.01

@@ -21,11 +21,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from pipeline.labels.stage import LABEL
 from pipeline.records import DATASET, LABELS, table, write_table
 from pipeline.run.workspace import Workspace
 from tests.conftest import REPOSITORY
 from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow
-from tests.fakes import sha256
+from tests.fakes import label_counts, sha256
 
 CLASSES = ("red", "blue", "in valid")
 
@@ -64,7 +65,7 @@ def run_folder(folder: Path, count: int, **section: Any) -> Path:
     workspace = Workspace(folder / "run")
     write_table(workspace.labels, table(rows, LABELS))
     write_table(workspace.dataset_table, table(exported, DATASET))
-    workspace.finish("label", "x", {"teacher": "a teacher", "vectors_of": None}, 1.0)
+    LABEL.finish(workspace, "x", label_counts(), 1.0)
     settings = {
         "source": "photos", "workspace": "run",
         "ontology": {f"a {name} thing": name for name in CLASSES},

@@ -36,24 +36,6 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["d"]
 
 
-def test_a_stage_is_current_only_with_the_same_inputs(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    assert not workspace.is_current("label", "x")
-    workspace.finish("label", "x", {"images": 3}, 1.5)
-    assert workspace.is_current("label", "x")
-    assert not workspace.is_current("label", "y")
-    assert not workspace.is_current("train", "x")
-    stamp = workspace.stamp("label")
-    assert stamp is not None
-    assert stamp.counts == {"images": 3}
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"stage": "label"}', "null"])
-def test_a_damaged_stamp_means_that_the_stage_runs_again(tmp_path: Path, text: str) -> None:
-    (tmp_path / "label.json").write_text(text)
-    assert Workspace(tmp_path).stamp("label") is None
-
-
 def test_the_second_process_is_refused_and_a_kill_frees_the_lock(tmp_path: Path) -> None:
     hold = (
         "import sys, time; from pathlib import Path; from pipeline.run.workspace import Workspace\n"

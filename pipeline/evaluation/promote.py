@@ -96,7 +96,7 @@ def settle(run: Run, evaluation: Evaluation) -> None:
     assert outcome is not None  # `decide` comes first
     workspace, students = run.workspace, Students(run.workspace.students)
     beside = (workspace.evaluation, workspace.answers, workspace.report_md)
-    students.keep(outcome.student, workspace.student, *beside)
+    students.keep(workspace.student, *beside, name=outcome.student)
     passed = all(gate.passed for gate in evaluation.gates)
     if outcome.promoted and passed:
         students.promote(outcome.student)

@@ -44,22 +44,29 @@ class Students:
         fresh = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{digest}"
         return next((name for name in self.names if name.endswith(digest)), fresh)
 
-    def keep(self, name: str, student: Path, *beside: Path) -> None:
-        """Keep a student's folder, under a name that `name_of` gave, with files that belong to it.
+    def keep(self, student: Path, *beside: Path, name: str | None = None) -> str:
+        """Keep a student's folder with files that belong to it; returns its name.
 
         Where it is kept already, what lies beside it is renewed.
+
+        Args:
+            student: its folder.
+            beside: files.
+            name: what `name_of` said, where the files tell it.
         """
+        name = name or self.name_of(student)
         there = [path for path in beside if path.is_file()]
         if self._is_whole(name):
             # File by file: a folder cannot be replaced without being away for a moment.
             for path in there:
                 with replacing(self.root / name / path.name) as aside:
                     shutil.copyfile(path, aside)
-            return
+            return name
         with replacing(self.root / name) as aside:
             shutil.copytree(student, aside)
             for path in there:
                 shutil.copyfile(path, aside / path.name)
+        return name
 
     def promote(self, name: str) -> None:
         """Name the student in use.
