@@ -1,8 +1,8 @@
 """A Roboflow on loopback: workspaces, projects, images, versions and weights, held in memory.
 
 It answers as the real service does over the wire, and can be told to fail: see `FakeRoboflow`.
-Another test imports `roboflow` against it by setting API_URL before the import, so commands run in
-a process of their own.
+`roboflow` reads its addresses when it is imported: a command in a process of its own takes them
+from `FakeRoboflow.environment`, and this process is turned to the fake by `talking_to`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import email
 import email.policy
 import hashlib
+import importlib
 import io
 import json
+import os
 import random
 import re
 import threading
@@ -42,6 +44,7 @@ class FakeImage:
     metadata: dict[str, Any]
     annotation: str | None = None
     annotated: int = 0  # how often a label was accepted
+    overwritten: int = 0  # how often that took the place of another
 
 
 @dataclass
@@ -53,7 +56,30 @@ class FakeProject:
     images: dict[str, FakeImage] = field(default_factory=dict)  # by id
     by_content: dict[str, str] = field(default_factory=dict)
     weights: list[tuple[str, bytes]] = field(default_factory=list)
+    families: list[str] = field(default_factory=list)  # of the models that were announced
     versions: int = 0
+    newest_first: bool = False  # the order in which versions are listed
+    unready: int = 0  # so many times an export is still being prepared
+    packed: list[str] | bytes | None = None  # names of files in an export, or what comes instead
+    license: str = ""
+
+    def hold(self, name: str, data: bytes, annotation: str | None = None) -> FakeImage:
+        """Have an image that somebody else put there."""
+        content = hashlib.sha256(data).hexdigest()
+        image = FakeImage(content[:20], name, "train", data, "theirs", [], {}, annotation)
+        self.images[image.id] = image
+        self.by_content[content] = image.id
+        return image
+
+
+@dataclass
+class Failure:
+    """An answer that is given instead of the right one, so many times."""
+
+    path: str  # how the paths of the requests end
+    status: int
+    times: int
+    text: str
 
 
 class FakeRoboflow(ThreadingHTTPServer):
@@ -76,6 +102,7 @@ class FakeRoboflow(ThreadingHTTPServer):
         self.refuse: set[str] = set()  # names of images that are turned away
         self.cut_next = ""  # the next request whose path ends so is cut after it was obeyed
         self.ignore_next = ""  # the next request whose path is this is never answered
+        self.failures: list[Failure] = []
         self.closing = threading.Event()
         self.faults = 0
         self.asked: list[str] = []
@@ -90,6 +117,23 @@ class FakeRoboflow(ThreadingHTTPServer):
     def environment(self) -> dict[str, str]:
         """What a process needs to talk to this server instead of the real one."""
         return {"API_URL": self.url, "APP_URL": self.url, "ROBOFLOW_API_KEY": KEY}
+
+    def fail(self, path: str, status: int, times: int = 1, text: str = f"no, {KEY}") -> None:
+        """Answer the next requests whose path ends so with a status, and words with the key."""
+        self.failures.append(Failure(path, status, times, text))
+
+    def failure(self, path: str) -> Failure | None:
+        with self.lock:
+            for one in self.failures:
+                if one.times and path.endswith(one.path):
+                    one.times -= 1
+                    return one
+        return None
+
+    def requests(self, part: str) -> int:
+        """How many requests had this in their method and path."""
+        with self.lock:
+            return sum(part in one for one in self.asked)
 
     def fault(self) -> Any:
         with self.lock:
@@ -111,6 +155,7 @@ class _Cut(Exception):
 class _Handler(BaseHTTPRequestHandler):
     server: FakeRoboflow
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body go out in two packets
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -140,6 +185,10 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _Cut
             if server.cut_next and parts.path.endswith(server.cut_next):
                 fault, server.cut_next = "cut after", ""
+            told = server.failure(parts.path)
+            if told is not None:
+                self._send(told.status, {"error": {"message": told.text}})
+                return
             if fault in (429, 500):
                 self._send(fault, {"error": {"message": "not now"}})
                 return
@@ -187,9 +236,10 @@ class _Handler(BaseHTTPRequestHandler):
                 name = "-".join(re.findall(r"[a-z0-9]+", wanted["name"].lower()))
                 if name in projects:  # as people may well have two of one name
                     name = f"{name}-{len(projects) + 1}"
-                projects[name] = FakeProject(name, wanted["type"])
+                projects[name] = FakeProject(name, wanted["type"], license=wanted["license"])
                 return 200, self._about(projects[name])
             case ("POST", [_, "models", "prepareUpload"]):
+                projects[query["projectIds"][0]].families.append(query["modelType"][0])
                 name = f"{query['projectIds'][0]}/{query['modelName'][0]}"
                 return 200, {"url": f"{self.server.url}/signed/{name}?token=secret"}
             case ("POST", ["dataset", name, "upload"]) if name in projects:
@@ -198,13 +248,18 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._annotate(projects[name].images.get(image), query, body)
             case ("GET", [_, name]) if name in projects:
                 project = projects[name]
-                numbers = range(1, project.versions + 1)
+                numbers = list(range(1, project.versions + 1))
+                if project.newest_first:
+                    numbers.reverse()
                 versions = [self._version(project, number) for number in numbers]
                 about = {"workspace": {"url": WORKSPACE}, "project": self._about(project)}
                 return 200, {**about, "versions": versions}
             case ("GET", [_, name, version, "folder"]) if name in projects:
                 if int(version) > projects[name].versions:
                     return 404, {"error": {"message": "no such version"}}
+                if projects[name].unready:
+                    projects[name].unready -= 1
+                    return 202, {"progress": 0.5}
                 link = f"{self.server.url}/signed/{name}/export.zip?token=secret"
                 return 200, {"export": {"format": "folder", "link": link}}
         return 404, {"error": {"message": "not found"}}
@@ -261,6 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, {"error": {"message": "no such image"}}
         if image.annotation is not None and query.get("overwrite") != ["true"]:
             return 409, {"error": {"message": "image is already annotated"}}
+        image.overwritten += image.annotation is not None
         image.annotation = json.loads(body)["annotationFile"]
         image.annotated += 1
         return 200, {"success": True}
@@ -271,11 +327,15 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 project.weights.append((words[2], body))
             return 200, {}
+        if isinstance(project.packed, bytes):
+            return 200, project.packed
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             archive.writestr("README.roboflow.txt", "made by a test")
+            for given in project.packed or []:
+                archive.writestr(given, b"")
             for image in project.images.values():
-                if image.annotation is not None:
+                if project.packed is None and image.annotation is not None:
                     stem, _, suffix = image.name.rpartition(".")
                     name = f"{stem}_{suffix}.rf.{image.id}.jpg"
                     archive.writestr(f"{image.split}/{image.annotation}/{name}", image.data)
@@ -294,3 +354,21 @@ def fake_roboflow(share: float = 0.0, slow: float = 3.0) -> Iterator[FakeRoboflo
         server.closing.set()
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def talking_to(server: FakeRoboflow) -> Iterator[None]:
+    """Turn this process's `roboflow` to the fake as long as the block lasts."""
+    before = {name: os.environ.get(name) for name in server.environment()}
+    os.environ.update(server.environment())
+    config = importlib.import_module("roboflow.config")
+    config.refresh_region_urls()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+        config.refresh_region_urls()

@@ -1,0 +1,326 @@
+"""What people decided on Roboflow comes back, and the promoted student goes there."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from ultralytics.nn.tasks import ClassificationModel
+
+from pipeline.cli import main
+from pipeline.promotion import Students
+from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow, talking_to
+from tests.labeled_run import Photo, abstained, id_of, ledger_line, write_run
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRoboflow]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with fake_roboflow() as running, talking_to(running):
+        running.projects["fruit"] = FakeProject(
+            "fruit", "single-label-classification", versions=1, packed=[]
+        )
+        yield running
+
+
+def call(*words: str, status: int = 0) -> Result:
+    done = CliRunner().invoke(main, [*words, "--config", "run.yaml"])
+    assert done.exit_code == status, done.output
+    assert KEY not in done.output
+    return done
+
+
+def pulled(server: FakeRoboflow, names: list[str]) -> dict[str, Any]:
+    """Pull a version that holds files of these names."""
+    server.projects["fruit"].packed = names
+    found: dict[str, Any] = json.loads(call("pull", "--json").stdout)
+    return found
+
+
+def decisions(folder: Path) -> list[tuple[str, ...]]:
+    """The rows of human.csv: stem and class, in their order."""
+    table = pl.read_csv(folder / "run" / "human.csv", infer_schema=False)
+    assert table.columns == ["path", "class", "id"]
+    assert all(id_of(folder, Path(path).stem) == one for path, _, one in table.rows())
+    return [(Path(path).stem, name) for path, name, _ in table.rows()]
+
+
+def back(folder: Path, stem: str, tail: str = "_png.rf.0f1e2d.jpg") -> str:
+    """The name under which an image comes back."""
+    return f"{stem}-{id_of(folder, stem)[:12]}{tail}"
+
+
+@pytest.mark.parametrize("name", [
+    "{stem}-{id}_png.rf.0f1e2d3c4b.jpg",
+    "{stem}-{id}_jpg.rf.AbC_d-9.jpg",
+    "{stem}-{id}.png",
+    "{stem}-{id}_png.jpg",
+    "{stem}-{id}_png_jpg.rf.0f1e.jpg",
+    "{stem}-{id}.png.jpg",
+    "other stem_png-{id}_png.rf.0f.jpg",
+    "shot-0123456789ab-{id}_png.rf.0f.jpg",  # the photo's own name ended like one of ours
+])  # fmt: skip
+def test_an_image_is_known_by_what_the_upload_put_into_its_name(
+    tmp_path: Path, server: FakeRoboflow, name: str
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    file = name.format(stem="a", id=id_of(tmp_path, "a")[:12])
+    found = pulled(server, [f"train/blue/{file}"])
+    assert found == {"version": 1, "images": 1, "decisions": 1, "strangers": 0}
+    assert decisions(tmp_path) == [("a", "blue")]
+
+
+def test_strangers_are_counted_and_what_is_no_image_of_a_split_is_not(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    write_run(tmp_path, [Photo("a", "red")])
+    one = id_of(tmp_path, "a")
+    found = pulled(server, [
+        f"train/red/{back(tmp_path, 'a')}",
+        "train/red/holiday.jpg", f"valid/red/x-{'0' * 12}.jpg", f"test/blue/a-{one[:11]}.jpg",
+        f"train/red/a{one[:12]}.jpg", f"train/red/a-{one[:13]}.jpg",
+        f"train/{back(tmp_path, 'a')}", f"holdout/blue/{back(tmp_path, 'a')}",
+        f"{back(tmp_path, 'a')}", "train/README.txt", "train/green/",
+    ])  # fmt: skip
+    assert found == {"version": 1, "images": 1, "decisions": 0, "strangers": 5}
+    shown = call("pull").stdout
+    assert shown == "Version 1: 0 decisions among 1 images; 5 images are not of this run.\n"
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_class_folders_may_lie_in_any_split_and_below_a_folder(
+    tmp_path: Path, server: FakeRoboflow, split: str
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    assert pulled(server, [f"fruit-1/{split}/blue/{back(tmp_path, 'a')}"])["decisions"] == 1
+
+
+def test_one_image_of_one_class_twice_is_one_and_of_two_classes_is_refused(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    first, second = back(tmp_path, "a"), back(tmp_path, "a", "_png.rf.77.jpg")  # augmented
+    assert pulled(server, [f"train/blue/{first}", f"train/blue/{second}"])["images"] == 1
+    before = (tmp_path / "run" / "human.csv").read_bytes()
+    server.projects["fruit"].packed = [f"train/blue/{first}", f"valid/red/{second}"]
+    assert f"{second} has two classes: 'blue' and 'red'." in call("pull", status=1).stderr
+    assert (tmp_path / "run" / "human.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("packed", "says"),
+    [
+        (["images/a.jpg"], "Version 1 holds no class folders. Was it a classification?"),
+        (b"<html>later</html>", "What Roboflow sent is no zip file. Run again."),
+    ],
+)
+def test_what_is_no_set_of_class_folders_is_refused(
+    tmp_path: Path, server: FakeRoboflow, packed: Any, says: str
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    server.projects["fruit"].packed = packed
+    assert says in call("pull", status=1).stderr
+    assert not (tmp_path / "run" / "human.csv").exists()
+
+
+def test_only_what_differs_from_what_was_sent_is_a_decision(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    cases = {  # stem: class here, line of the ledger, class there, whether somebody decided it
+        "as it went": ("red", ("done", "red"), "red", False),
+        "corrected": ("red", ("done", "red"), "blue", True),
+        "went as another, back as it is": ("red", ("done", "green"), "red", True),
+        "went as another, back as it went": ("red", ("done", "green"), "green", False),
+        "went bare": (None, ("done", None), "green", True),
+        "labeled there before": ("red", ("annotated", "red"), "red", True),
+        "labeled there as another": ("red", ("annotated", "red"), "blue", True),
+        "unknown to the ledger, the same": ("red", None, "red", False),
+        "unknown to the ledger, another": ("red", None, "blue", True),
+        "unknown to the ledger, bare": (None, None, "blue", True),
+    }
+    write_run(tmp_path, [Photo(one, "red") if name else abstained(one)
+                         for one, (name, *_) in cases.items()])  # fmt: skip
+    ledger = tmp_path / "run" / "upload" / "ws--fruit.jsonl"
+    ledger.parent.mkdir()
+    ledger.write_text("".join(
+        ledger_line(tmp_path, one, *line) for one, (_, line, *_) in cases.items() if line
+    ))  # fmt: skip
+    names = [f"train/{there}/{back(tmp_path, one)}" for one, (*_, there, _) in cases.items()]
+    found = pulled(server, names)
+    expected = [(one, there) for one, (*_, there, differs) in cases.items() if differs]
+    assert decisions(tmp_path) == expected
+    assert found == {"version": 1, "images": 10, "decisions": 7, "strangers": 0}
+
+
+def test_decisions_of_earlier_versions_stay_unless_this_one_says_otherwise(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    write_run(tmp_path, [Photo(stem) for stem in "abc"])
+    pulled(server, [f"train/blue/{back(tmp_path, 'a')}", f"train/blue/{back(tmp_path, 'b')}"])
+    pulled(server, [f"train/green/{back(tmp_path, 'b')}", f"train/green/{back(tmp_path, 'c')}"])
+    assert decisions(tmp_path) == [("a", "blue"), ("b", "green"), ("c", "green")]
+    pulled(server, ["train/green/holiday.jpg"])
+    assert decisions(tmp_path) == [("a", "blue"), ("b", "green"), ("c", "green")]
+
+
+def test_a_class_that_the_ontology_lacks_is_refused_and_nothing_is_written(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    write_run(tmp_path, [Photo("a"), Photo("b")])
+    server.projects["fruit"].packed = [
+        f"train/violet/{back(tmp_path, 'a')}", f"train/blue/{back(tmp_path, 'b')}",
+    ]  # fmt: skip
+    said = call("pull", status=2).stderr
+    assert "Version 1 has the class 'violet', which the ontology does not have " in said
+    assert "(red, green, blue). Add a prompt for it, or rename it on Roboflow." in said
+    assert not (tmp_path / "run" / "human.csv").exists()
+    # Of an image that is not of this run it does not matter.
+    assert pulled(server, ["train/violet/holiday.jpg"])["strangers"] == 1
+
+
+def test_the_version_that_is_named_or_else_the_newest_is_taken(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    fruit = server.projects["fruit"]
+    fruit.versions, fruit.newest_first, fruit.packed = 11, True, ["train/red/holiday.jpg"]
+    done = call("pull")
+    assert "Version 11: " in done.stdout and "0 decisions of people in version 11." in done.stderr
+    assert server.requests("GET /ws/fruit/11/folder") == 1
+    assert json.loads(call("pull", "--version", "3", "--json").stdout)["version"] == 3
+    assert server.requests("GET /ws/fruit/3/folder") == 1
+    assert "no such version" in call("pull", "--version", "12", status=1).stderr
+    call("pull", "--version", "0", status=2)
+
+
+def test_pull_creates_no_project(tmp_path: Path, server: FakeRoboflow) -> None:
+    write_run(tmp_path, [Photo("a")], project="pears")
+    assert "has no project 'pears'" in call("pull", status=1).stderr
+    assert list(server.projects) == ["fruit"]
+
+
+# Students
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Checkpoints of two students that know nothing and differ."""
+    paths = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = ClassificationModel("yolov8n-cls.yaml", nc=3, verbose=False)
+        model.names = {0: "red", 1: "green", 2: "blue"}
+        model.args = {"imgsz": 32, "batch": 8, "model": "yolov8n-cls.yaml", "task": "classify"}
+        paths.append(tmp_path_factory.mktemp("weights") / f"{seed}.pt")
+        torch.save({"model": model, "ema": None, "train_args": model.args}, paths[-1])
+    return paths
+
+
+def promoted(folder: Path, run: str, weights: Path, trained_with: str) -> str:
+    """Keep and promote a student; returns its name."""
+    student = folder / f"student {weights.stem}"
+    student.mkdir(exist_ok=True)
+    (student / "weights.pt").write_bytes(weights.read_bytes())
+    (student / "student.json").write_text(json.dumps({"trained_with": {"model": trained_with}}))
+    students = Students(folder / run / "students")
+    name = students.keep(student)
+    students.promote(name)
+    return name
+
+
+def fingerprint(data: bytes) -> float:
+    """The sum of the first layer's weights in a package."""
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        state = torch.load(BytesIO(archive.read("state_dict.pt")), weights_only=True)
+    return float(next(iter(state.values())).double().sum())
+
+
+def test_the_student_in_use_is_sent_under_a_name_in_lower_case(
+    tmp_path: Path, server: FakeRoboflow, weights: list[Path]
+) -> None:
+    write_run(tmp_path, [Photo("a")], run="MyRun")
+    first = promoted(tmp_path, "MyRun", weights[0], "yolov8n-cls.yaml")
+    second = promoted(tmp_path, "MyRun", weights[1], "yolov8n-cls.yaml")
+    fruit = server.projects["fruit"]
+    done = call("deploy", "--json")
+    assert json.loads(done.stdout) == {
+        "workspace": "ws", "project": "fruit", "student": second,
+        "model": f"myrun-{second.lower()}",
+    }  # fmt: skip
+    Students(tmp_path / "MyRun" / "students").promote(first)
+    shown = call("deploy").stdout
+    assert shown == f"Sent {first} to ws/fruit as myrun-{first.lower()}.\n"
+    assert first.lower() != first  # it has a T in its time
+    assert [name for name, _ in fruit.weights] == [
+        f"myrun-{second.lower()}", f"myrun-{first.lower()}",
+    ]  # fmt: skip
+    sums = [
+        float(next(iter(torch.load(path, weights_only=False)["model"].state_dict().values()))
+              .double().sum())
+        for path in weights
+    ]  # fmt: skip
+    assert [fingerprint(data) for _, data in fruit.weights] == pytest.approx(sums[::-1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "family"),
+    [
+        ("yolov8n-cls.yaml", "yolov8n-cls"),
+        ("yolov8s-cls.pt", "yolov8s-cls"),
+        ("/somewhere/yolov8m-cls.pt", "yolov8m-cls"),
+        ("/somewhere/mine.pt", "yolov8n-cls"),
+    ],
+)
+def test_the_family_is_that_of_the_model_it_was_trained_from(
+    tmp_path: Path, server: FakeRoboflow, weights: list[Path], trained_with: str, family: str
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    promoted(tmp_path, "run", weights[0], trained_with)
+    done = call("deploy")
+    assert server.projects["fruit"].families == [family]
+    if family != "yolov8n-cls":
+        assert "yolov8n" in done.stderr  # packaging sees that the weights are of another size
+
+
+def test_weights_that_cannot_be_packaged_or_are_not_taken(
+    tmp_path: Path, server: FakeRoboflow, weights: list[Path]
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    assert (
+        "has no promoted student. Run `clip2yolo evaluate` first" in call("deploy", status=1).stderr
+    )
+    assert server.asked == []
+    name = promoted(tmp_path, "run", weights[0], "yolov8n-cls.yaml")
+    for status, says in ((401, "does not accept the key for this"), (400, "Roboflow says no")):
+        server.fail("/prepareUpload", status)
+        assert says in call("deploy", status=1).stderr
+        server.fail(f"/run-{name}".lower(), status)
+        assert says in call("deploy", status=1).stderr
+    assert server.projects["fruit"].weights == []
+    server.fail("/prepareUpload", 503)
+    server.fail(f"/run-{name}".lower(), 503)
+    call("deploy")
+    assert len(server.projects["fruit"].weights) == 1
+    about = tmp_path / "run" / "students" / name / "student.json"
+    about.write_text(about.read_text().replace("yolov8n-cls", "yolox-cls"))
+    said = call("deploy", status=1).stderr
+    assert f"{name} cannot be packaged: Model type 'yolox-cls' is not supported" in said
+
+
+def test_deploy_creates_no_project(
+    tmp_path: Path, server: FakeRoboflow, weights: list[Path]
+) -> None:
+    write_run(tmp_path, [Photo("a")], project="pears")
+    promoted(tmp_path, "run", weights[0], "yolov8n-cls.yaml")
+    assert "has no project 'pears'" in call("deploy", status=1).stderr
+    assert list(server.projects) == ["fruit"]
