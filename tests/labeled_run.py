@@ -12,9 +12,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from pipeline.records import DATASET, LABELS, table
-from pipeline.workspace import Workspace, write_table
-from tests.fakes import sha256
+from pipeline.labels.stage import LABEL
+from pipeline.records import DATASET, LABELS, table, write_table
+from pipeline.run.workspace import Workspace
+from tests.fakes import label_counts, sha256
 
 TEACHER = "a teacher"
 CLASSES = ("red", "green", "blue")
@@ -67,7 +68,7 @@ def write_run(folder: Path, photos: Sequence[Photo], run: str = "run", **section
     workspace = Workspace(folder / run)
     write_table(workspace.labels, table(rows, LABELS))
     write_table(workspace.dataset_table, table(exported, DATASET))
-    workspace.finish("label", "x", {"teacher": TEACHER, "vectors_of": None}, 1.0)
+    LABEL.finish(workspace, "x", label_counts(TEACHER), 1.0)
     settings = {
         "source": "photos", "workspace": run,
         "ontology": {f"a {name} thing": name for name in CLASSES},

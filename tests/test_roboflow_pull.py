@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from ultralytics.nn.tasks import ClassificationModel
 
 from pipeline.cli import main
-from pipeline.promotion import Students
+from pipeline.student.kept import Students
 from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow, talking_to
 from tests.labeled_run import Photo, abstained, id_of, ledger_line, write_run
 
