@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from pipeline.config import TeacherConfig
-from pipeline.pixels import read_pixels
+from pipeline.pixels import MAX_PIXELS
 from pipeline.teachers import load_teacher
 
 _BATCH = 32
@@ -40,10 +40,10 @@ def measure(photos: list[Path], model: str) -> dict[str, float]:
     cores = torch.get_num_threads()
 
     def prepare(number: int) -> int:
-        teacher.prepare(read_pixels(files[number % len(files)], shortest=teacher.shortest))
+        teacher.read(files[number % len(files)], MAX_PIXELS)
         return 1
 
-    ready = [teacher.prepare(read_pixels(data)) for data in files[:_BATCH]] * (8 if gpu else 1)
+    ready = [teacher.read(data, MAX_PIXELS) for data in files[:_BATCH]] * (8 if gpu else 1)
     inputs = teacher._geometry.to_batch(ready, device, teacher._dtype)
 
     def encode(_: int) -> int:

@@ -48,12 +48,12 @@ def clip2yolo(photos: Sequence[Path], prompts: Sequence[str], model: Path) -> It
         }
         config = parse_config(settings, Path(folder) / "speed.yaml")
         ontology = ontology_of(config)
-        panel = load_panel(config, ontology, ontology.classes)
+        panel = load_panel(config.teachers, ontology, ontology.classes)
         teacher = panel.members[0].teacher
         blank = photos[: 2 * teacher.streams]
         teacher.embed_images([teacher.prepare(_open(path)) for path in blank])
         yield 0
-        asked = ask(panel, scan(photos), config, Listener())
+        asked = ask(panel, scan(photos), config.max_pixels, Listener())
         asked.answers()
         yield len(asked.ids)
 

@@ -28,14 +28,12 @@ from pipeline.dataset.plan import plan_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.images.scan import describe, scan, with_failures
 from pipeline.images.sources import find_images
+from pipeline.labels.decide import label_table
 from pipeline.ontology import build_ontology
-from pipeline.pixels import read_rgb
-from pipeline.records import SPLITS
+from pipeline.pixels import MAX_PIXELS, eight_bits, read_bytes, upright_rgb
+from pipeline.records import SPLITS, Predictor
 from pipeline.student import Student, TrainResult, train
-from pipeline.teachers import load_teacher
-from pipeline.teachers.engines.threads import embed
-from pipeline.teachers.panel import cache_of
-from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
+from pipeline.teachers.panel import ask, load_panel
 from pipeline.terminal import TerminalListener
 
 ImageInput = str | os.PathLike[str] | Image.Image | np.ndarray
@@ -58,28 +56,22 @@ class CLIP(ClassificationBaseModel):  # type: ignore[misc]
         self, ontology: CaptionOntology, model: str = "clip-vit-b-32", **settings: Any
     ) -> None:
         self.ontology = ontology
-        self._settings = TeacherConfig(model=model, **settings)
         prompts = dict(zip(ontology.prompts(), ontology.classes(), strict=True))
         self._ontology = build_ontology(prompts)
-        self._teacher = load_teacher(self._settings, self._ontology.sentences)
-        self._zero_shot = ZeroShot(
-            self._teacher,
-            self._ontology,
-            embed_prompts(self._teacher, self._ontology),
-            self._ontology.classes,
-        )
+        teacher = TeacherConfig(model=model, **settings)
+        self._panel = load_panel([teacher], self._ontology, self._ontology.classes)
 
     def predict(self, input: ImageInput) -> sv.Classifications:
         """Return the probability of every prompt, ids in prompt order, as autodistill-clip does.
 
         Args:
-            input: a path, a PIL image, or a BGR array (H, W, 3) as OpenCV reads it.
+            input: a path, a PIL image, or a grey or BGR array as OpenCV reads it.
 
         Raises:
             SourceError: the picture cannot be read.
         """
-        vectors = self._teacher.embed_images([self._teacher.prepare(_picture(input))])
-        shares = self._zero_shot.by_prompt(vectors)[0]
+        asked = self._panel.members[0].zero_shot
+        shares = asked.by_prompt(asked.teacher.embed_images([_read(asked, input)]))[0]
         return sv.Classifications(class_id=np.arange(len(shares)), confidence=shares)
 
     def label(
@@ -111,35 +103,27 @@ class CLIP(ClassificationBaseModel):  # type: ignore[misc]
         with listener.bar("Scanning", "files") as progress:
             images = scan(paths, progress=progress)
         usable = images.filter(images["status"] == "ok")
-        cache = cache_of(self._teacher)
-        with listener.bar("Labeling", "images") as progress:
-            embedded = embed(
-                self._teacher,
-                usable,
-                cache,
-                batch=self._settings.batch,
-                progress=progress,
-            )
-        listener.say(describe(with_failures(images, embedded.failures)))
-        kept = usable.filter(~usable["id"].is_in(list(embedded.failures)))
-        if kept.is_empty():
+        asked = ask(self._panel, usable, MAX_PIXELS, listener)
+        listener.say(describe(with_failures(images, asked.failures)))
+        if asked.ids.is_empty():
             raise SourceError(f"There is no readable image{extension} in {input_folder}.")
-        vectors = cache.vectors(kept["id"].to_list())
-        classes = self._ontology.classes
-        shares = self._zero_shot.classify(vectors)
-        guesses = shares.argmax(axis=1)
-        labeled = kept.select("id", "path").with_columns(
-            kept["path"].alias("class").replace_strict(
-                dict(zip(kept["path"], (classes[one] for one in guesses), strict=True))
-            )
-        )  # fmt: skip
-        plan = plan_dataset(
-            labeled, vectors if self._teacher.gives_vectors else None, DatasetConfig()
+        kept = usable.filter(~usable["id"].is_in(list(asked.failures)))
+        labels = label_table(
+            kept["id"].to_list(),
+            kept["path"].to_list(),
+            asked.answers().together,
+            self._ontology,
+            min_confidence=0.0,
+            min_margin=0.0,
         )
-        export_dataset(plan, classes, output)
+        classes = self._ontology.classes
+        vectors = asked.vectors(labels["id"].to_list())
+        export_dataset(plan_dataset(labels, vectors, DatasetConfig()), classes, output)
         answers = {
-            path: sv.Classifications(class_id=np.array([guess]), confidence=np.array([row[guess]]))
-            for path, guess, row in zip(kept["path"], guesses.tolist(), shares, strict=True)
+            path: sv.Classifications(
+                class_id=np.array([classes.index(guess)]), confidence=np.array([share], np.float32)
+            )
+            for path, guess, share in labels.select("path", "guess", "confidence").iter_rows()
         }
         return sv.ClassificationDataset(list(classes), list(answers), answers)
 
@@ -191,7 +175,7 @@ class YOLOv8(ClassificationTargetModel):  # type: ignore[misc]
         """
         if self._student is None:
             raise ConfigError("This student has not been trained yet. Call `train` first.")
-        shares = self._student.predict([self._student.prepare(_picture(input))])[0]
+        shares = self._student.predict([_read(self._student, input)])[0]
         order = [one for one in np.argsort(-shares).tolist() if shares[one] >= confidence]
         return sv.Classifications(class_id=np.array(order, int), confidence=shares[order])
 
@@ -201,12 +185,28 @@ class YOLOv8(ClassificationTargetModel):  # type: ignore[misc]
         return () if self._student is None else self._student.classes
 
 
-def _picture(given: ImageInput) -> Image.Image:
-    if isinstance(given, Image.Image):
-        return given.convert("RGB")
+def _read(predictor: Predictor, given: ImageInput) -> Any:
+    """What the predictor takes of a file, or of a picture in memory as if it lay in one."""
     if isinstance(given, np.ndarray):
-        return Image.fromarray(np.ascontiguousarray(given[..., ::-1]))
-    return read_rgb(Path(given))
+        given = _from_array(given)
+    if isinstance(given, Image.Image):
+        return predictor.prepare(upright_rgb(given))
+    return predictor.read(read_bytes(Path(given)), MAX_PIXELS)
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    """A grey array (H, W) or (H, W, 1), or a BGR(A) one, as OpenCV has them."""
+    known = array.dtype in (np.uint8, np.uint16) or array.dtype.kind == "f"
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or not known:
+        raise SourceError(
+            f"An array of shape {array.shape} and type {array.dtype} is no picture. Give (H, W), "
+            "(H, W, 3) or (H, W, 4) in 8 or 16 bits, or floats."
+        )
+    pixels = eight_bits(array)
+    if channels == 1:
+        return Image.fromarray(np.ascontiguousarray(pixels.reshape(array.shape[:2])))
+    return Image.fromarray(np.ascontiguousarray(pixels[..., [2, 1, 0, 3][:channels]]))
 
 
 def _classes_of(folder: Path) -> list[str]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipeline.errors import SourceError, describe_os_error
 from pipeline.images.sources import find_images
 from pipeline.ontology import Ontology
-from pipeline.pixels import read_rgb
-from pipeline.student import Student
-from pipeline.teachers.zero_shot import Panel
+from pipeline.pixels import MAX_PIXELS, read_bytes
+from pipeline.records import Predictor
+from pipeline.teachers.panel import Panel
 
 _BATCH = 32
 _MAX_DOWNLOAD = 64 << 20  # bytes
@@ -43,125 +44,146 @@ class Answer:
 
 
 def classify_with_teachers(
-    images: Sequence[str], panel: Panel, ontology: Ontology, max_pixels: int = 100_000_000
+    images: Sequence[str], panel: Panel, ontology: Ontology, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Answer]:
     """Yield an answer for each picture, over the prompts of the ontology.
 
     Raises:
         SourceError: one of `images` names nothing.
     """
-    pictures = read_images(images, max_pixels)
+    pictures = _pictures(images, panel, max_pixels)
     first = list(itertools.islice(pictures, 2))
     alone = len(first) == 1 and len(ontology.templates) == 1
     for batch in _batches(itertools.chain(first, pictures)):
-        readable = [picture for _, picture in batch if isinstance(picture, Image.Image)]
-        seen = []
-        cosines: np.ndarray | None = None
-        for member in panel.members if readable else ():
-            teacher = member.teacher
-            compare = getattr(teacher, "compare", None) if alone else None
-            if compare is not None:
-                # One question only: the server's own comparison spares it the vectors.
-                cosines = np.array([compare(readable[0], ontology.sentences)])
-                seen.append(member.from_cosines(cosines))
-                continue
-            vectors = teacher.embed_images([teacher.prepare(picture) for picture in readable])
-            cosines = vectors @ member.prompts.T if teacher.gives_vectors else None
-            seen.append(member.by_prompt(vectors))
-        together = panel.mean(seen) if seen else np.empty((0, 0))
-        if len(panel.members) > 1:
-            cosines = None  # each has its own
+        readable = [picture.prepared for picture in batch if picture.problem is None]
+        if readable:
+            together, cosines = _ask(panel, readable, ontology.sentences if alone else None)
         row = itertools.count()
-        for name, picture in batch:
-            if isinstance(picture, str):
-                yield Answer(name, problem=picture)
+        for picture in batch:
+            if picture.problem is not None:
+                yield Answer(picture.name, problem=picture.problem)
                 continue
             at = next(row)
-            yield Answer(
-                name,
-                _sorted(
-                    Row(
-                        prompt,
-                        ontology.classes[ontology.prompt_classes[number]],
-                        None if cosines is None else float(cosines[at, number]),
-                        float(together[at, number]),
-                    )
-                    for number, prompt in enumerate(ontology.prompts)
-                ),
+            rows = (
+                Row(
+                    prompt,
+                    ontology.classes[ontology.prompt_classes[number]],
+                    None if cosines is None else float(cosines[at, number]),
+                    float(together[at, number]),
+                )
+                for number, prompt in enumerate(ontology.prompts)
             )
+            yield Answer(picture.name, _sorted(rows))
+
+
+def _ask(
+    panel: Panel, prepared: Sequence[list[np.ndarray]], sentences: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return probabilities and cosines, (n, prompts) each; no cosines where there are several
+    teachers, who differ, or where one has none.
+
+    Args:
+        sentences: one a prompt, where this is the only question: a teacher may have a shorter way
+            to its answer than vectors.
+    """
+    seen = []
+    cosines: np.ndarray | None = None
+    for number, member in enumerate(panel.members):
+        zero_shot, teacher = member.zero_shot, member.teacher
+        own = [parts[number] for parts in prepared]
+        compared = None if sentences is None else teacher.compare(own[0], sentences)
+        if compared is not None:
+            cosines = compared[np.newaxis]
+            seen.append(zero_shot.from_cosines(cosines))
+            continue
+        vectors = teacher.embed_images(own)
+        cosines = vectors @ zero_shot.prompts.T if teacher.gives_vectors else None
+        seen.append(zero_shot.by_prompt(vectors))
+    return panel.mean(seen), cosines if len(panel.members) == 1 else None
 
 
 def classify_with_student(
-    images: Sequence[str], student: Student, max_pixels: int = 100_000_000
+    images: Sequence[str], student: Predictor, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Answer]:
     """Yield an answer for each picture, over the student's classes.
 
     Raises:
         SourceError: one of `images` names nothing.
     """
-    for batch in _batches(read_images(images, max_pixels)):
-        pictures = [picture for _, picture in batch if isinstance(picture, Image.Image)]
-        shares = student.predict([student.prepare(one) for one in pictures]) if pictures else ()
-        left = iter(shares)
-        for name, picture in batch:
-            if isinstance(picture, str):
-                yield Answer(name, problem=picture)
+    for batch in _batches(_pictures(images, student, max_pixels)):
+        readable = [picture.prepared for picture in batch if picture.problem is None]
+        left = iter(student.predict(readable) if readable else ())
+        for picture in batch:
+            if picture.problem is not None:
+                yield Answer(picture.name, problem=picture.problem)
                 continue
             pairs = zip(student.classes, next(left), strict=True)
-            yield Answer(name, _sorted(Row(one, one, None, float(share)) for one, share in pairs))
+            rows = (Row(name, name, None, float(share)) for name, share in pairs)
+            yield Answer(picture.name, _sorted(rows))
 
 
-def read_images(
-    images: Sequence[str], max_pixels: int = 100_000_000
-) -> Iterator[tuple[str, Image.Image | str]]:
-    """Yield (name, picture) for files, folders, globs, addresses and "-", standard input.
+@dataclass(frozen=True)
+class _Picture:
+    name: str
+    prepared: Any  # what the predictor takes, or None
+    problem: str | None  # why there is none
 
-    A picture that cannot be read is replaced by the reason, so that the others are still answered.
+
+def _pictures(images: Sequence[str], predictor: Predictor, max_pixels: int) -> Iterator[_Picture]:
+    """Yield pictures as the predictor takes them. One that cannot be read is replaced by the
+    reason, so that the others are still answered.
 
     Raises:
         SourceError: a name leads nowhere.
     """
+    for name, load in _find(images):
+        try:
+            yield _Picture(name, predictor.read(load(), max_pixels), None)
+        except SourceError as error:
+            yield _Picture(name, None, str(error))
+
+
+def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield the name of each file that is meant, and what gives its bytes."""
     for name in images:
         if name == "-":
-            yield "-", _read(sys.stdin.buffer.read(), max_pixels)
+            yield name, sys.stdin.buffer.read
         elif name.lower().startswith(("http://", "https://")):
-            yield name, _fetch(name, max_pixels)
+            yield name, functools.partial(_fetch, name)
         else:
             try:
                 paths = find_images([Path(name).expanduser()])
             except OSError as error:
                 raise SourceError(describe_os_error(error)) from error
             for path in paths:
-                yield path, _read(Path(path), max_pixels)
+                yield path, functools.partial(read_bytes, Path(path))
 
 
-def _read(source: bytes | Path, max_pixels: int) -> Image.Image | str:
-    try:
-        return read_rgb(source, max_pixels)
-    except SourceError as error:
-        return str(error)
+def _fetch(address: str) -> bytes:
+    """Return what lies at an address.
 
-
-def _fetch(address: str, max_pixels: int) -> Image.Image | str:
+    Raises:
+        SourceError: nothing can be had there.
+    """
     import requests
 
     try:
         with requests.get(address, timeout=_TIMEOUT, stream=True) as answer:
             if answer.status_code != 200:
-                return f"The server answered with status {answer.status_code}."
+                raise SourceError(f"The server answered with status {answer.status_code}.")
             data = bytearray()
             for chunk in answer.iter_content(1 << 16):
                 data += chunk
                 if len(data) > _MAX_DOWNLOAD:
-                    return f"It is larger than {_MAX_DOWNLOAD >> 20} MB. Download it yourself."
+                    raise SourceError(
+                        f"It is larger than {_MAX_DOWNLOAD >> 20} MB. Download it yourself."
+                    )
     except requests.RequestException as error:
-        return f"It cannot be fetched ({type(error).__name__})."
-    return _read(bytes(data), max_pixels)
+        raise SourceError(f"It cannot be fetched ({type(error).__name__}).") from error
+    return bytes(data)
 
 
-def _batches(
-    pictures: Iterator[tuple[str, Image.Image | str]],
-) -> Iterator[list[tuple[str, Image.Image | str]]]:
+def _batches(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:
     while batch := list(itertools.islice(pictures, _BATCH)):
         yield batch
 

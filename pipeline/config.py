@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError, describe_os_error
+from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Limit, Sampling, parse_limit, seconds_of
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -166,7 +167,7 @@ class Config(Section):
     workspace: Path
     sources: list[SourceConfig] = Field(alias="source", min_length=1)
     # Pillow itself refuses more than 178,956,970 as a decompression bomb.
-    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 100_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = MAX_PIXELS
     truth: Path | None = None
     pool_truth: Path | None = None
     ontology: dict[str, str]

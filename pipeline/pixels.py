@@ -1,4 +1,4 @@
-"""From an image file's bytes to RGB pixels: the one way in for teacher, student and report."""
+"""From an image file's bytes to RGB pixels: the one way in for teachers, students and reports."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.errors import SourceError
+
+MAX_PIXELS = 100_000_000  # of the largest picture that is decoded where nobody says otherwise
 
 # Opened by Pillow and yet not for us: EPS and WMF run an interpreter over the file, the others
 # are containers whose pictures Pillow does not decode.
@@ -28,6 +31,17 @@ _NO_PICTURES = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC", "PDF"}
 MARGIN = 6
 
 _ORIENTATION = 0x0112  # the EXIF tag
+# What turns a picture upright; 1 is upright, and nothing else has a meaning.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LYING = (5, 6, 7, 8)  # orientations that swap height and width
 _warned = threading.Lock()
 
 
@@ -46,25 +60,6 @@ def image_suffixes() -> frozenset[str]:
     )
 
 
-def read_rgb(source: Path | bytes, max_pixels: int = 100_000_000) -> Image.Image:
-    """Decode an image, turned upright, as 8-bit RGB; of an animation, the first frame.
-
-    Transparency is laid over white, 16 bits are scaled to 8, CMYK, palettes and grey become RGB.
-    A truncated file is refused rather than completed with grey. Thread-safe.
-
-    Args:
-        source: a file, or the bytes of one.
-        max_pixels: refused above it, from the header, before anything is decoded.
-
-    Raises:
-        SourceError: with a sentence that says why, without the path.
-    """
-    with _opened(source, max_pixels) as image:
-        image.load()
-        upright = _upright(image)
-        return _to_rgb(upright)
-
-
 @dataclass(frozen=True)
 class Pixels:
     """A decoded image. `array` may hold fewer pixels than the file, in the same proportions."""
@@ -74,10 +69,29 @@ class Pixels:
     width: int
 
 
+def read_rgb(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image, turned upright, as 8-bit RGB; of an animation, the first frame.
+
+    Transparency is laid over white, 16 bits are scaled to 8, CMYK, palettes and grey become RGB.
+    Orientation is EXIF's, or where that holds none, XMP's; one that has no meaning leaves the
+    picture as it is stored. A truncated file is refused rather than completed with grey.
+    Thread-safe.
+
+    Args:
+        source: a file, or the bytes of one.
+        max_pixels: refused above it, from the header, before anything is decoded.
+
+    Raises:
+        SourceError: with a sentence that says why, without the path.
+    """
+    decoded, _ = _decoded(source, max_pixels, None)
+    return decoded if isinstance(decoded, Image.Image) else Image.fromarray(decoded)
+
+
 def read_pixels(
-    source: Path | bytes, max_pixels: int = 100_000_000, shortest: int | None = None
+    source: Path | bytes, max_pixels: int = MAX_PIXELS, shortest: int | None = None
 ) -> Pixels:
-    """Decode an image as `read_rgb` does, into an array, faster.
+    """Decode an image as `read_rgb` does, into an array, or a large one to fewer pixels.
 
     Args:
         source: a file, or the bytes of one.
@@ -89,65 +103,130 @@ def read_pixels(
     Raises:
         SourceError: with a sentence that says why, without the path.
     """
-    with _opened(source, max_pixels) as image:
-        width, height = image.size
-        plain = image.format == "JPEG" and image.mode in ("RGB", "L") and "exif" not in image.info
-        enough = 1.0 if shortest is None else MARGIN * shortest / min(image.size)
-        if enough <= 0.5 and image.format == "JPEG":
-            image.draft(None, (math.ceil(width * enough), math.ceil(height * enough)))
-        elif plain:
-            return Pixels(_decode_jpeg(_bytes_of(source)), height, width)
+    decoded, (width, height) = _decoded(source, max_pixels, shortest)
+    return Pixels(np.asarray(decoded), height, width)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture that Pillow has opened as `read_rgb` returns those in files.
+
+    Raises:
+        SourceError: it cannot be decoded.
+    """
+    with _in_sentences():
         image.load()
-        if image.getexif().get(_ORIENTATION, 1) >= 5:  # lies on its side
-            height, width = width, height
-        return Pixels(np.asarray(_to_rgb(_upright(image))), height, width)
+        return _to_rgb(_upright(image, _orientation(image)))
+
+
+def check_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> None:
+    """Look whether `read_rgb` has a chance, without decoding the pixels.
+
+    Raises:
+        SourceError: the file is empty, no image, or larger than `max_pixels`.
+    """
+    with _in_sentences():
+        _opened(_bytes_of(source), max_pixels)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        SourceError: with a sentence that says why, without the path.
+    """
+    with _in_sentences():
+        return _bytes_of(path)
+
+
+def _decoded(
+    source: Path | bytes, max_pixels: int, shortest: int | None
+) -> tuple[Image.Image | np.ndarray, tuple[int, int]]:
+    """The upright RGB picture, in whichever form it was decoded, and (width, height) of the whole
+    image."""
+    with _in_sentences():
+        data = _bytes_of(source)
+        image = _opened(data, max_pixels)
+        whole = image.size
+        if not _drafted(image, shortest) and _is_plain_jpeg(image):
+            array = _decode_jpeg(data)
+            if array is not None:
+                return array, whole
+        reduced = image.size != whole
+        image.load()
+        orientation = _orientation(image)
+        upright = _to_rgb(_upright(image, orientation))
+        if not reduced:
+            return upright, upright.size
+        return upright, whole[::-1] if orientation in _LYING else whole
+
+
+def _drafted(image: Image.Image, shortest: int | None) -> bool:
+    """Have a JPEG decoded at a part of its size where that leaves enough; False where it must be
+    decoded whole."""
+    if shortest is None or image.format != "JPEG":
+        return False
+    enough = MARGIN * shortest / min(image.size)
+    if enough > 0.5:
+        return False
+    image.draft(None, (math.ceil(image.width * enough), math.ceil(image.height * enough)))
+    return True
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    """Whether the decoder below can be asked: it knows no CMYK and turns nothing upright. EXIF and
+    XMP, which can speak of turning, both lie in APP1."""
+    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+        return False
+    assert isinstance(image, JpegImageFile)
+    return all(segment != "APP1" for segment, _ in image.applist)
+
+
+def _decode_jpeg(data: bytes) -> np.ndarray | None:
+    """The same pixels as Pillow's, without its copies: 0.6 ms for 500 x 375 instead of 1.0. None
+    where this decoder refuses: it is the stricter one, with files that end without saying so."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    try:
+        pixels = decode_jpeg(encoded, mode=ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    return pixels.permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
 
 
 def _bytes_of(source: Path | bytes) -> bytes:
     return source if isinstance(source, bytes) else source.read_bytes()
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray:
-    """The same pixels as Pillow's, without its copies: 0.6 ms for 500 x 375 instead of 1.0."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    pixels = decode_jpeg(encoded, mode=ImageReadMode.RGB)
-    return pixels.permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
-
-
-def check_header(source: Path | bytes, max_pixels: int = 100_000_000) -> None:
-    """Look whether `read_rgb` has a chance, without decoding the pixels.
-
-    Raises:
-        SourceError: the file is empty, no image, or larger than `max_pixels`.
-    """
-    with _opened(source, max_pixels):
-        pass
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
+    """The image with only its header read."""
+    if not data:
+        raise SourceError("The file is empty.")
+    # The size is checked below; `catch_warnings` is not thread-safe, a filter is.
+    with _warned:
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+    image = Image.open(io.BytesIO(data), formats=_formats())
+    width, height = image.size
+    if width * height > max_pixels:
+        raise SourceError(
+            f"It would decode to {width * height:,} pixels, more than `max_pixels` "
+            f"({max_pixels:,})."
+        )
+    return image
 
 
 @contextlib.contextmanager
-def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """Yield the image with only its header read; whatever goes wrong becomes a SourceError."""
+def _in_sentences() -> Iterator[None]:
+    """Turn whatever goes wrong into a SourceError."""
     try:
-        with contextlib.ExitStack() as stack:
-            # Read whole and closed at once: a decoder must not keep a folder's files open.
-            data = _bytes_of(source)
-            if not data:
-                raise SourceError("The file is empty.")
-            image = stack.enter_context(_quietly_open(data))
-            width, height = image.size
-            if width * height > max_pixels:
-                raise SourceError(
-                    f"It would decode to {width * height:,} pixels, more than `max_pixels` "
-                    f"({max_pixels:,})."
-                )
-            yield image
+        yield
     except SourceError:
         raise
     except (UnidentifiedImageError, ModuleNotFoundError):
-        # ultralytics, once imported, replaces Image.open by one that looks for a HEIF reader.
+        # ultralytics, once imported, replaces Image.open by one that looks for a HEIF reader
+        # (8.4.190, ultralytics/utils/patches.py).
         raise SourceError("It is no image in a format that can be read.") from None
     except Image.DecompressionBombError:
         raise SourceError(
@@ -165,30 +244,26 @@ def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise SourceError(f"It is damaged ({_short(error)}).") from error
 
 
-def _quietly_open(data: bytes) -> Image.Image:
-    # The size is checked by the caller; `catch_warnings` is not thread-safe, a filter is.
-    with _warned:
-        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-    return Image.open(io.BytesIO(data), formats=_formats())
+def _orientation(image: Image.Image) -> int:
+    """How a loaded image must be turned, as a key of `_TURNS`, or 1.
 
-
-def _upright(image: Image.Image) -> Image.Image:
+    Pillow's own `exif_transpose` is not asked: it also turns by a fraction or a float that equals a
+    whole number, and fails on what cannot be compared with one (Pillow 13.0).
+    """
     try:
-        return ImageOps.exif_transpose(image)
+        found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - EXIF that cannot be parsed says nothing about the pixels
-        return image
+        return 1
+    return found if type(found) is int and found in _TURNS else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_floats(np.asarray(image).astype(np.float32) / 257)
-    if image.mode == "I":
-        # Pillow's mode for integers wider than 16 bits; the ones in the wild hold 16.
-        return _from_floats(np.asarray(image).clip(0, 65535).astype(np.float32) / 257)
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, np.float32), posinf=1e9, neginf=0)
-        return _from_floats(values * 255 if values.max(initial=0) <= 1 else values)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(eight_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         white = Image.new("RGBA", layers.size, "white")
@@ -202,9 +277,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_floats(values: np.ndarray) -> Image.Image:
-    """Grey values 0…255 (H, W) as an RGB image."""
-    return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """Return samples of an image as bytes, in the same shape.
+
+    Integers wider than 8 bits hold 16, as those in the wild do; floats are shares of 1 where none
+    is larger, and else go to 255.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values.astype(np.float32), posinf=1e9, neginf=0)
+        values = values * 255 if values.max(initial=0) <= 1 else values
+    else:
+        values = values.clip(0, 65535).astype(np.float32) / 257
+    samples: np.ndarray = values.clip(0, 255).round().astype(np.uint8)
+    return samples
 
 
 def _short(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 
 from pipeline.errors import WorkspaceError
 from pipeline.files import replacing
+from pipeline.pixels import read_rgb
 
 Schema = dict[str, Any]
 
@@ -70,13 +72,21 @@ class Predictor(Protocol):
     file_bytes: int | None
     device: str
 
-    def prepare(self, image: Image.Image) -> Any:
-        """Return what `predict` takes for one RGB image. Thread-safe."""
-        ...
+    def read(self, data: bytes, max_pixels: int) -> Any:
+        """Return what `predict` takes of the bytes of an image file. Thread-safe.
 
+        Raises:
+            SourceError: they cannot be decoded, or would be more than `max_pixels`.
+        """
+        return self.prepare(read_rgb(data, max_pixels))
+
+    @abstractmethod
+    def prepare(self, image: Image.Image) -> Any:
+        """Return what `predict` takes of an RGB image in memory. Thread-safe."""
+
+    @abstractmethod
     def predict(self, batch: Sequence[Any]) -> np.ndarray:
-        """Return float32 probabilities (n, classes) for n prepared images."""
-        ...
+        """Return float32 probabilities (n, classes) of images that were read or prepared."""
 
 
 @dataclass(frozen=True)

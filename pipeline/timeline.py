@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import numpy as np
 
 from pipeline.images.video import Damage, Frame, read_frames
 from pipeline.listener import Progress, no_progress
+from pipeline.pixels import MAX_PIXELS
+from pipeline.pool import work_ahead
 from pipeline.records import Predictor
 from pipeline.values import Sampling
 
@@ -45,13 +46,12 @@ def watch(
     predictor: Predictor,
     sampling: Sampling,
     min_seconds: float,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Watched:
     """Ask the predictor about a video's frames and smooth the answers into events.
 
-    The next frames are decoded while the predictor works; memory holds a few dozen frames and one
-    row of probabilities a frame.
+    Memory holds a few dozen frames and one row of probabilities a frame.
 
     Args:
         min_seconds: what lasts less is taken for flicker.
@@ -64,25 +64,18 @@ def watch(
     frames = read_frames(video, sampling, damage, max_pixels, progress)
     times: list[float] = []
     answers: list[np.ndarray] = []
-    for batch in _ahead(frames):
-        times += [frame.seconds for frame in batch]
-        answers.append(predictor.predict([predictor.prepare(frame.image) for frame in batch]))
+
+    def take(_: None) -> list[Frame]:
+        return list(itertools.islice(frames, _BATCH))
+
+    # The next batch is decoded while the predictor works; an empty one comes after the last.
+    coming = work_ahead(take, itertools.repeat(None), workers=1, ahead=1, name="video")
+    with contextlib.closing(coming) as batches:
+        for batch in itertools.takewhile(bool, batches):
+            times += [frame.seconds for frame in batch]
+            answers.append(predictor.predict([predictor.prepare(frame.image) for frame in batch]))
     events = find_events(np.array(times), np.concatenate(answers), predictor.classes, min_seconds)
     return Watched(events, len(times), events[-1].end, damage.sentence())
-
-
-def _ahead(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
-    """Yield the frames in batches, the next of which is decoded meanwhile."""
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(1, "video"))
-
-        def take() -> list[Frame]:
-            return list(itertools.islice(frames, _BATCH))
-
-        coming = pool.submit(take)
-        while batch := coming.result():
-            coming = pool.submit(take)
-            yield batch
 
 
 def find_events(

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.labels.stage import LabelCounts
+from pipeline.records import Predictor
+from pipeline.teachers.base import Teacher
 
 COLORS = {
     "red": (200, 30, 30),
@@ -27,20 +29,14 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
-class ColorTeacher:
+class ColorTeacher(Teacher):
     """A teacher who sees mean colors and reads color names: nearer colors, larger cosines."""
 
     name = "color teacher"
     fingerprint = "c0102"
-    gives_vectors = True
-    precision = "fp32"
-    streams = 1
-    shortest: int | None = None
     dim = len(NAMES) + 1
     logit_scale = 12.0
-    logit_bias = 0.0
     parameters = 15
-    file_bytes = None
     device = "cpu"
 
     def __init__(self) -> None:
@@ -71,7 +67,7 @@ class ColorTeacher:
         return [word for word in text.lower().split() if word == "flurb"]
 
 
-class ColorPredictor:
+class ColorPredictor(Predictor):
     """A classifier by mean color; `bias` favours the first class, so that it errs as told."""
 
     parameters = 15

@@ -111,28 +111,22 @@ def _ask_teachers(
     listener: TerminalListener,
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_with_teachers
-    from pipeline.config import Config, SourceConfig, load_config
-    from pipeline.ontology import ontology_of
+    from pipeline.config import load_config
+    from pipeline.ontology import build_ontology, ontology_of
+    from pipeline.pixels import MAX_PIXELS
     from pipeline.teachers.panel import load_panel, prompt_warnings
 
     if config_file is not None:
         config = load_config(config_file)
+        ontology, asked, max_pixels = ontology_of(config), config.teachers, config.max_pixels
     else:
-        here = Path.cwd()
         # A class may not be called everything that a prompt may; nobody sees these names.
-        config = Config(
-            file=here,
-            workspace=here,
-            source=[SourceConfig(path=here)],
-            ontology={prompt: f"answer {number}" for number, prompt in enumerate(prompts)},
-            teacher=[_teacher_named(teacher, device)],
-        )
-    ontology = ontology_of(config)
-    panel = load_panel(config.teachers, ontology, ontology.classes)
-    for member in panel.members:
-        for sentence in prompt_warnings(member.teacher, ontology):
-            listener.warn(sentence)
-    return classify_with_teachers(images, panel, ontology, config.max_pixels)
+        ontology = build_ontology({text: f"answer {n}" for n, text in enumerate(prompts)})
+        asked, max_pixels = [_teacher_named(teacher, device)], MAX_PIXELS
+    panel = load_panel(asked, ontology, ontology.classes)
+    for sentence in prompt_warnings(panel, ontology):
+        listener.warn(sentence)
+    return classify_with_teachers(images, panel, ontology, max_pixels)
 
 
 def _teacher_named(text: str, device: str) -> TeacherConfig:

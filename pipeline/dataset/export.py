@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.errors import SourceError
 from pipeline.files import replacing
 from pipeline.listener import Progress, no_progress
-from pipeline.pixels import read_rgb
+from pipeline.pixels import MAX_PIXELS, read_rgb
 from pipeline.records import SPLITS
 
 # What torchvision's ImageFolder, ultralytics and supervision all list and open.
@@ -29,7 +29,7 @@ def export_dataset(
     folder: Path,
     *,
     files: str = "link",
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> None:
     """Write `folder/{train,valid,test}/<class>/…`, replacing an earlier export in one step.

@@ -6,9 +6,7 @@ import contextlib
 import itertools
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +16,8 @@ from pipeline.errors import Clip2YoloError, SourceError
 from pipeline.evaluation.latency import Latency, Percentiles
 from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
-from pipeline.pixels import read_rgb
+from pipeline.pixels import MAX_PIXELS, read_bytes
+from pipeline.pool import work_ahead
 from pipeline.records import Prediction, Predictor
 
 Item = TypeVar("Item")
@@ -31,7 +30,7 @@ def predict_files(
     predictor: Predictor,
     paths: Sequence[Path],
     batch: int = 64,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Prediction:
     """Return the predictor's probabilities (n, classes) for image files, in their order.
@@ -43,9 +42,9 @@ def predict_files(
         Clip2YoloError: the predictor answered with something that is no probability.
     """
 
-    def prepare(path: Path) -> Any:
+    def read(path: Path) -> Any:
         try:
-            return predictor.prepare(read_rgb(path, max_pixels))
+            return predictor.read(read_bytes(path), max_pixels)
         except SourceError as error:
             # Not skipped: teacher and student must answer on the same images.
             raise SourceError(
@@ -55,7 +54,7 @@ def predict_files(
 
     answers = [np.empty((0, len(predictor.classes)), dtype=np.float32)]
     done = 0
-    with contextlib.closing(_batches(prepare, paths, batch)) as batches:
+    with contextlib.closing(_batches(read, paths, batch)) as batches:
         for prepared in batches:
             answer = predictor.predict(prepared)
             if answer.shape != (len(prepared), len(predictor.classes)):
@@ -75,33 +74,20 @@ def predict_files(
 
 
 def _batches(
-    prepare: Callable[[Item], Any], items: Sequence[Item], batch: int
+    read: Callable[[Item], Any], items: Sequence[Item], batch: int
 ) -> Generator[list[Any], None, None]:
-    """Yield the prepared items in their order, batch by batch; threads work ahead."""
-    queue = iter(items)
-    with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
-        ahead: deque[Future[Any]] = deque()
-
-        def refill() -> None:
-            missing = 3 * batch - len(ahead)
-            ahead.extend(pool.submit(prepare, item) for item in itertools.islice(queue, missing))
-
-        try:
-            refill()
-            while ahead:
-                ready = [ahead.popleft().result() for _ in range(min(batch, len(ahead)))]
-                refill()
-                yield ready
-        finally:
-            for future in ahead:
-                future.cancel()
+    """Yield what was read of the items in their order, batch by batch; threads work ahead."""
+    coming = work_ahead(read, items, workers=cores(), ahead=2 * batch, name="decode")
+    with contextlib.closing(coming) as ready:
+        while some := list(itertools.islice(ready, batch)):
+            yield some
 
 
 def measure_latency(
     predictors: Sequence[Predictor],
     encoded: Sequence[bytes],
     batch: int = 32,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> dict[str, Latency]:
     """Time predictors on images that lie encoded in memory, so that no disk is measured.
@@ -137,8 +123,7 @@ def measure_latency(
         progress(done, total)
 
     prepared = [
-        [predictor.prepare(read_rgb(data, max_pixels)) for data in encoded[:batch]]
-        for predictor in predictors
+        [predictor.read(data, max_pixels) for data in encoded[:batch]] for predictor in predictors
     ]
     for predictor, images in zip(predictors, prepared, strict=True):
         predictor.predict(images)
@@ -168,7 +153,7 @@ def measure_latency(
 def _time_one(predictor: Predictor, data: bytes, max_pixels: int) -> tuple[float, float]:
     """Seconds for one image from its bytes to its probabilities, and the model's part of them."""
     started = time.perf_counter()
-    prepared = [predictor.prepare(read_rgb(data, max_pixels))]
+    prepared = [predictor.read(data, max_pixels)]
     asked = time.perf_counter()
     predictor.predict(prepared)  # returns numpy, so an accelerator has finished by then
     answered = time.perf_counter()
@@ -178,11 +163,11 @@ def _time_one(predictor: Predictor, data: bytes, max_pixels: int) -> tuple[float
 def _rate_end_to_end(
     predictor: Predictor, encoded: Sequence[bytes], batch: int, max_pixels: int
 ) -> float:
-    def prepare(data: bytes) -> Any:
-        return predictor.prepare(read_rgb(data, max_pixels))
+    def read(data: bytes) -> Any:
+        return predictor.read(data, max_pixels)
 
     started = time.perf_counter()
-    with contextlib.closing(_batches(prepare, encoded, batch)) as batches:
+    with contextlib.closing(_batches(read, encoded, batch)) as batches:
         for prepared in batches:
             predictor.predict(prepared)
     return len(encoded) / _since(started)

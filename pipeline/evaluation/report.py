@@ -18,13 +18,13 @@ from pipeline.evaluation.wording import (
     percent,
     summary_rows,
 )
-from pipeline.pixels import read_rgb
+from pipeline.pixels import MAX_PIXELS, read_rgb
 
 _THUMBNAIL = 160  # pixels, the longer side; shown at half of it, for dense screens
 
 
 def render_report(
-    evaluation: Evaluation, curve: Path | None = None, max_pixels: int = 100_000_000
+    evaluation: Evaluation, curve: Path | None = None, max_pixels: int = MAX_PIXELS
 ) -> str:
     """Return the report of an evaluation as HTML.
 

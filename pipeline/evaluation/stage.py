@@ -37,8 +37,7 @@ from pipeline.run.stage import Run, Stage
 from pipeline.student import Student
 from pipeline.student.kept import Students
 from pipeline.student.stage import TRAIN
-from pipeline.teachers.panel import Answers, ask, in_words, load_panel
-from pipeline.teachers.zero_shot import Panel
+from pipeline.teachers.panel import Answers, Panel, ask, in_words, load_panel
 
 _COMPARED = 1000  # images, with one precision and with another
 

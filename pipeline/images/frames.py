@@ -20,6 +20,7 @@ from pipeline.errors import SourceError, WorkspaceError
 from pipeline.files import fingerprint, write_json
 from pipeline.images.video import Damage, clock, read_frames
 from pipeline.listener import Listener, Progress, no_progress
+from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Sampling
 
 _QUALITY = 95  # of the JPEG files
@@ -39,7 +40,7 @@ def extract(
     video: Path,
     sampling: Sampling,
     root: Path,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> tuple[list[FrameFile], str | None]:
     """Write a video's frames below `root`, or find them there.

@@ -21,7 +21,7 @@ from pipeline.errors import SourceError
 from pipeline.files import RACY
 from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
-from pipeline.pixels import check_header
+from pipeline.pixels import MAX_PIXELS, check_header
 from pipeline.records import IMAGES, table
 
 _CHUNK_FILES = 4096  # scanned together
@@ -33,7 +33,7 @@ def scan(
     known: pl.DataFrame | None = None,
     *,
     progress: Progress = no_progress,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
 ) -> pl.DataFrame:
     """Hash and check files on threads; return a table with the schema `records.IMAGES`.
 

@@ -11,11 +11,12 @@ import polars as pl
 from pipeline.errors import SourceError
 from pipeline.images.scan import scan
 from pipeline.images.sources import MANIFESTS, is_image, read_manifest, walk
+from pipeline.pixels import MAX_PIXELS
 from pipeline.records import TRUTH, table
 
 
 def read_truth(
-    path: Path, max_pixels: int = 100_000_000, beside: Sequence[Path] = ()
+    path: Path, max_pixels: int = MAX_PIXELS, beside: Sequence[Path] = ()
 ) -> tuple[pl.DataFrame, list[str]]:
     """Read a person's labels: folders named by class, or a table with `path` and `class`.
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline.errors import SourceError
 from pipeline.listener import Progress, no_progress
+from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Sampling
 
 VIDEO_SUFFIXES = frozenset(
@@ -106,7 +107,7 @@ def read_frames(
     video: Path,
     sampling: Sampling,
     damage: Damage | None = None,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Iterator[Frame]:
     """Yield the frames that `sampling` asks for; memory does not grow with the video's length.

@@ -103,9 +103,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     listener.say(describe(inputs.images))
     listener.say(f"Loading {in_words(config.teachers)}.")
     panel = load_panel(config.teachers, ontology, ontology.classes)
-    warnings = [
-        sentence for m in panel.members for sentence in prompt_warnings(m.teacher, ontology)
-    ]
+    warnings = prompt_warnings(panel, ontology)
     for sentence in warnings:
         listener.warn(sentence)
     usable = inputs.images.filter(pl.col("status") == "ok")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,15 @@ from typing import Any
 from pipeline.dataset.export import file_name, place_image
 from pipeline.errors import SourceError, UploadError
 from pipeline.listener import Progress, no_progress
+from pipeline.pixels import MAX_PIXELS
+from pipeline.pool import work_ahead
 from pipeline.roboflow.client import Refused, RoboflowProject
 from pipeline.roboflow.ledger import Entry, Ledger
 from pipeline.roboflow.plan import Item
 from pipeline.roboflow.wire import quietly
+
+# Images sent beyond one that waits for its next try, which may take minutes: it holds nobody up.
+_AHEAD = 4096
 
 
 def upload(
@@ -27,7 +32,7 @@ def upload(
     *,
     relabel: bool = False,
     connections: int = 8,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Send what the ledger does not know to be there, several at a time.
@@ -54,36 +59,22 @@ def upload(
     done = len(items) - len(open_items)
     progress(done, len(items))
     unreadable: list[tuple[str, str]] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="clip2yolo-upload-") as folder,
-        quietly(),
-        ThreadPoolExecutor(connections, "upload") as pool,
-    ):
-        waiting: dict[Future[None], Item] = {}
-        queue = iter(open_items)
-        try:
-            while True:
-                for item in queue:
-                    task = pool.submit(
-                        _send, item, project, ledger, batch, relabel, Path(folder), max_pixels
-                    )
-                    waiting[task] = item
-                    if len(waiting) >= 2 * connections:
-                        break
-                if not waiting:
-                    break
-                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    item = waiting.pop(future)
-                    try:
-                        future.result()
-                    except SourceError as error:
-                        unreadable.append((item.path, str(error)))
-                    done += 1
-                    progress(done, len(items))
-        finally:
-            for future in waiting:
-                future.cancel()
+    with tempfile.TemporaryDirectory(prefix="clip2yolo-upload-") as folder, quietly():
+
+        def send(item: Item) -> tuple[str, str] | None:
+            try:
+                _send(item, project, ledger, batch, relabel, Path(folder), max_pixels)
+            except SourceError as error:
+                return item.path, str(error)
+            return None
+
+        sent = work_ahead(send, open_items, workers=connections, ahead=_AHEAD, name="upload")
+        with contextlib.closing(sent) as problems:
+            for problem in problems:
+                if problem is not None:
+                    unreadable.append(problem)
+                done += 1
+                progress(done, len(items))
     return summary(items, ledger, unreadable)
 
 

@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from pipeline.errors import ConfigError
+from pipeline.keys import roboflow_key
 
 
 @contextlib.contextmanager
@@ -81,15 +82,12 @@ def is_of_the_network(error: BaseException | None) -> bool:
 
 
 def find_key(workspace: str | None) -> str:
-    """Return the key from `ROBOFLOW_API_KEY` or roboflow's own config file.
+    """Return the key of a workspace.
 
     Raises:
         ConfigError: there is none, or it cannot be one.
     """
-    with quietly():
-        from roboflow.config import load_roboflow_api_key
-
-        key = load_roboflow_api_key(workspace)
+    key = roboflow_key(workspace)
     if not key:
         raise ConfigError(
             "There is no Roboflow key. Set `ROBOFLOW_API_KEY`, or run `roboflow login` once."
@@ -99,4 +97,4 @@ def find_key(workspace: str | None) -> str:
             "The Roboflow key cannot be one: keys hold lowercase letters. Copy it again from the "
             "workspace's settings."
         )
-    return str(key)
+    return key

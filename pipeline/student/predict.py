@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import StudentError
+from pipeline.records import Predictor
 
 
-class Student:
-    """A trained student (see `pipeline.records.Predictor`); `Student.load` opens one."""
+class Student(Predictor):
+    """A trained student; `Student.load` opens one."""
 
     def __init__(
         self, name: str, model: Any, classes: tuple[str, ...], imgsz: int, file: Path, device: str
@@ -24,7 +25,7 @@ class Student:
         self.name = name
         self.classes = classes
         self.parameters = sum(weight.numel() for weight in model.parameters())
-        self.file_bytes: int | None = file.stat().st_size
+        self.file_bytes = file.stat().st_size
         self.device = device
         # Convolution and batch norm become one; the answers stay, the time falls.
         self._model = model.eval().requires_grad_(False).fuse(verbose=False).to(device)
@@ -57,7 +58,8 @@ class Student:
         return cls(name, model, classes, imgsz, weights, pick_device(device))
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return float32 (3, imgsz, imgsz), exactly as ultralytics prepares for prediction."""
+        """Return float32 (3, imgsz, imgsz) of an RGB image, exactly as ultralytics prepares one for
+        prediction."""
         return self._transforms(image).numpy()  # type: ignore[no-any-return]
 
     def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
+from pipeline.pixels import MAX_PIXELS
 from pipeline.student.epochs import EpochReport, read_curve, write_curve
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -50,7 +51,7 @@ def train(
     classes: Sequence[str],
     *,
     digest: str | None = None,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, curve.csv, curve.png.

@@ -24,20 +24,16 @@ from PIL import Image
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.files import fingerprint
+from pipeline.teachers.base import Teacher
 
 _SMALLEST = 1e-12  # probability that stands for "not mentioned"
 
 
-class AutodistillTeacher:
-    """A base model of autodistill (see `pipeline.teachers.base.Teacher`)."""
+class AutodistillTeacher(Teacher):
+    """A base model of autodistill."""
 
     gives_vectors = False
-    precision = "fp32"
-    streams = 1
-    shortest: int | None = None
     logit_scale = 1.0
-    logit_bias = 0.0
-    file_bytes: int | None = None
 
     def __init__(self, name: str, model: Any, sentences: Sequence[str], version: str) -> None:
         self.name = f"autodistill {name}"
@@ -92,14 +88,6 @@ class AutodistillTeacher:
                 f"{self.name} was not made with the prompt {text!r}. It is asked whole lists only."
             )
         return self._sentences.index(text)
-
-    def context_overflow(self, text: str) -> int:
-        """Return 0: how much such a model reads is its own affair."""
-        return 0
-
-    def unknown_words(self, text: str) -> list[str]:
-        """Return nothing: what such a model knows cannot be asked."""
-        return []
 
 
 def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> AutodistillTeacher:

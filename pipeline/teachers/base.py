@@ -2,68 +2,74 @@
 
 from __future__ import annotations
 
-import re
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from pipeline.pixels import read_rgb
+
 
 class Teacher(Protocol):
-    """One backend's model, loaded.
+    """One backend's model, loaded. Backends inherit from it; nobody asks them for anything else.
 
-    `fingerprint` names the weights and the preprocessing by content: equal fingerprints give equal
-    vectors, so it keys the embedding cache.
+    Vectors have the length 1, so that products are cosines.
     """
 
     name: str
+    # Names the weights and the preprocessing by content: equal fingerprints give equal vectors, so
+    # that it keys the embedding cache.
     fingerprint: str
-    gives_vectors: (
-        bool  # False: an image's "vector" is its answer to the sentences it was loaded with
-    )
-    dim: int
+    dim: int  # of the vectors
     logit_scale: float  # already exponentiated: cosines are multiplied by it
-    logit_bias: float  # 0 where the model has none
+    logit_bias: float = 0.0  # added to them
     parameters: int
-    file_bytes: int | None
     device: str
-    precision: str  # "fp32", "bf16" or "fp16"
-    streams: int  # how many `embed_images` may run at once, each in a thread of its own
-    # Pixels on the short side after resizing, or None. Where set, `prepare` takes `Pixels`, too,
-    # and a JPEG may be decoded at a reduced size first.
-    shortest: int | None
+    file_bytes: int | None = None  # of the weights, where they lie in one file
+    precision: str = "fp32"  # or "bf16" or "fp16"
+    streams: int = 1  # how many `embed_images` may run at once, each in a thread of its own
+    # False: an image's "vector" is its answer to the sentences that the teacher was loaded with.
+    gives_vectors: bool = True
 
-    def prepare(self, image: Image.Image | Any) -> np.ndarray:
-        """Return what the backend takes for one RGB image, as an array. Thread-safe."""
-        ...
+    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
+        """Return what `embed_images` takes of the bytes of an image file. Thread-safe.
 
+        Raises:
+            SourceError: they cannot be decoded, or would be more than `max_pixels`.
+        """
+        return self.prepare(read_rgb(data, max_pixels))
+
+    @abstractmethod
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return what `embed_images` takes of an RGB image in memory. Thread-safe."""
+
+    def get_ready(self, images: int, batch: int, compiling: str) -> None:
+        """Do what pays for so many images on each stream, in batches of that size.
+
+        Args:
+            compiling: "auto", "always" or "never": see `pipeline.teachers.compiled`.
+        """
+        return
+
+    @abstractmethod
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for prepared images."""
-        ...
+        """Return unit vectors (n, dim) float32 of images that were read or prepared."""
 
+    @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for sentences."""
-        ...
+        """Return unit vectors (n, dim) float32 of sentences."""
+
+    def compare(self, image: np.ndarray, texts: Sequence[str]) -> np.ndarray | None:
+        """Return the cosines (texts,) of one image that was read or prepared, where asking for them
+        alone spares the teacher something; None where vectors are the way to them."""
+        return None
 
     def context_overflow(self, text: str) -> int:
         """Return by how many tokens the sentence is longer than the model can read (0: it fits)."""
-        ...
+        return 0
 
     def unknown_words(self, text: str) -> list[str]:
         """Return the words that the model is known never to have seen ([]: none known)."""
-        ...
-
-
-def dropped_words(tokenizer: Any, text: str) -> list[str]:
-    """Return the words that a tokenizer of Hugging Face has no piece for and reads as unknown."""
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    if unknown is None or unknown in special:  # CLIP's own: byte pieces, so that nothing is lost
         return []
-    dropped = []
-    for word in dict.fromkeys(re.findall(r"\w+", text)):
-        pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
-        if unknown in pieces or not pieces:
-            dropped.append(word)
-    return dropped

@@ -1,7 +1,7 @@
 """CLIP on a Roboflow Inference server, hosted or one's own: vectors over HTTP.
 
-The key comes from `ROBOFLOW_API_KEY`, or from roboflow's own config file, and travels in the body
-of a request: it is in no URL, so that no log, proxy or error message can hold it.
+The key travels in the body of a request: it is in no URL, so that no log, proxy or error message
+can hold it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +23,9 @@ from urllib3.util import Retry
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.files import fingerprint
+from pipeline.keys import roboflow_key
+from pipeline.pool import work_ahead
+from pipeline.teachers.base import Teacher
 
 DEFAULT_VERSION = "ViT-B-16"  # the server's own default
 COMPARE_LIMIT = 8  # prompts that the server takes in one comparison
@@ -39,17 +38,11 @@ _BACKOFF = 0.5  # seconds before the second try; doubles with each further one
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
-class InferenceTeacher:
-    """CLIP behind HTTP (see `pipeline.teachers.base.Teacher`)."""
+class InferenceTeacher(Teacher):
+    """CLIP behind HTTP."""
 
-    gives_vectors = True
-    precision = "fp32"
-    streams = 1
-    shortest: int | None = None
     logit_scale = _LOGIT_SCALE
-    logit_bias = 0.0
     parameters = 0  # the server's affair
-    file_bytes: int | None = None
 
     def __init__(self, settings: TeacherConfig, version: str, key: str | None) -> None:
         url = settings.url.rstrip("/")
@@ -77,16 +70,17 @@ class InferenceTeacher:
 
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Return unit vectors (n, dim) float32; several requests are under way at a time."""
-        with ThreadPoolExecutor(self._connections, "inference") as pool:
-            waiting = [pool.submit(self._embed_image, png.tobytes()) for png in batch]
-            try:
-                return _unit([future.result() for future in waiting])
-            finally:
-                for future in waiting:
-                    future.cancel()
+        vectors = work_ahead(
+            self._embed_image,
+            batch,
+            workers=self._connections,
+            ahead=len(batch),
+            name="inference",
+        )
+        return _unit(list(vectors))
 
-    def _embed_image(self, png: bytes) -> list[float]:
-        asked = {"image": _base64(png), "clip_version_id": self._version}
+    def _embed_image(self, png: np.ndarray) -> list[float]:
+        asked = {"image": _base64(png.tobytes()), "clip_version_id": self._version}
         return self._vectors("embed_image", asked, 1)[0]
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -98,16 +92,17 @@ class InferenceTeacher:
             vectors += self._vectors("embed_text", asked, len(part))
         return _unit(vectors)
 
-    def compare(self, image: Image.Image, prompts: Sequence[str]) -> np.ndarray:
-        """Return the cosines (prompts,) of one image, by the server's own comparison.
+    def compare(self, image: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        """Return the cosines (texts,) of one prepared image, by the server's own comparison, which
+        spares it the vectors.
 
-        The server takes at most 8 prompts a call; longer lists are asked in parts, which changes
-        nothing, since a cosine does not depend on the other prompts.
+        The server takes at most 8 texts a call; longer lists are asked in parts, which changes
+        nothing, since a cosine does not depend on the other texts.
         """
-        subject = _base64(self.prepare(image).tobytes())
+        subject = _base64(image.tobytes())
         cosines: list[float] = []
-        for start in range(0, len(prompts), COMPARE_LIMIT):
-            part = list(prompts[start : start + COMPARE_LIMIT])
+        for start in range(0, len(texts), COMPARE_LIMIT):
+            part = list(texts[start : start + COMPARE_LIMIT])
             answer = self._post(
                 "compare",
                 {
@@ -131,10 +126,6 @@ class InferenceTeacher:
 
             self._tokenizer = SimpleTokenizer()
         return max(0, len(self._tokenizer.encode(text)) + 2 - _CONTEXT)
-
-    def unknown_words(self, text: str) -> list[str]:
-        """Return nothing: CLIP's tokenizer spells every word in bytes."""
-        return []
 
     def _vectors(self, endpoint: str, asked: dict[str, Any], count: int) -> list[list[float]]:
         vectors = self._post(endpoint, asked).get("embeddings")
@@ -220,22 +211,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> InferenceTea
             "`teacher.url` must not hold a key or a password. Set ROBOFLOW_API_KEY instead."
         )
     version = DEFAULT_VERSION if settings.model == "default" else settings.model
-    return InferenceTeacher(settings, version, api_key())
-
-
-def api_key() -> str | None:
-    """Return the key from `ROBOFLOW_API_KEY`, else from the file that `roboflow login` writes."""
-    if key := os.environ.get("ROBOFLOW_API_KEY", "").strip():
-        return key
-    default = Path.home() / ".config" / "roboflow" / "config.json"
-    path = Path(os.environ.get("ROBOFLOW_CONFIG_DIR") or default)
-    try:
-        known = json.loads(path.read_text("utf-8"))
-        workspace = known["RF_WORKSPACE"]
-        spaces = known["workspaces"].values()
-        return next(str(space["apiKey"]) for space in spaces if space["url"] == workspace)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
-        return None
+    return InferenceTeacher(settings, version, roboflow_key())
 
 
 def _session(connections: int, retries: int) -> requests.Session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -24,26 +23,34 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
 from pipeline.machine import out_of_memory, pick_device, streams_of
-from pipeline.pixels import Pixels
+from pipeline.pixels import read_pixels
 from pipeline.teachers.attention import rearrange
-from pipeline.teachers.base import dropped_words
+from pipeline.teachers.base import Teacher
 from pipeline.teachers.compiled import choose
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
+from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
 
-_TEXT_BATCH = 256
 # How images become inputs. Another way gives other vectors, so it counts in the fingerprint.
 _PREPARATION = "scaled decoding, resize of bytes, crop"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
-class OpenClipTeacher:
-    """A CLIP-like model of open_clip (see `pipeline.teachers.base.Teacher`)."""
+class OpenClipTeacher(Teacher):
+    """A CLIP-like model of open_clip.
 
-    gives_vectors = True
+    Args:
+        folder: that it was loaded from; it may hold a list of the words that the model knows.
+    """
 
     def __init__(
-        self, name: str, model: Any, tokenizer: Any, device: str, precision: str = "fp32"
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        device: str,
+        precision: str = "fp32",
+        folder: Path | None = None,
     ) -> None:
         self.name = name
         self.device = device
@@ -54,14 +61,17 @@ class OpenClipTeacher:
         config = model.visual.preprocess_cfg
         self._geometry = Geometry.of_open_clip(config)
         self._transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
-        self.shortest = self._geometry.size if self._geometry else None
         self.logit_scale = float(model.logit_scale.exp())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias = 0.0 if bias is None else float(bias)
         self.parameters = sum(tensor.numel() for tensor in model.parameters())
-        self.file_bytes: int | None = None
-        self.vocabulary: frozenset[str] | None = None
-        self.fingerprint = fingerprint(_weights_print(model), _PREPARATION, precision)
+        self._vocabulary = None
+        if folder is not None:
+            self.file_bytes = _weights(folder).stat().st_size
+            self._vocabulary = _vocabulary(folder)
+        self.fingerprint = fingerprint(
+            weights_digest(config, model.visual), _PREPARATION, precision
+        )
         self.dim = self.embed_texts(["a"]).shape[1]
         self._dtype = DTYPES[precision]
         rearrange(model.visual)
@@ -85,12 +95,18 @@ class OpenClipTeacher:
         self._encode = choose(plain, example, images, self.fingerprint, compiling)
         self._fixed = None if self._encode is plain else batch
 
-    def prepare(self, image: Image.Image | Pixels) -> np.ndarray:
+    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
+        """Return what `prepare` does; a large JPEG is decoded to fewer pixels, as the model takes
+        few. See `pipeline.pixels.MARGIN` for what that changes."""
+        if self._geometry is None:
+            return super().read(data, max_pixels)
+        return self._geometry.prepare(read_pixels(data, max_pixels, self._geometry.size))
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
         """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
         with rare settings open_clip's transform, float32 (3, H, W)."""
         if self._geometry is not None:
             return self._geometry.prepare(image)
-        assert isinstance(image, Image.Image)  # `shortest` is None
         return self._transform(image).numpy()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
@@ -109,17 +125,16 @@ class OpenClipTeacher:
                 images = self._geometry.to_batch(batch, self.device, self._dtype)
             else:
                 images = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
-            vectors = self._encode(images)[:count].float()
-            return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+            return unit(self._encode(images)[:count])
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors (n, dim) float32 for sentences."""
-        parts = []
-        for start in range(0, len(texts), _TEXT_BATCH):
-            tokens = self._tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.device)
-            parts.append(self._model.encode_text(tokens, normalize=True).float().cpu().numpy())
-        return np.concatenate(parts)
+
+        def encode(part: list[str]) -> np.ndarray:
+            return unit(self._model.encode_text(self._tokenizer(part).to(self.device)))
+
+        return in_batches(encode, texts)
 
     def context_overflow(self, text: str) -> int:
         """Count the tokens of `text`, with the two that frame it, beyond the context length."""
@@ -133,11 +148,11 @@ class OpenClipTeacher:
 
     def unknown_words(self, text: str) -> list[str]:
         """Return words outside the list that the weights came with, or that the tokenizer drops."""
-        if self.vocabulary is None:
+        if self._vocabulary is None:
             inner = getattr(self._tokenizer, "tokenizer", None)
             return [] if inner is None else dropped_words(inner, text)
         words = dict.fromkeys(_WORD.findall(text.lower()))
-        return [word for word in words if word not in self.vocabulary]
+        return [word for word in words if word not in self._vocabulary]
 
 
 def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeacher:
@@ -180,22 +195,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
         raise TeacherError(_explain(model, pretrained, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
     precision = pick_precision(settings.precision, device, net.visual)
-    teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision)
-    if folder is not None:
-        teacher.file_bytes = _weights(folder).stat().st_size
-        teacher.vocabulary = _vocabulary(folder)
-    return teacher
-
-
-def _weights_print(model: Any) -> str:
-    """SHA-256 over every weight of the image tower and the preprocessing."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps(model.visual.preprocess_cfg, sort_keys=True, default=str).encode())
-    digest.update(type(model.visual).__name__.encode())
-    for key, tensor in sorted(model.visual.state_dict().items()):
-        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision, folder)
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,24 +1,44 @@
-"""Asking the config's teacher, or all of its teachers, about images."""
+"""The teachers of a run, asked about images as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import SourceError
 from pipeline.files import cache_dir
-from pipeline.listener import Listener
+from pipeline.listener import Listener, no_progress
 from pipeline.ontology import Ontology
+from pipeline.records import Predictor
+from pipeline.teachers import load_teacher
+from pipeline.teachers.base import Teacher
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines import engine_for
+from pipeline.teachers.engines.base import missing_of
+from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
 
-if TYPE_CHECKING:
-    from pipeline.teachers.base import Teacher
-    from pipeline.teachers.cache import EmbeddingCache
-    from pipeline.teachers.zero_shot import Panel
+
+@dataclass(frozen=True)
+class Member:
+    """One teacher of a panel, what it answers with, and how it is run."""
+
+    zero_shot: ZeroShot
+    settings: TeacherConfig
+
+    @property
+    def name(self) -> str:
+        """The teacher's."""
+        return self.zero_shot.name
+
+    @property
+    def teacher(self) -> Teacher:
+        """Who is asked."""
+        return self.zero_shot.teacher
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,48 @@ class Answers:
     alone: list[np.ndarray]  # probabilities (n, classes) of each member
     together: np.ndarray  # (n, classes) float32
     by_prompt: np.ndarray  # (n, prompts), of the members together
+
+
+class Panel(Predictor):
+    """Several zero-shot classifiers that answer as one: the weighted mean of their probabilities.
+
+    Args:
+        members: at least one, all with the same classes.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        asked = [member.zero_shot for member in members]
+        weights = [member.settings.weight for member in members]
+        self.members = tuple(members)
+        self.weights = tuple(weight / sum(weights) for weight in weights)
+        self.name = " + ".join(one.name for one in asked)
+        self.classes = asked[0].classes
+        self.parameters = sum(one.parameters for one in asked)
+        sizes = [one.file_bytes for one in asked]
+        self.file_bytes = None if None in sizes else sum(size or 0 for size in sizes)
+        self.device = ", ".join(dict.fromkeys(one.device for one in asked))
+
+    def read(self, data: bytes, max_pixels: int) -> list[np.ndarray]:
+        """Return what each member takes of the bytes of an image file."""
+        return [member.teacher.read(data, max_pixels) for member in self.members]
+
+    def prepare(self, image: Image.Image) -> list[np.ndarray]:
+        """Return what each member takes of an RGB image in memory."""
+        return [member.teacher.prepare(image) for member in self.members]
+
+    def predict(self, batch: Sequence[list[np.ndarray]]) -> np.ndarray:
+        """Return probabilities (n, classes) float32 of images that were read or prepared."""
+        parts = zip(*batch, strict=True)
+        return self.mean(
+            [m.zero_shot.predict(part) for m, part in zip(self.members, parts, strict=True)]
+        )
+
+    def mean(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the members' probabilities, (n, classes) each, as one."""
+        together = np.zeros_like(answers[0])
+        for weight, answer in zip(self.weights, answers, strict=True):
+            together += np.float32(weight) * answer
+        return together
 
 
 @dataclass(frozen=True)
@@ -51,14 +113,33 @@ class Asked:
     def answers(self, start: int = 0, stop: int | None = None) -> Answers:
         """Return the answers for `ids[start:stop]`."""
         ids = self.ids[start:stop].to_list()
-        members = self.panel.members
-        seen = [
-            cache.vectors(ids).reshape(len(ids), member.teacher.dim)
-            for member, cache in zip(members, self.caches, strict=True)
-        ]
-        alone = [member.classify(rows) for member, rows in zip(members, seen, strict=True)]
-        by_prompt = [member.by_prompt(rows) for member, rows in zip(members, seen, strict=True)]
+        alone, by_prompt = [], []
+        for member, cache in zip(self.panel.members, self.caches, strict=True):
+            vectors = cache.vectors(ids).reshape(len(ids), member.teacher.dim)
+            by_prompt.append(member.zero_shot.by_prompt(vectors))
+            alone.append(member.zero_shot.by_class(by_prompt[-1]))
         return Answers(alone, self.panel.mean(alone), self.panel.mean(by_prompt))
+
+
+def load_panel(
+    teachers: Sequence[TeacherConfig], ontology: Ontology, classes: Sequence[str]
+) -> Panel:
+    """Load teachers and put the ontology to them.
+
+    Args:
+        teachers: the settings of each, at least one.
+        classes: of the ontology, those to choose between, in this order.
+
+    Raises:
+        TeacherError: one of them cannot be loaded.
+        ConfigError: a prompt is longer than one of them reads.
+    """
+    members = []
+    for settings in teachers:
+        teacher = load_teacher(settings, ontology.sentences)
+        prompts = embed_prompts(teacher, ontology)
+        members.append(Member(ZeroShot(teacher, ontology, prompts, classes), settings))
+    return Panel(members)
 
 
 def in_words(teachers: Sequence[TeacherConfig]) -> str:
@@ -67,77 +148,38 @@ def in_words(teachers: Sequence[TeacherConfig]) -> str:
     return f"the teacher{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
-def load_panel(
-    teachers: Sequence[TeacherConfig], ontology: Ontology, classes: Sequence[str]
-) -> Panel:
-    """Load the config's teachers and put the ontology to them.
+def ask(panel: Panel, images: pl.DataFrame, max_pixels: int, listener: Listener) -> Asked:
+    """Show images, a table with columns id and path, to every member, each with its own cache.
 
     Raises:
-        TeacherError: one of them cannot be loaded.
-        ConfigError: a prompt is longer than one of them reads.
+        TeacherError: a teacher fails; what it has seen by then is in the cache.
     """
-    from pipeline.teachers import load_teacher
-    from pipeline.teachers.zero_shot import Panel, ZeroShot, embed_prompts
-
-    members = []
-    for settings in teachers:
-        teacher = load_teacher(settings, ontology.sentences)
-        prompts = embed_prompts(teacher, ontology)
-        members.append(ZeroShot(teacher, ontology, prompts, classes))
-    return Panel(members, [settings.weight for settings in teachers], list(teachers))
-
-
-def prompt_warnings(teacher: Teacher, ontology: Ontology) -> list[str]:
-    """Return what a person should know about how the teacher reads the prompts."""
-    from pipeline.teachers.zero_shot import unknown_word_warnings
-
-    return unknown_word_warnings(teacher, ontology)
-
-
-def ask(panel: Panel, images: pl.DataFrame, max_pixels: int, listener: Listener) -> Asked:
-    """Show images, a table with columns id and path, to every member, each with its own cache."""
-    from pipeline.teachers.engines.devices import devices_of, embed_on_devices, is_worthwhile
-    from pipeline.teachers.engines.threads import embed
-
     caches, computed = [], 0
     failures: dict[str, str] = {}
-    for member, settings in zip(panel.members, panel.settings, strict=True):
+    for member in panel.members:
         title = "Embedding" if len(panel.members) == 1 else member.name
-        cache = cache_of(member.teacher)
         wanted = images.filter(~pl.col("id").is_in(list(failures)))
-        devices = devices_of(settings.device)
+        embed = engine_for(member.settings, len(wanted))
+        caches.append(cache_of(member.teacher))
         with listener.bar(title, "images") as progress:
-            if is_worthwhile(devices, len(wanted)):
-                embedded = embed_on_devices(
-                    settings,
-                    member.sentences,
-                    devices,
-                    wanted,
-                    cache,
-                    max_pixels=max_pixels,
-                    progress=progress,
-                )
-            else:
-                embedded = embed(
-                    member.teacher,
-                    wanted,
-                    cache,
-                    batch=settings.batch,
-                    max_pixels=max_pixels,
-                    compiling=settings.compile,
-                    progress=progress,
-                )
-        caches.append(cache)
+            embedded = embed(member, wanted, caches[-1], max_pixels, progress)
         failures |= embedded.failures
         computed = max(computed, embedded.computed)
     ids = images.filter(~pl.col("id").is_in(list(failures)))["id"]
     return Asked(panel, caches, ids, computed, len(ids) - computed, failures)
 
 
+def prompt_warnings(panel: Panel, ontology: Ontology) -> list[str]:
+    """Return what a person should know about how the teachers read the prompts."""
+    return [
+        sentence
+        for member in panel.members
+        for sentence in unknown_word_warnings(member.teacher, ontology)
+    ]
+
+
 def cache_of(teacher: Teacher) -> EmbeddingCache:
     """Return the teacher's part of the embedding cache."""
-    from pipeline.teachers.cache import EmbeddingCache
-
     return EmbeddingCache(cache_dir() / "embeddings", teacher.fingerprint, teacher.name)
 
 
@@ -160,19 +202,16 @@ def cached_vectors(
         SourceError: images have changed since they were labeled.
         TeacherError: the teacher cannot be loaded.
     """
-    from pipeline.teachers.cache import EmbeddingCache
-    from pipeline.teachers.engines.threads import embed, missing_of
-
     cache = EmbeddingCache(cache_dir() / "embeddings", fingerprint)
     if not missing_of(images, cache):
         return cache
     panel = load_panel(teachers, ontology, ontology.classes)
-    asked = list(zip((m.teacher for m in panel.members), teachers, strict=True))
-    giving = [pair for pair in asked if pair[0].gives_vectors]
+    giving = [member for member in panel.members if member.teacher.gives_vectors]
     # Another machine may compute with another precision: its vectors are as good for this.
-    teacher, settings = next((p for p in giving if p[0].fingerprint == fingerprint), giving[0])
-    cache = cache_of(teacher)
-    embedded = embed(teacher, images, cache, batch=settings.batch, max_pixels=max_pixels)
+    member = next((one for one in giving if one.teacher.fingerprint == fingerprint), giving[0])
+    cache = cache_of(member.teacher)
+    embed = engine_for(member.settings, len(images))
+    embedded = embed(member, images, cache, max_pixels, no_progress)
     if embedded.failures:
         raise SourceError(
             f"{len(embedded.failures)} images changed or vanished after they were labeled. "

@@ -5,8 +5,6 @@ Any model qualifies whose Auto class offers `get_image_features` and `get_text_f
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +18,9 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
 from pipeline.machine import out_of_memory, pick_device, streams_of
-from pipeline.teachers.base import dropped_words
+from pipeline.teachers.base import Teacher
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
+from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
 
 try:
     import transformers
@@ -31,17 +30,12 @@ except ImportError as error:
         "Install it with `pip install 'clip2yolo[transformers]'` and run again."
     ) from error
 
-_TEXT_BATCH = 256
 # How many positions at the end of the table are never reached: RoBERTa starts counting at 2.
 _ROBERTA_OFFSET = 2
 
 
-class TransformersTeacher:
-    """A two-tower model of transformers (see `pipeline.teachers.base.Teacher`)."""
-
-    gives_vectors = True
-    shortest: int | None = None
-    file_bytes: int | None = None
+class TransformersTeacher(Teacher):
+    """A two-tower model of transformers."""
 
     def __init__(
         self,
@@ -61,7 +55,10 @@ class TransformersTeacher:
         self._tokenizer = tokenizer
         self.logit_scale, self.logit_bias = _logits(model)
         self.parameters = sum(tensor.numel() for tensor in model.parameters())
-        self.fingerprint = fingerprint(_weights_print(model, images), precision)
+        preprocessing = {k: v for k, v in images.to_dict().items() if "version" not in k}
+        self.fingerprint = fingerprint(
+            weights_digest(preprocessing, model, without=("text_", "logit_")), precision
+        )
         # SigLIP's text tower pools its last position, so it wants every sentence at full length.
         self._padding = "max_length" if "siglip" in model.config.model_type else True
         self._context = _context_length(model, tokenizer)
@@ -86,21 +83,22 @@ class TransformersTeacher:
         """
         with out_of_memory(self.device):
             pixels = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
-            return _unit(self._model.get_image_features(pixel_values=pixels))
+            return unit(_tensor_of(self._model.get_image_features(pixel_values=pixels)))
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors (n, dim) float32 for sentences."""
-        parts = []
-        for start in range(0, len(texts), _TEXT_BATCH):
+
+        def encode(part: list[str]) -> np.ndarray:
             tokens = self._tokenizer(
-                list(texts[start : start + _TEXT_BATCH]),
+                part,
                 padding=self._padding,
                 max_length=self._context if self._padding == "max_length" else None,
                 return_tensors="pt",
             ).to(self.device)
-            parts.append(_unit(self._model.get_text_features(**tokens)))
-        return np.concatenate(parts)
+            return unit(_tensor_of(self._model.get_text_features(**tokens)))
+
+        return in_batches(encode, texts)
 
     def context_overflow(self, text: str) -> int:
         """Count the tokens of `text` beyond the longest sentence the model can read."""
@@ -164,12 +162,9 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Transformers
     return TransformersTeacher(f"transformers {name}", model, images, tokenizer, device, precision)
 
 
-def _unit(features: Any) -> np.ndarray:
-    """Scale features to length 1; up to transformers 4 they are a tensor, later a record."""
-    tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
-    unit = torch.nn.functional.normalize(tensor.float(), dim=-1)
-    vectors: np.ndarray = unit.cpu().numpy()
-    return vectors
+def _tensor_of(features: Any) -> torch.Tensor:
+    """The features themselves: up to transformers 4 they come bare, later in a record."""
+    return features if isinstance(features, torch.Tensor) else features.pooler_output
 
 
 def _logits(model: Any) -> tuple[float, float]:
@@ -192,20 +187,6 @@ def _context_length(model: Any, tokenizer: Any) -> int:
     if "roberta" in str(getattr(text, "model_type", "")) or model.config.model_type == "altclip":
         positions -= _ROBERTA_OFFSET
     return min(positions, int(tokenizer.model_max_length))
-
-
-def _weights_print(model: Any, images: Any) -> str:
-    """SHA-256 over the image tower and the preprocessing: what the vectors depend on."""
-    digest = hashlib.sha256()
-    settings = {key: value for key, value in images.to_dict().items() if "version" not in key}
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    digest.update(type(model).__name__.encode())
-    for key, tensor in sorted(model.state_dict().items()):
-        if key.startswith(("text_", "logit_")):
-            continue
-        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _explain(place: str, local: bool, error: Exception) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError
 from pipeline.ontology import Ontology
+from pipeline.records import Predictor
 from pipeline.teachers.base import Teacher
 
 
@@ -50,8 +50,8 @@ def class_probabilities(by_prompt: np.ndarray, prompt_classes: Sequence[int]) ->
     return shares
 
 
-class ZeroShot:
-    """Answers with class probabilities (see `pipeline.records.Predictor`).
+class ZeroShot(Predictor):
+    """A teacher that answers with class probabilities.
 
     Args:
         teacher: whom to ask.
@@ -75,8 +75,12 @@ class ZeroShot:
         self._ontology = ontology
         self._columns = [ontology.classes.index(name) for name in classes]
 
+    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
+        """Return what the teacher takes of the bytes of an image file."""
+        return self.teacher.read(data, max_pixels)
+
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return what the teacher takes for one RGB image."""
+        """Return what the teacher takes of an RGB image in memory."""
         return self.teacher.prepare(image)
 
     def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
@@ -85,7 +89,11 @@ class ZeroShot:
 
     def classify(self, vectors: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes) float32 for image vectors (n, dim)."""
-        everything = class_probabilities(self.by_prompt(vectors), self._ontology.prompt_classes)
+        return self.by_class(self.by_prompt(vectors))
+
+    def by_class(self, by_prompt: np.ndarray) -> np.ndarray:
+        """Return probabilities (n, classes) float32 for those of all prompts, (n, prompts)."""
+        everything = class_probabilities(by_prompt, self._ontology.prompt_classes)
         chosen = everything[:, self._columns].astype(np.float64)
         chosen /= np.maximum(chosen.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         return chosen.astype(np.float32)
@@ -99,47 +107,6 @@ class ZeroShot:
         """Return probabilities (n, prompts) for image vectors (n, dim)."""
         scale, bias = self.teacher.logit_scale, self.teacher.logit_bias
         return prompt_probabilities(vectors, self.prompts, scale, bias)
-
-
-class Panel:
-    """Several zero-shot classifiers that answer as one: the weighted mean of their probabilities.
-
-    Args:
-        members: at least one, all with the same classes.
-        weights: one a member, each above 0.
-    """
-
-    def __init__(
-        self,
-        members: Sequence[ZeroShot],
-        weights: Sequence[float],
-        settings: Sequence[TeacherConfig] = (),
-    ) -> None:
-        self.settings = settings
-        self.members = tuple(members)
-        self.weights = tuple(weight / sum(weights) for weight in weights)
-        self.name = " + ".join(member.name for member in members)
-        self.classes = members[0].classes
-        self.parameters = sum(member.parameters for member in members)
-        sizes = [member.file_bytes for member in members]
-        self.file_bytes = None if None in sizes else sum(size or 0 for size in sizes)
-        self.device = ", ".join(dict.fromkeys(member.device for member in members))
-
-    def prepare(self, image: Image.Image) -> list[np.ndarray]:
-        """Return what each member takes for one RGB image."""
-        return [member.prepare(image) for member in self.members]
-
-    def predict(self, batch: Sequence[list[np.ndarray]]) -> np.ndarray:
-        """Return probabilities (n, classes) float32 for prepared images."""
-        parts = zip(*batch, strict=True)
-        return self.mean([m.predict(part) for m, part in zip(self.members, parts, strict=True)])
-
-    def mean(self, answers: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the members' probabilities, (n, classes) each, as one."""
-        together = np.zeros_like(answers[0])
-        for weight, answer in zip(self.weights, answers, strict=True):
-            together += np.float32(weight) * answer
-        return together
 
 
 def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:

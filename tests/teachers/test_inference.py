@@ -48,7 +48,7 @@ def test_comparing_gives_the_same_cosines_as_the_vectors(server: FakeInference) 
     teacher = load(server)
     image, prompts = picture("green", 3), [f"thing {number}" for number in range(11)]
     vector = teacher.embed_images([teacher.prepare(image)])[0]
-    cosines = teacher.compare(image, prompts)
+    cosines = teacher.compare(teacher.prepare(image), prompts)
     assert cosines == pytest.approx(teacher.embed_texts(prompts) @ vector, abs=1e-5)
 
 

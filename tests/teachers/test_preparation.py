@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import OutOfMemory, TeacherError
-from pipeline.pixels import Pixels, read_pixels, read_rgb
+from pipeline.pixels import MAX_PIXELS, Pixels, read_pixels, read_rgb
 from pipeline.teachers import load_teacher
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.threads import embed
@@ -106,11 +106,12 @@ def test_scaled_decoding_keeps_the_vectors_of_real_photos(shared: Path) -> None:
         larger = io.BytesIO()
         image.resize((image.width * 3, image.height * 3)).save(larger, "JPEG", quality=90)
         large.append(larger.getvalue())
-    scaled = [read_pixels(data, shortest=teacher.shortest) for data in large]
+    size = teacher._geometry.size
+    scaled = [read_pixels(data, shortest=size) for data in large]
     assert sum(one.array.shape[0] < one.height for one in scaled) >= 30
-    found = teacher.embed_images([teacher.prepare(one) for one in scaled])
+    found = teacher.embed_images([teacher.read(data, MAX_PIXELS) for data in large])
     assert (found * vectors_by_the_library(teacher, large)).sum(axis=1).min() >= 0.999
-    plain = teacher.embed_images([teacher.prepare(read_pixels(data)) for data in encoded])
+    plain = teacher.embed_images([teacher.prepare(read_rgb(data)) for data in encoded])
     assert (plain * vectors_by_the_library(teacher, encoded)).sum(axis=1).min() >= 0.9999
 
 
@@ -119,7 +120,7 @@ def test_bf16_answers_as_fp32_on_real_photos(shared: Path) -> None:
     model = f"local-dir:{shared / 'teachers' / 'natural-tiny'}"
     everyday = shared / "data" / "everyday"
     names = sorted(path.name for path in (everyday / "test").iterdir())
-    images = [read_pixels(path) for path in sorted(everyday.rglob("*.jpg"))]
+    images = [read_rgb(path) for path in sorted(everyday.rglob("*.jpg"))]
     answers = []
     for precision in ("fp32", "bf16"):
         teacher = load(model, precision=precision)

@@ -1,4 +1,4 @@
-"""Embedding on several devices of one machine: a process on each, and one cache."""
+"""The engine of several devices of one machine: a process on each, and one cache."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import queue
 from collections.abc import Sequence
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import Clip2YoloError, TeacherError
 from pipeline.listener import Progress, no_progress
+from pipeline.pixels import MAX_PIXELS
 from pipeline.teachers.cache import EmbeddingCache
-from pipeline.teachers.engines.threads import Embedded, embed, missing_of
+from pipeline.teachers.engines.base import Embedded, Images, missing_of
+from pipeline.teachers.engines.threads import embed
+
+if TYPE_CHECKING:
+    from pipeline.teachers.panel import Member
 
 _WORTHWHILE = 1000  # images; fewer are done before a second process has loaded its model
 _POLL = 1.0  # seconds
@@ -36,10 +39,10 @@ def embed_on_devices(
     settings: TeacherConfig,
     sentences: Sequence[str],
     devices: Sequence[str],
-    images: Sequence[tuple[str, str]] | pl.DataFrame,
+    images: Images,
     cache: EmbeddingCache,
     *,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Embedded:
     """Do what `embed` does, with a process for each device.
@@ -94,6 +97,25 @@ def embed_on_devices(
             worker.join()
     cache.merge()
     return result
+
+
+def run(
+    member: Member,
+    images: Images,
+    cache: EmbeddingCache,
+    max_pixels: int,
+    progress: Progress,
+) -> Embedded:
+    """Do what `embed_on_devices` does, as the member's settings say: see `Engine`."""
+    return embed_on_devices(
+        member.settings,
+        member.zero_shot.sentences,
+        devices_of(member.settings.device),
+        images,
+        cache,
+        max_pixels=max_pixels,
+        progress=progress,
+    )
 
 
 def is_worthwhile(devices: Sequence[str], images: int) -> bool:

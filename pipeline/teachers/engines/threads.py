@@ -1,4 +1,4 @@
-"""Teacher vectors of images, computed once per picture and kept in the cache.
+"""The engine of one machine: threads read images and have them encoded by one teacher.
 
 Batches go through the teacher side by side: a thread reads, decodes and prepares a batch and then
 has it encoded. On a CPU each core works on a batch of its own; on a GPU the threads prepare ahead
@@ -13,33 +13,31 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from pipeline.errors import OutOfMemory, SourceError
 from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
-from pipeline.pixels import read_pixels, read_rgb
+from pipeline.pixels import MAX_PIXELS
+from pipeline.pool import work_ahead
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines.base import Embedded, Images, missing_of
+
+if TYPE_CHECKING:
+    from pipeline.teachers.panel import Member
 
 _CPU_BATCH = 32  # larger ones fall out of the processor's caches: measured, 64 is as fast, 128 not
 _KEEP_EVERY = 2.0  # seconds between two shards
 _KEEP_AFTER = 4096  # images between two shards, at most
-_LOOKED_UP = 50_000  # images looked up together
 _SHARDS = 32  # between two merges
-
-
-@dataclass
-class Embedded:
-    """What became of images."""
-
-    computed: int  # how many the teacher had to look at
-    failures: dict[str, str] = field(default_factory=dict)  # id → a sentence
+# Batches for each thread, done or under way, whose turn has not come; one of huge photos holds the
+# others up only when so many wait. Those that are done hold vectors and no pictures any more.
+_AHEAD = 4
 
 
 @dataclass
@@ -51,23 +49,22 @@ class _Batch:
 
 def embed(
     teacher: Teacher,
-    images: Sequence[tuple[str, str]] | pl.DataFrame,
+    images: Images,
     cache: EmbeddingCache,
     *,
     batch: int | None = None,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     compiling: str = "auto",
     progress: Progress = no_progress,
     keep_every: float = _KEEP_EVERY,
 ) -> Embedded:
     """See to it that the cache has a unit vector of every readable image.
 
-    At most two batches for each thread are in memory, whatever the number of images. A batch that
-    does not fit into the device's memory is halved, and so are those after it.
+    The pictures of one batch for each thread are in memory, whatever the number of images. A batch
+    that does not fit into the device's memory is halved, and so are those after it.
 
     Args:
-        images: (id, path) pairs, or a table with these columns; the id is the SHA-256 of the
-            file's bytes and is checked.
+        images: the id is the SHA-256 of the file's bytes and is checked.
         batch: images per forward pass; by default what suits the device.
         max_pixels: larger images are refused before they are decoded.
         compiling: "auto", "always" or "never": see `pipeline.teachers.compiled`.
@@ -77,8 +74,7 @@ def embed(
     Raises:
         TeacherError: a single image does not fit into the device's memory.
     """
-    paths = missing_of(images, cache)
-    missing = list(paths)
+    missing = missing_of(images, cache)
     result = Embedded(computed=0)
     total = len(images)
     told = done = total - len(missing)
@@ -86,34 +82,22 @@ def embed(
     if not missing:
         return result
     encoder = _Encoder(teacher, batch or _batch_of(teacher))
-    get_ready = getattr(teacher, "get_ready", None)
-    if get_ready is not None:
-        with _torch_threads() as alone:
-            if teacher.streams > 1:
-                alone()  # as the code will run
-            get_ready(len(missing) // teacher.streams, encoder.batch, compiling)
-
-    def work(part: Sequence[str]) -> _Batch:
-        ready: dict[str, np.ndarray] = {}
-        failures: dict[str, str] = {}
-        for one in part:
-            try:
-                ready[one] = _prepare(teacher, one, paths[one], max_pixels)
-            except SourceError as error:
-                failures[one] = str(error)
-        vectors = encoder(list(ready.values())) if ready else None
-        return _Batch(list(ready), vectors, failures)
+    with _torch_threads() as alone:
+        if teacher.streams > 1:
+            alone()  # as the code will run
+        teacher.get_ready(len(missing) // teacher.streams, encoder.batch, compiling)
 
     shard = _ShardInProgress(cache, keep_every)
     try:
-        for finished in _in_parallel(work, missing, encoder, teacher):
-            result.failures |= finished.failures
-            if finished.vectors is not None:
-                shard.add(finished.ids, finished.vectors)
-            if shard.is_due:
-                result.computed += shard.keep()
-                told = done + result.computed + len(result.failures)
-                progress(told, total)
+        with contextlib.closing(_batches(encoder, missing, max_pixels)) as batches:
+            for finished in batches:
+                result.failures |= finished.failures
+                if finished.vectors is not None:
+                    shard.add(finished.ids, finished.vectors)
+                if shard.is_due:
+                    result.computed += shard.keep()
+                    told = done + result.computed + len(result.failures)
+                    progress(told, total)
     finally:  # an error, or a person's Ctrl-C, costs nothing that was finished
         result.computed += shard.keep()
     if told < total:
@@ -122,38 +106,78 @@ def embed(
     return result
 
 
-def missing_of(
-    images: Sequence[tuple[str, str]] | pl.DataFrame, cache: EmbeddingCache
-) -> dict[str, str]:
-    """Return id → path of the images whose vectors the cache lacks."""
-    missing: dict[str, str] = {}
-    for start in range(0, max(len(images), 1), _LOOKED_UP):
-        part = images[start : start + _LOOKED_UP]
-        pairs = part.select("id", "path").rows() if isinstance(part, pl.DataFrame) else part
-        there = cache.has([one for one, _ in pairs], fresh=start == 0)
-        missing |= dict(pair for pair, known in zip(pairs, there, strict=True) if not known)
-    return missing
+def run(
+    member: Member,
+    images: Images,
+    cache: EmbeddingCache,
+    max_pixels: int,
+    progress: Progress,
+) -> Embedded:
+    """Do what `embed` does, as the member's settings say: see `Engine`."""
+    settings = member.settings
+    return embed(
+        member.teacher,
+        images,
+        cache,
+        batch=settings.batch,
+        max_pixels=max_pixels,
+        compiling=settings.compile,
+        progress=progress,
+    )
 
 
-def _prepare(teacher: Teacher, one: str, path: str, max_pixels: int) -> np.ndarray:
+def _batches(
+    encoder: _Encoder, missing: dict[str, str], max_pixels: int
+) -> Generator[_Batch, None, None]:
+    """Yield one batch after the other; of a batch that fails, the error comes after those that were
+    begun with it."""
+    teacher = encoder.teacher
+
+    def parts() -> Iterator[list[tuple[str, str]]]:
+        pairs = iter(missing.items())
+        while part := list(itertools.islice(pairs, encoder.batch)):
+            yield part
+
+    def work(part: list[tuple[str, str]]) -> _Batch:
+        ready: dict[str, np.ndarray] = {}
+        failures: dict[str, str] = {}
+        for image_id, path in part:
+            try:
+                ready[image_id] = _read(teacher, image_id, path, max_pixels)
+            except SourceError as error:
+                failures[image_id] = str(error)
+        vectors = encoder(list(ready.values())) if ready else None
+        return _Batch(list(ready), vectors, failures)
+
+    workers = teacher.streams if teacher.streams > 1 else cores()
+    with _torch_threads() as alone:
+        yield from work_ahead(
+            work,
+            parts(),
+            workers=workers,
+            ahead=_AHEAD * workers,
+            name="embed",
+            initializer=alone,
+        )
+
+
+def _read(teacher: Teacher, image_id: str, path: str, max_pixels: int) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SourceError(f"It could not be read any more ({reason}).") from error
-    if hashlib.sha256(data).hexdigest() != one:
+    if hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError("It changed while it was being labeled. Run again.")
-    if teacher.shortest is None:
-        return teacher.prepare(read_rgb(data, max_pixels))
-    return teacher.prepare(read_pixels(data, max_pixels, teacher.shortest))
+    return teacher.read(data, max_pixels)
 
 
 class _Encoder:
     """Has batches encoded, no more than the teacher takes at once, and none too large."""
 
     def __init__(self, teacher: Teacher, batch: int) -> None:
-        self._teacher = teacher
+        self.teacher = teacher
         self._turn = threading.Semaphore(teacher.streams)
         self.batch = batch
 
@@ -164,7 +188,7 @@ class _Encoder:
             take = min(self.batch, len(prepared))
             try:
                 with self._turn:
-                    parts.append(self._teacher.embed_images(prepared[:take]))
+                    parts.append(self.teacher.embed_images(prepared[:take]))
             except OutOfMemory:
                 if take == 1:
                     raise
@@ -215,46 +239,6 @@ def _batch_of(teacher: Teacher) -> int:
     # what does not fit after all is halved.
     free, _ = torch.cuda.mem_get_info(teacher.device)
     return max(8, min(512, 1 << int(free / 2 / 100e6).bit_length() >> 1))
-
-
-def _in_parallel(
-    work: Callable[[Sequence[str]], _Batch],
-    missing: Sequence[str],
-    encoder: _Encoder,
-    teacher: Teacher,
-) -> Iterator[_Batch]:
-    """Yield `work` on one batch of ids after the other, as threads finish them.
-
-    Where one of them fails, those that were begun are finished and yielded before the error is
-    raised: what another thread has paid for is not thrown away.
-    """
-    workers = teacher.streams if teacher.streams > 1 else cores()
-    ids = iter(missing)
-    with _torch_threads() as own, ThreadPoolExecutor(workers, "embed", initializer=own) as pool:
-        ahead: set[Future[_Batch]] = set()
-        failed: BaseException | None = None
-        try:
-            while True:
-                while failed is None and len(ahead) < 2 * workers:
-                    part = list(itertools.islice(ids, encoder.batch))
-                    if not part:
-                        break
-                    ahead.add(pool.submit(work, part))
-                if not ahead:
-                    break
-                finished, ahead = wait(ahead, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    error = future.exception()
-                    if error is None:
-                        yield future.result()
-                        continue
-                    failed = failed or error
-                    ahead = {one for one in ahead if not one.cancel()}
-        finally:
-            for future in ahead:
-                future.cancel()
-        if failed is not None:
-            raise failed
 
 
 @contextlib.contextmanager

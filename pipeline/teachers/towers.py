@@ -1,0 +1,62 @@
+"""What the backends that compute with torch have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+_TEXT_BATCH = 256
+
+
+def weights_digest(
+    preprocessing: Mapping[str, Any], tower: torch.nn.Module, without: tuple[str, ...] = ()
+) -> str:
+    """Return the SHA-256 of what image vectors depend on. It keys the embedding cache, so that a
+    change here would have everybody embed every image again.
+
+    Args:
+        preprocessing: how images become inputs.
+        tower: whose every weight counts, in whatever order.
+        without: what the names of the weights begin with that do not count.
+    """
+    digest = hashlib.sha256()
+    digest.update(json.dumps(preprocessing, sort_keys=True, default=str).encode())
+    digest.update(type(tower).__name__.encode())
+    for key, tensor in sorted(tower.state_dict().items()):
+        if key.startswith(without):
+            continue
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def unit(features: torch.Tensor) -> np.ndarray:
+    """Return features (n, dim) as unit vectors, float32."""
+    vectors: np.ndarray = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    return vectors
+
+
+def in_batches(encode: Callable[[list[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
+    """Return the vectors (n, dim) of sentences, some hundreds of them encoded at a time."""
+    starts = range(0, len(texts), _TEXT_BATCH)
+    return np.concatenate([encode(list(texts[start : start + _TEXT_BATCH])) for start in starts])
+
+
+def dropped_words(tokenizer: Any, text: str) -> list[str]:
+    """Return the words that a tokenizer of Hugging Face has no piece for and reads as unknown."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    if unknown is None or unknown in special:  # CLIP's own: byte pieces, so that nothing is lost
+        return []
+    dropped = []
+    for word in dict.fromkeys(re.findall(r"\w+", text)):
+        pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
+        if unknown in pieces or not pieces:
+            dropped.append(word)
+    return dropped
