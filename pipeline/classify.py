@@ -118,7 +118,7 @@ def classify_with_student(
                 yield Answer(picture.name, problem=picture.problem)
                 continue
             pairs = zip(student.classes, next(left), strict=True)
-            rows = (Row(name, name, None, float(share)) for name, share in pairs)
+            rows = (Row(answer, answer, None, float(share)) for answer, share in pairs)
             yield Answer(picture.name, _sorted(rows))
 
 

@@ -1,8 +1,8 @@
 """A project on Roboflow, through roboflow's own package, with its loose ends tied.
 
-The package prints, waits for five minutes, and puts the key into every URL, and with it into the
-messages of every failed request. Here nothing is printed, waiting has an end, what may pass is
-tried again, and no text leaves without the key having been taken out of it.
+The package (1.7.3) prints, waits for five minutes, and puts the key into every URL, and with it
+into the messages of every failed request. Here nothing is printed, waiting has an end, what may
+pass is tried again, and no text leaves without the key having been taken out of it.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class RoboflowProject:
         answer = self._patiently(send)
         return str(answer["id"]), bool(answer.get("duplicate"))
 
-    def annotate(self, image: str, name: str, batch: str, overwrite: bool = False) -> bool:
+    def annotate(self, image: str, class_name: str, batch: str, overwrite: bool = False) -> bool:
         """Give an image, by Roboflow's id, its class; False where it has been annotated already
         and that label shall stay.
 
@@ -156,7 +156,7 @@ class RoboflowProject:
             UploadError: it cannot be reached.
         """
         # As text: a bare name would be opened where a file or folder of that name lies around.
-        given = {"name": name, "rawText": name}
+        given = {"name": class_name, "rawText": class_name}
         answer = self._patiently(
             lambda: self._project.save_annotation(
                 given, None, image, batch, annotation_overwrite=overwrite

@@ -51,7 +51,7 @@ class Bounded(HTTPAdapter):
 
 def bound_waiting(timeout: float) -> None:
     """Have roboflow wait for no answer longer than so many seconds where it states no limit of its
-    own: logging in, looking projects up and creating them would otherwise wait for ever."""
+    own (1.7.3): logging in, looking projects up and creating them would otherwise wait for ever."""
     from roboflow.util import http
 
     for verb in ("get", "post"):

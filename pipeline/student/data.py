@@ -20,9 +20,9 @@ _KEEP_BYTES = 512 << 20
 class FolderImages:
     """The images of one split, as ultralytics' trainer expects a dataset.
 
-    ultralytics' own class is not used: it reads with other decoders than the teacher, writes cache
-    files beside the dataset, repairs damaged JPEGs in place (ours are links to a person's photos)
-    and numbers the classes by the folders that it finds.
+    ultralytics' own class is not used (8.4.190): it reads with other decoders than the teacher,
+    writes cache files beside the dataset, repairs damaged JPEGs in place (ours are links to a
+    person's photos) and numbers the classes by the folders that it finds.
 
     Args:
         samples: (file, class index) pairs.
@@ -77,9 +77,11 @@ def list_samples(dataset: Path, classes: Sequence[str]) -> dict[str, list[tuple[
                 f"{folder} is missing. Run `clip2yolo label` again: it writes all three splits."
             )
         there = {path.name for path in folder.iterdir() if path.is_dir()}
-        for name in classes:
-            if name not in there:
-                raise StudentError(f"{folder / name} is missing. Run `clip2yolo label` again.")
+        for class_name in classes:
+            if class_name not in there:
+                raise StudentError(
+                    f"{folder / class_name} is missing. Run `clip2yolo label` again."
+                )
         if foreign := sorted(there - set(classes)):
             raise StudentError(
                 f"{folder / foreign[0]} belongs to no class of the ontology. Remove the folder, or "
@@ -87,8 +89,8 @@ def list_samples(dataset: Path, classes: Sequence[str]) -> dict[str, list[tuple[
             )
         samples[split] = [
             (path, index)
-            for index, name in enumerate(classes)
-            for path in sorted((folder / name).iterdir())
+            for index, class_name in enumerate(classes)
+            for path in sorted((folder / class_name).iterdir())
             if not path.name.startswith(".")
         ]
     for split, least in (("train", 2), ("valid", 1)):

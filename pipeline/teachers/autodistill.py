@@ -138,7 +138,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> AutodistillT
 
 @contextlib.contextmanager
 def _no_installing() -> Iterator[None]:
-    """Keep a constructor from running shell commands: autodistill-clip's calls pip.
+    """Keep a constructor from running shell commands: autodistill-clip's (0.1.5) calls pip.
 
     A command through `os.system` is passed over, since such constructors ignore its outcome and go
     on with what is installed; one through `subprocess` is refused.

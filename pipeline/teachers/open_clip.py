@@ -142,7 +142,7 @@ class OpenClipTeacher(Teacher):
         if inner is not None:
             count = len(inner(text)["input_ids"])
         else:
-            # The same cleaning as in the tokenizer's own call, which then cuts in silence.
+            # The same cleaning as in the tokenizer's own call, which then cuts in silence (3.3.0).
             count = len(self._tokenizer.encode(text)) + 2
         return max(0, count - int(self._tokenizer.context_length))
 
@@ -246,7 +246,7 @@ def _check_names(model: str, pretrained: str | None) -> dict[str, Any]:
             f"Choose one of: {', '.join(tags) or 'a weights file'}."
         )
     if pretrained in tags:
-        # Weights trained with QuickGELU answer wrongly without it, and open_clip only warns.
+        # Weights trained with QuickGELU answer wrongly without it; open_clip (3.3.0) only warns.
         config = open_clip.get_pretrained_cfg(model, pretrained)
         return {"force_quick_gelu": True} if config.get("quick_gelu") else {}
     if not Path(pretrained).is_file():

@@ -73,7 +73,7 @@ class ZeroShot(Predictor):
         self.prompts = prompts
         self.sentences = ontology.sentences
         self._ontology = ontology
-        self._columns = [ontology.classes.index(name) for name in classes]
+        self._columns = [ontology.classes.index(class_name) for class_name in classes]
 
     def read(self, data: bytes, max_pixels: int) -> np.ndarray:
         """Return what the teacher takes of the bytes of an image file."""
