@@ -162,7 +162,9 @@ def test_a_long_run_does_not_heap_up_shards(tmp_path: Path, cache: EmbeddingCach
     assert cache.has([one for one, _ in pairs]).all()
 
 
-def test_progress_begins_with_what_is_known_and_counts_failures(tmp_path: Path, cache: EmbeddingCache) -> None:
+def test_progress_begins_with_what_is_known_and_counts_failures(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
     paths = photos(tmp_path / "p", {"red": 6})
     embed(ColorTeacher(), pairs_of(paths[:4]), cache)
     told: list[tuple[int, int]] = []

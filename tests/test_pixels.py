@@ -117,7 +117,8 @@ def test_six_times_the_wanted_pixels_are_left(short: int, shape: tuple[int, int]
 
 def test_other_kinds_of_jpeg_are_read_alike_on_both_ways() -> None:
     ramp = Image.linear_gradient("L").resize((64, 48))
-    cmyk = Image.merge("CMYK", [ramp, ramp.transpose(0), ramp.transpose(1), ramp.rotate(90).resize((64, 48))])
+    flipped, mirrored = ramp.transpose(1), ramp.rotate(90).resize(ramp.size)
+    cmyk = Image.merge("CMYK", [ramp, flipped, mirrored, mirrored])
     for image in (ramp, cmyk):
         data = encoded(image, "JPEG", quality=95)
         found = read_pixels(data)
