@@ -86,6 +86,7 @@ def test_a_probability_at_the_limit_is_compared_as_it_is_stored(
         (0.75, 0.25, 0.5000001, False),
         (0.6, 0.4, 0.2, True),  # 0.20000002 in 32 bits
         (0.7, 0.3, 0.4, False),  # 0.39999998
+        (0.9, 0.0, 0.9, False),  # 0.89999998
         (0.5, 0.5, 0.0, True),
     ],
 )

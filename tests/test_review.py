@@ -44,7 +44,9 @@ def test_the_most_doubtful_come_first() -> None:
         {
             "sure": [0.9, 0.06, 0.04],  # accepted: nobody has to look
             "e": [0.48, 0.28, 0.24],
-            "d": [0.125, 0.4375, 0.4375],  # no lead, 0.4375
+            "0": [0.125, 0.4375, 0.4375],  # no lead, 0.4375
+            "f": [0.47, 0.45, 0.08],  # a small lead, though not the least sure
+            "g": [0.43, 0.32, 0.25],
             "b": [0.375, 0.375, 0.25],  # no lead, 0.375
             "a": [0.375, 0.25, 0.375],  # the same: then by id
             "c": [0.25, 0.53125, 0.21875],  # ahead, but decided
@@ -52,12 +54,12 @@ def test_the_most_doubtful_come_first() -> None:
         human={"c": "none"},
     )
     assert table.columns == COLUMNS
-    assert table["id"].to_list() == ["a", "b", "d", "e", "c"]
+    assert table["id"].to_list() == ["a", "b", "0", "f", "g", "e", "c"]
     assert table["path"][0] == "/p/a.jpg"
-    assert table["guess"].to_list() == ["cat", "cat", "dog", "cat", "dog"]
-    assert table["rival"].to_list() == ["none", "dog", "none", "dog", "cat"]
-    assert table["class"].to_list() == [None] * 4 + ["none"]
-    assert table["reason"][3] == "Confidence 0.480 is below 0.5."
+    assert table["guess"].to_list() == ["cat", "cat", "dog", "cat", "cat", "cat", "dog"]
+    assert table["rival"].to_list() == ["none", "dog", "none", "dog", "dog", "dog", "cat"]
+    assert table["class"].to_list() == [None] * 6 + ["none"]
+    assert table["reason"][5] == "Confidence 0.480 is below 0.5."
 
 
 def test_the_file_is_the_table_with_four_decimals(tmp_path: Path) -> None:
