@@ -82,7 +82,12 @@ def test_what_is_an_image_by_its_name(tmp_path: Path) -> None:
     assert names(find_images([tmp_path]), tmp_path) == ["a.JPEG", "b.Tif", "g.PNG"]
     assert names(find_images([tmp_path / "*"]), tmp_path) == ["a.JPEG", "b.Tif", "g.PNG"]
     assert find_images([tmp_path / "g.PNG"]) == [str(tmp_path / "g.PNG")]
+    with pytest.raises(SourceError, match="matches no image"):
+        find_images([tmp_path / ".e*"])
     (tmp_path / "only").mkdir()
+    (tmp_path / "only" / ".hidden").touch()
+    with pytest.raises(SourceError, match=r"no image in .*only\. Correct"):
+        find_images([tmp_path / "only"])
     for name in ("x.TXT", "y.txt", "z.txt", "README", "w.csv"):
         (tmp_path / "only" / name).touch()
     with pytest.raises(SourceError, match=r"5 other files \(\.txt, README, \.csv\)"):
@@ -113,7 +118,11 @@ def test_films_are_told_from_pictures(tmp_path: Path) -> None:
     photos(tmp_path / "pictures", {"red": 1})
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").touch()
+    (tmp_path / "loud").mkdir()
+    for name in ("A.AVI", "z.txt"):
+        (tmp_path / "loud" / name).touch()
     paths = {path.name: SourceConfig(path=path) for path in tmp_path.iterdir()}
+    assert sorted_out(paths["loud"]) == ([], ["A.AVI"])
     assert sorted_out(paths["films"]) == ([], ["a.MP4", "b.mov"])
     assert sorted_out(paths["one.Mkv"]) == ([], ["one.Mkv"])
     # Where there is a picture, the films beside it are not meant, unless frames are spoken of.
@@ -306,17 +315,20 @@ def test_files_in_any_number_are_told_in_their_order(tmp_path: Path, missing: in
     first, last = tmp_path / "0.png", tmp_path / "z.png"
     picture("red", 1).save(first)
     picture("red", 2).save(last)
-    age([first, last])
-    paths = [str(first), *(f"{tmp_path}/gone/{n:05d}.png" for n in range(missing)), str(last)]
+    copy = tmp_path / "zz.png"
+    copy.write_bytes(first.read_bytes())
+    age([first, last, copy])
+    gone = [f"{tmp_path}/gone/{number:05d}.png" for number in range(missing)]
+    paths = [str(first), *gone, str(last), str(copy)]
     told: list[tuple[int, int]] = []
     before = scan(paths, progress=lambda *step: told.append(step))
     assert before["path"].to_list() == paths
-    assert before["status"].to_list() == ["ok", *["unreadable"] * missing, "ok"]
-    assert before["id"].drop_nulls().to_list() == [sha256(first), sha256(last)]
-    total = missing + 2
+    assert before["status"].to_list() == ["ok", *["unreadable"] * missing, "ok", "duplicate"]
+    assert before["id"].drop_nulls().to_list() == [sha256(first), sha256(last), sha256(first)]
+    total = missing + 3
     assert told == [(min(done, total), total) for done in range(4096, total + 4096, 4096)]
     # Bytes that are not read again keep their ids in every part of the list.
-    for path in (first, last):
+    for path in (first, last, copy):
         state = path.stat()
         path.write_bytes(bytes(state.st_size))
         os.utime(path, ns=(0, state.st_mtime_ns))
