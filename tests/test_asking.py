@@ -21,7 +21,7 @@ from pipeline.teachers.zero_shot import Panel, ZeroShot, embed_prompts
 from tests.fake_inference import KEY, FakeInference, serving
 from tests.fakes import ColorPredictor, ColorTeacher, photos, picture, sha256
 
-ONTOLOGY = build_ontology({"blue": "cold", "red": "warm", "yellow": "warm"})
+ONTOLOGY = build_ontology({"red": "warm", "blue": "cold", "yellow": "warm"})
 
 
 class TunedTeacher(ColorTeacher):
@@ -75,7 +75,7 @@ def test_rows_are_sorted_and_carry_class_cosine_and_probability(tmp_path: Path) 
     cosines = by_prompt(teacher, picture("red", 0))
     shares = softmax(3 * cosines)
     order = np.argsort(-shares)
-    assert order[0] == 1 and found.image == str(path) and found.problem is None
+    assert order[0] == 0 and found.image == str(path) and found.problem is None
     assert [row.text for row in found.rows] == [ONTOLOGY.prompts[place] for place in order]
     wanted = ["warm" if row.text in ("red", "yellow") else "cold" for row in found.rows]
     assert [row.class_name for row in found.rows] == wanted
@@ -208,7 +208,6 @@ def test_two_teachers_are_asked_each_from_a_cache_of_its_own(
     assert asked.ids.to_list() == [sha256(path) for path in kept]
     assert "damaged" in asked.failures[sha256(paths[2])]
     assert (len(asked.failures), asked.computed, asked.from_cache) == (1, 6, 0)
-    # What the first could not read is not asked of the second.
     assert server.asked.count("/clip/embed_image") == 6
     assert asked.panel.weights == (0.75, 0.25)
 
@@ -242,8 +241,12 @@ def test_two_teachers_are_asked_each_from_a_cache_of_its_own(
     more = [*kept, *photos(tmp_path / "q", {"gray": 2})]
     again, _ = asked_about(config, more)
     assert (again.computed, again.from_cache) == (2, 6)
-    # Another second teacher has to look at everything, so nothing counts as known.
+    # One teacher that has to look at everything is enough, the first or the second.
     other = remote | {"model": "RN50x4"}
     changed = config_of(tmp_path, {"model": "pocket", "device": "cpu"}, other)
+    anew, _ = asked_about(changed, more)
+    assert (anew.computed, anew.from_cache) == (8, 0)
+    newest = remote | {"model": "ViT-B-32"}
+    changed = config_of(tmp_path, newest, {"model": "pocket", "device": "cpu"})
     anew, _ = asked_about(changed, more)
     assert (anew.computed, anew.from_cache) == (8, 0)

@@ -102,9 +102,9 @@ def test_no_more_than_twice_the_models_pixels_travel(
 
 
 def test_the_version_is_part_of_the_fingerprint_and_of_the_name(server: FakeInference) -> None:
-    default, same, other = (load(server, model=m) for m in ("default", "ViT-B-16", "RN50x4"))
+    default, same, other = (load(server, model=m) for m in ("default", "ViT-B-16", "ViT-B-32"))
     assert default.fingerprint == same.fingerprint != other.fingerprint
-    assert (default.name, other.name) == ("inference ViT-B-16", "inference RN50x4")
+    assert (default.name, other.name) == ("inference ViT-B-16", "inference ViT-B-32")
     assert default.device == "the server 127.0.0.1" and default.logit_scale == 100.0
 
 
