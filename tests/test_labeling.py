@@ -94,6 +94,8 @@ def test_the_counts_are_those_of_the_tables(tmp_path: Path) -> None:
     ).write_csv(tmp_path / "run" / "review.csv")
     decided = label(config)
     assert (decided["human"], decided["abstained"]) == (1, below - 1)
+    review = pl.read_csv(tmp_path / "run" / "review.csv", infer_schema=False)
+    assert review.select("id", "class").row(0) == (doubtful, "green")  # where it stood
     # Up to date: the same counts, and nothing is said of them.
     result, _ = stages.label(config)
     assert result.skipped and dict(result.counts) == decided

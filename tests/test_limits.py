@@ -23,13 +23,15 @@ from pipeline.config import Sampling
 from pipeline.dataset import place_image
 from pipeline.embed import embed
 from pipeline.errors import SourceError
+from pipeline.evaluate import Contender, HeldOut, evaluate
 from pipeline.measure import measure_latency, predict_files
 from pipeline.ontology import build_ontology
+from pipeline.report import render_report
 from pipeline.teachers.zero_shot import Panel, ZeroShot, embed_prompts
 from pipeline.timeline import watch
 from pipeline.truth import read_truth
 from pipeline.video import extract
-from tests.fakes import ColorPredictor, ColorTeacher, picture, sha256
+from tests.fakes import NAMES, ColorPredictor, ColorTeacher, picture, sha256
 
 LIMIT = 1000  # pixels
 FITS, LARGE = (40, 25), (40, 26)
@@ -93,6 +95,28 @@ def test_single_pictures(ask: Callable[[list[str], int], Any], pair: tuple[Path,
     fits, large = ask([str(path) for path in pair], LIMIT)
     assert fits.problem is None and fits.rows[0].class_name == "red"
     assert large.rows == () and "more than `max_pixels` (1,000)" in large.problem
+
+
+def page_of(paths: tuple[Path, Path], limit: int) -> str:
+    """The report of two predictors that differ on these pictures."""
+    sides = ColorPredictor("teacher", bias=50.0), ColorPredictor("student")
+    latency = measure_latency(sides, [paths[0].read_bytes()])
+    contenders = [Contender(one, predict_files(one, paths), latency[one.name]) for one in sides]
+    held_out = HeldOut([path.name for path in paths], list(paths), np.array([2, 2]), "photos")
+    labels = {"images": 2, "accepted": 2, "abstained": 0, "human": 0, "accuracy": None,
+              "thresholds": []}  # fmt: skip
+    evaluation = evaluate(NAMES, held_out, *contenders, {"red": 1}, labels)
+    return render_report(evaluation, None, limit)
+
+
+def test_the_reports_thumbnails(tmp_path: Path) -> None:
+    paths = tmp_path / "fits.png", tmp_path / "large.png"
+    for path, size in zip(paths, (FITS, LARGE), strict=True):
+        picture("blue", 0, size).save(path)
+    for limit, shown in ((LIMIT - 1, 0), (LIMIT, 1), (LIMIT + 40, 2)):
+        page = page_of(paths, limit)
+        assert page.count("data:image/jpeg;base64,") == shown
+        assert page.count("not readable") == 2 - shown
 
 
 def test_truth(pair: tuple[Path, Path], tmp_path: Path) -> None:
