@@ -75,9 +75,15 @@ def test_a_reduced_picture_is_cropped_where_the_whole_one_would_be(upright: bool
 
 
 def test_what_only_open_clip_can_do_is_left_to_it() -> None:
-    for change in ({"resize_mode": "longest"}, {"interpolation": "random"},
-                   {"size": (64, 32)}, {"mode": "L"}):  # fmt: skip
-        assert Geometry.of_open_clip(PreprocessCfg(**change).__dict__) is None  # type: ignore[arg-type]
+    known = PreprocessCfg().__dict__
+    assert Geometry.of_open_clip(known) is not None
+    for change in (
+        {"resize_mode": "longest"},
+        {"interpolation": "random"},
+        {"size": (64, 32)},
+        {"mode": "L"},
+    ):
+        assert Geometry.of_open_clip(known | change) is None
 
 
 def test_a_jpeg_is_decoded_as_pillow_does() -> None:
