@@ -31,6 +31,7 @@ class FakeInference(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.faults: deque[Any] = deque()
         self.asked: list[str] = []
+        self.sentences: list[list[str]] = []  # of each request that holds some
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
@@ -65,6 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
             fault = server.faults.popleft() if server.faults else None
         try:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if sentences := asked.get("text") or asked.get("prompt"):
+                with server.lock:
+                    server.sentences.append(sentences)
             time.sleep(0.01)
             if fault == "slow":
                 time.sleep(3)

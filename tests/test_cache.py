@@ -60,6 +60,110 @@ def test_looking_something_up_counts_as_use() -> None:
     assert prune(cache_dir() / "embeddings", unused_for=10 * DAY) == []
 
 
+def fill_parts(name: str, parts: tuple[int, ...], days_ago: float) -> int:
+    """Put vectors into shards of these sizes; returns the bytes that lie on disk then."""
+    cache = EmbeddingCache(cache_dir() / "embeddings", name * 8, f"teacher {name}")
+    everyone, start = ids(sum(parts)), 0
+    for count in parts:
+        cache.put(everyone[start : start + count], vectors(count))
+        start += count
+    then = time.time() - days_ago * DAY
+    os.utime(cache.folder, (then, then))
+    return sum(path.stat().st_size for path in cache.folder.rglob("*") if path.is_file())
+
+
+def test_entries_count_every_shard_and_every_byte_last_used_first() -> None:
+    sizes = [fill_parts(name, parts, days) for name, parts, days in (
+        ("a", (1,), 7), ("b", (3, 4, 1), 2), ("c", (5, 5), 30),
+    )]  # fmt: skip
+    found = cache_entries(cache_dir() / "embeddings")
+    assert [(one.fingerprint, one.teacher, one.images, one.size) for one in found] == [
+        ("b" * 8, "teacher b", 8, sizes[1]),
+        ("a" * 8, "teacher a", 1, sizes[0]),
+        ("c" * 8, "teacher c", 10, sizes[2]),
+    ]
+    assert time.time() - found[0].used == pytest.approx(2 * DAY, abs=60)
+
+
+def left() -> list[str]:
+    return [entry.fingerprint[0] for entry in cache_entries(cache_dir() / "embeddings")]
+
+
+def test_pruning_stops_as_soon_as_it_may() -> None:
+    root = cache_dir() / "embeddings"
+    sizes = [fill_parts(name, (20,), days) for name, days in (("a", 1), ("b", 2), ("c", 3))]
+    assert prune(root) == []
+    assert prune(root, down_to=sum(sizes)) == [] and left() == ["a", "b", "c"]
+    (gone,) = prune(root, down_to=sum(sizes) - 1)
+    assert gone.teacher == "teacher c" and left() == ["a", "b"]
+    assert prune(root, unused_for=2 * DAY + 60) == [] and left() == ["a", "b"]
+    (gone,) = prune(root, unused_for=2 * DAY - 60)
+    assert gone.teacher == "teacher b" and left() == ["a"]
+    # Each limit is a reason of its own.
+    sizes = [fill_parts(name, (20,), days) for name, days in (("b", 2), ("c", 30))]
+    gone_ones = prune(root, unused_for=10 * DAY, down_to=sizes[0])
+    assert [one.teacher for one in gone_ones] == ["teacher c", "teacher b"] and left() == ["a"]
+    assert [path.name for path in root.iterdir()] == ["a" * 8]
+
+
+def test_up_to_32_small_shards_stay_and_one_more_joins_them(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path, "a")
+    everyone, values = ids(66), vectors(66)
+    for start in range(0, 64, 2):
+        cache.put(everyone[start : start + 2], values[start : start + 2])
+    cache.merge()
+    assert len(list(cache.folder.glob("*.ids.npy"))) == 32
+    # The last one brings a vector that is there already: the earlier one counts.
+    cache.put([*everyone[64:], everyone[5]], np.concatenate([values[64:], values[5:6]]))
+    cache.merge()
+    (shard,) = cache.folder.glob("*.ids.npy")
+    assert len(np.load(shard)) == 66
+    assert (cache.vectors(everyone) == values).all()
+    assert (EmbeddingCache(tmp_path, "a").vectors(everyone[::-1]) == values[::-1]).all()
+    (entry,) = cache_entries(tmp_path)
+    assert entry.images == 66
+
+
+def test_a_large_shard_is_not_written_again(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path, "a")
+    everyone = ids(85 + 33)
+    wide = np.repeat(np.arange(118, dtype=np.float32)[:, np.newaxis], 100_000, axis=1)
+    cache.put(everyone[:85], wide[:85])  # 34 MB
+    (large,) = cache.folder.glob("*.ids.npy")
+    for number in range(85, 117):
+        cache.put(everyone[number : number + 1], wide[number : number + 1])
+    cache.merge()
+    assert len(list(cache.folder.glob("*.ids.npy"))) == 33  # of them 32 small ones
+    cache.put(everyone[117:], wide[117:])
+    cache.merge()
+    assert large.is_file() and len(list(cache.folder.glob("*.ids.npy"))) == 2
+    assert (cache.vectors(everyone) == wide).all()
+
+
+def test_ids_that_begin_alike_or_lie_beyond_all_others_are_told_apart(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path, "a")
+    assert cache.has(["0" * 64]).tolist() == [False]
+    known = ids(3)
+    cache.put(known, vectors(3))
+    alike = known[1][:16] + "0" * 48
+    asked = ["f" * 64, known[2], alike, "0" * 64, known[0]]
+    assert cache.has(asked).tolist() == [False, True, False, False, True]
+    with pytest.raises(KeyError, match=alike):
+        cache.vectors([known[0], alike])
+
+
+def test_what_another_process_adds_is_seen_when_the_disk_is_looked_at(tmp_path: Path) -> None:
+    everyone, values = ids(4), vectors(4)
+    mine, other = EmbeddingCache(tmp_path, "a"), EmbeddingCache(tmp_path, "a")
+    mine.put(everyone[:1], values[:1])
+    assert mine.has(everyone).tolist() == [True, False, False, False]
+    other.put(everyone[1:3], values[1:3])
+    assert mine.has(everyone, fresh=False).tolist() == [True, False, False, False]
+    assert mine.has(everyone).tolist() == [True, True, True, False]
+    other.put(everyone[3:], values[3:])
+    assert (mine.vectors(everyone) == values).all()  # looks again before it gives up
+
+
 def test_an_empty_or_strange_cache_is_no_error(tmp_path: Path) -> None:
     assert cache_entries(tmp_path / "none") == []
     (tmp_path / "x").mkdir()

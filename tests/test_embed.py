@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import signal
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pipeline.errors import TeacherError
 from pipeline.teachers.cache import EmbeddingCache
-from pipeline.teachers.engines.threads import embed
+from pipeline.teachers.engines.threads import embed, missing_of
 from tests.conftest import REPOSITORY
-from tests.fakes import ColorTeacher, photos, picture, sha256
+from tests.fakes import NAMES, ColorTeacher, photos, picture, sha256
 
 
 def pairs_of(paths: list[Path]) -> list[tuple[str, str]]:
@@ -74,6 +76,65 @@ def test_bad_images_fail_alone(tmp_path: Path, cache: EmbeddingCache) -> None:
     assert cache.has([one for one, _ in pairs]).tolist() == [False, False, True, False]
 
 
+def test_vectors_stay_with_their_pictures_where_others_fail(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
+    paths = photos(tmp_path, {"red": 2, "green": 2, "blue": 2})
+    for bad in (0, 3):
+        paths[bad].write_bytes(paths[bad].read_bytes()[:200])
+    pairs = pairs_of(paths)
+    result = embed(ColorTeacher(), pairs, cache, batch=6)
+    assert result.computed == 4 and set(result.failures) == {pairs[0][0], pairs[3][0]}
+    found = cache.vectors([pairs[row][0] for row in (1, 2, 4, 5)])
+    assert found[:, : len(NAMES)].argmax(axis=1).tolist() == [0, 1, 2, 2]
+
+
+def test_images_beyond_the_first_fifty_thousand_are_looked_up_too(cache: EmbeddingCache) -> None:
+    everyone = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(50_003)]
+    pairs = [(one, f"/photos/{number}.png") for number, one in enumerate(everyone)]
+    there = (0, 49_998, 50_000, 50_002)
+    cache.put([everyone[number] for number in there], np.eye(4, dtype=np.float32))
+    wanted = dict(pair for number, pair in enumerate(pairs) if number not in there)
+    assert len(wanted) == 49_999
+    assert missing_of(pairs, cache) == wanted
+    table = pl.DataFrame(pairs, schema=["id", "path"], orient="row").with_columns(bytes=1)
+    assert missing_of(table, cache) == wanted
+    assert missing_of([], cache) == {}
+
+
+def test_a_processor_takes_32_images_at_once_if_nobody_says_otherwise(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
+    teacher = ColorTeacher()
+    embed(teacher, pairs_of(photos(tmp_path / "p", {"red": 35, "blue": 35})), cache)
+    assert sorted(teacher.batches) == [6, 32, 32]
+
+
+class PreparingTeacher(ColorTeacher):
+    """Wants to know beforehand how much there is to do."""
+
+    streams = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int, str]] = []
+
+    def get_ready(self, images: int, batch: int, compiling: str) -> None:
+        self.told.append((images, batch, compiling))
+
+
+def test_a_teacher_is_told_how_much_each_of_its_streams_will_do(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
+    paths = photos(tmp_path / "p", {"red": 14})
+    embed(ColorTeacher(), pairs_of(paths[:3]), cache)
+    teacher = PreparingTeacher()
+    embed(teacher, pairs_of(paths), cache, batch=4, compiling="never")
+    assert teacher.told == [(5, 4, "never")]  # of 11 that are missing
+    embed(teacher, pairs_of(paths), cache)
+    assert len(teacher.told) == 1
+
+
 def test_damaged_shards_cost_only_their_own_images(tmp_path: Path, cache: EmbeddingCache) -> None:
     pairs = pairs_of(photos(tmp_path / "p", {"red": 6}))
     embed(ColorTeacher(), pairs, cache, batch=2, keep_every=0)
@@ -90,6 +151,27 @@ def test_many_shards_are_merged_and_nothing_is_lost(tmp_path: Path, cache: Embed
     embed(ColorTeacher(), pairs, cache, batch=1, keep_every=0)
     assert len(list(cache.folder.glob("*.ids.npy"))) < 10
     assert embed(ColorTeacher(), pairs, cache).computed == 0
+
+
+def test_a_long_run_does_not_heap_up_shards(tmp_path: Path, cache: EmbeddingCache) -> None:
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 70}))
+    seen: list[int] = []
+    embed(ColorTeacher(), pairs, cache, batch=1, keep_every=0,
+          progress=lambda *_: seen.append(len(list(cache.folder.glob("*.ids.npy")))))  # fmt: skip
+    assert max(seen) < 65 and seen[-1] < 10
+    assert cache.has([one for one, _ in pairs]).all()
+
+
+def test_progress_begins_with_what_is_known_and_counts_failures(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
+    paths = photos(tmp_path / "p", {"red": 6})
+    embed(ColorTeacher(), pairs_of(paths[:4]), cache)
+    told: list[tuple[int, int]] = []
+    paths[5].write_bytes(b"no picture")
+    embed(ColorTeacher(), pairs_of(paths), cache, batch=1, keep_every=0,
+          progress=lambda *step: told.append(step))  # fmt: skip
+    assert told == [(4, 6), (5, 6), (6, 6)]  # what cannot be read is done with, too
 
 
 def test_progress_is_told_to_the_end(tmp_path: Path, cache: EmbeddingCache) -> None:
@@ -140,6 +222,8 @@ def test_a_kill_costs_at_most_the_batch_in_flight(tmp_path: Path, cache: Embeddi
         from pathlib import Path
         from pipeline.teachers.cache import EmbeddingCache
         from pipeline.teachers.engines.threads import embed
+        from pipeline.teachers.cache import EmbeddingCache
+        from pipeline.teachers.engines.threads import embed, missing_of
         from tests.fakes import ColorTeacher, sha256
         pairs = [(sha256(p), p) for p in sorted(Path({str(tmp_path / "p")!r}).iterdir())]
         def progress(done, total):

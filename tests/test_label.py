@@ -62,6 +62,104 @@ def test_decisions_and_their_reasons() -> None:
     assert "'none' by 0.140, less than 0.2" in labels["reason"][2]
 
 
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("share", "accepted"),
+    # A probability is stored in 32 bits, where 0.7 and 0.9 are a little less, 0.6 and 0.8 more.
+    [(0.5, True), (0.6, True), (0.7, False), (0.75, True), (0.8, True), (0.9, False)],
+)
+def test_a_probability_at_the_limit_is_compared_as_it_is_stored(
+    share: float, accepted: bool, precision: type
+) -> None:
+    rest = (1 - share) / 2
+    table = np.array([[share, rest, rest]], precision)
+    (row,) = labels_for(table, min_confidence=share).iter_rows(named=True)  # type: ignore[arg-type]
+    assert row["decision"] == ("accepted" if accepted else "abstained")
+    assert row["class"] == ("cat" if accepted else None)
+    if not accepted:
+        assert row["reason"] == f"Confidence {share:.3f} is below {share:g}."
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "least", "accepted"),
+    [
+        (0.75, 0.25, 0.5, True),
+        (0.75, 0.25, 0.5000001, False),
+        (0.6, 0.4, 0.2, True),  # 0.20000002 in 32 bits
+        (0.7, 0.3, 0.4, False),  # 0.39999998
+        (0.9, 0.0, 0.9, False),  # 0.89999998
+        (0.5, 0.5, 0.0, True),
+    ],
+)
+def test_a_lead_at_the_limit_is_enough(
+    first: float, second: float, least: float, accepted: bool
+) -> None:
+    (row,) = labels_for([[second, first, 0]], min_margin=least).iter_rows(named=True)
+    assert row["decision"] == ("accepted" if accepted else "abstained")
+
+
+def test_the_reason_names_the_rule_and_the_figures() -> None:
+    labels = labels_for(
+        [
+            [0.7, 0.05, 0.25],  # sure and ahead
+            [0.3, 0.4375, 0.2625],  # neither: the confidence is named
+            [0.4, 0.52, 0.08],  # sure, not ahead
+            [0.49, 0.01, 0.5],
+        ],
+        min_margin=0.125,
+        human={"id3": "dog"},
+    )
+    assert labels["reason"].to_list() == [
+        "Confidence 0.700, 0.450 ahead of none.",
+        "Confidence 0.438 is below 0.5.",
+        "It leads 'cat' by 0.120, less than 0.125.",
+        "Decided by a person.",
+    ]
+    assert labels["decision"].to_list() == ["accepted", "abstained", "abstained", "human"]
+    assert labels["confidence"].to_list() == pytest.approx([0.7, 0.4375, 0.52, 0.5])
+    assert labels["margin"].to_list() == pytest.approx([0.45, 0.1375, 0.12, 0.01])
+    assert labels["probabilities"].to_list()[2] == pytest.approx([0.4, 0.52, 0.08])
+    assert labels["id"].to_list() == ["id0", "id1", "id2", "id3"]
+    assert labels["path"].to_list() == [f"/p/id{number}.jpg" for number in range(4)]
+
+
+def test_between_equals_the_first_class_wins() -> None:
+    labels = labels_for(
+        [[0.4, 0.4, 0.2], [0.25, 0.375, 0.375], [0.5, 0, 0.5], [1 / 3] * 3], min_confidence=0
+    )
+    assert labels["guess"].to_list() == ["cat", "dog", "cat", "cat"]
+    assert labels["margin"].to_list() == [0, 0, 0, 0]
+    rivals = [reason.rsplit(maxsplit=1)[1] for reason in labels["reason"].to_list()]
+    assert rivals == ["dog.", "none.", "none.", "dog."]
+
+
+def test_a_person_decides_the_sure_and_the_unsure_and_nobody_who_is_not_there() -> None:
+    labels = labels_for(
+        [[0.9, 0.06, 0.04], [0.4, 0.35, 0.25], [0.1, 0.8, 0.1]],
+        human={"id0": "none", "id1": "dog", "gone": "cat"},
+    )
+    assert labels["class"].to_list() == ["none", "dog", "dog"]
+    assert labels["decision"].to_list() == ["human", "human", "accepted"]
+    assert labels["guess"].to_list() == ["cat", "cat", "dog"]
+    assert labels["confidence"].to_list() == pytest.approx([0.9, 0.4, 0.8])
+
+
+def test_probabilities_by_hand() -> None:
+    axes = np.eye(3, dtype=np.float32)
+    # A cosine of 1 against 0 and 0, and e to the power of ln 6 is 6: shares of 6, 1 and 1.
+    found = prompt_probabilities(axes[:1], axes, np.log(6))
+    assert found.dtype == np.float64 and found[0] == pytest.approx([0.75, 0.125, 0.125])
+    # Logits that no exponential could hold.
+    found = prompt_probabilities(axes[1:2], axes, 5000, -10_000)
+    assert found.tolist() == [[0, 1, 0]]
+
+
+def test_a_class_gets_the_sum_over_its_prompts() -> None:
+    by_prompt = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0, 0.3, 0]])
+    found = class_probabilities(by_prompt, [2, 0, 2, 1])
+    assert found == pytest.approx(np.array([[0.2, 0.4, 0.4], [0, 0, 1.0]]), abs=1e-7)
+
+
 def test_a_person_overrules_the_teacher() -> None:
     labels = labels_for([[0.9, 0.05, 0.05]], human={"id0": "dog"})
     assert labels.select("class", "guess", "decision").row(0) == ("dog", "cat", "human")
@@ -132,7 +230,11 @@ def test_templates_are_averaged_as_unit_vectors() -> None:
     templates = ["{}", "a gray photo of {}"]
     ontology = build_ontology({"red": "red", "blue": "blue"}, templates, None, True)
     first, second = teacher.embed_texts(["red"]), teacher.embed_texts(["a gray photo of red"])
-    assert embed_prompts(teacher, ontology)[0] == pytest.approx(unit(first + second)[0], abs=1e-6)
+    found = embed_prompts(teacher, ontology)
+    assert found[0] == pytest.approx(unit(first + second)[0], abs=1e-6)
+    first, second = teacher.embed_texts(["blue"]), teacher.embed_texts(["a gray photo of blue"])
+    assert found[1] == pytest.approx(unit(first + second)[0], abs=1e-6)
+    assert found.dtype == np.float32 and np.linalg.norm(found, axis=1) == pytest.approx([1, 1])
 
 
 def test_long_prompts_are_refused_and_unknown_words_named() -> None:

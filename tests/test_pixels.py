@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import SourceError
-from pipeline.pixels import check_header, image_suffixes, read_rgb
+from pipeline.pixels import check_header, image_suffixes, read_pixels, read_rgb
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -39,6 +40,92 @@ def test_exif_rotation_is_applied() -> None:
     assert upright.getpixel((10, 2))[1] < 60  # the red edge is at the top now
 
 
+# What a camera means by each orientation, on a picture whose quarters are named in reading order.
+TURNED = {
+    1: "rgbw", 2: "grwb", 3: "wbgr", 4: "bwrg",
+    5: "rbgw", 6: "brwg", 7: "wgbr", 8: "gwrb",
+}  # fmt: skip
+QUARTERS = {"r": (220, 20, 20), "g": (20, 200, 20), "b": (20, 20, 220), "w": (255, 255, 255)}
+
+
+def quartered(width: int, height: int, orientation: int, kind: str = "JPEG") -> bytes:
+    """A picture of four colors that says how it was held; its sides are even."""
+    image = Image.new("RGB", (width, height))
+    for place, color in enumerate(QUARTERS.values()):
+        left, top = place % 2 * width // 2, place // 2 * height // 2
+        image.paste(color, (left, top, left + width // 2, top + height // 2))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(image, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+
+
+def quarters_of(pixels: np.ndarray) -> str:
+    """Name the colors in the middle of the four quarters, in reading order."""
+    height, width, _ = pixels.shape
+    found = ""
+    for y, x in ((1, 1), (1, 3), (3, 1), (3, 3)):
+        seen = pixels[y * height // 4, x * width // 4].astype(int)
+        found += min(QUARTERS, key=lambda name: np.abs(seen - QUARTERS[name]).sum())
+    return found
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_however_the_camera_was_held_all_ways_in_show_it_upright(
+    orientation: int, kind: str
+) -> None:
+    data = quartered(96, 64, orientation, kind)
+    upright = np.asarray(read_rgb(data))
+    assert quarters_of(upright) == TURNED[orientation]
+    # Small enough to be decoded whole, with and without a size in mind.
+    for shortest in (None, 48):
+        found = read_pixels(data, shortest=shortest)
+        assert (found.array == upright).all()
+        assert (found.height, found.width) == ((64, 96) if orientation < 5 else (96, 64))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_that_is_decoded_smaller_stands_upright_too(orientation: int) -> None:
+    found = read_pixels(quartered(960, 640, orientation), shortest=20)
+    lies = orientation >= 5
+    assert found.array.shape == ((240, 160, 3) if lies else (160, 240, 3))
+    assert (found.height, found.width) == ((960, 640) if lies else (640, 960))
+    assert quarters_of(found.array) == TURNED[orientation]
+
+
+@pytest.mark.parametrize(
+    ("short", "shape"),
+    [
+        (119, (119, 160)),  # a half of it is less than six times ten
+        (120, (60, 80)),
+        (239, (120, 80)),  # halves are rounded up
+        (240, (60, 40)),
+        (480, (60, 20)),
+        (960, (120, 20)),  # the decoder knows no smaller step than an eighth
+    ],
+)
+def test_six_times_the_wanted_pixels_are_left(short: int, shape: tuple[int, int]) -> None:
+    height, width = short, 160
+    if short > width:
+        height, width = short, short
+        shape = (shape[0], shape[0])
+    data = encoded(Image.effect_noise((width, height), 40).convert("RGB"), "JPEG")
+    found = read_pixels(data, shortest=10)
+    assert found.array.shape[:2] == shape
+    assert (found.height, found.width) == (height, width)
+
+
+def test_other_kinds_of_jpeg_are_read_alike_on_both_ways() -> None:
+    ramp = Image.linear_gradient("L").resize((64, 48))
+    flipped, mirrored = ramp.transpose(1), ramp.rotate(90).resize(ramp.size)
+    cmyk = Image.merge("CMYK", [ramp, flipped, mirrored, mirrored])
+    for image in (ramp, cmyk):
+        data = encoded(image, "JPEG", quality=95)
+        found = read_pixels(data)
+        assert (found.array == np.asarray(read_rgb(data))).all()
+        assert (found.height, found.width) == (48, 64)
+
+
 def test_unreadable_exif_does_not_lose_the_picture() -> None:
     data = encoded(
         Image.new("RGB", (8, 8), "lime"), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff"
@@ -52,6 +139,47 @@ def test_sixteen_bits_are_scaled_not_cut(kind: str) -> None:
     pixels = np.asarray(read_rgb(encoded(Image.fromarray(ramp), kind)))
     assert np.abs(pixels[0, :, 0].astype(int) - np.arange(256)).max() <= 1
     assert (pixels[..., 0] == pixels[..., 2]).all()
+
+
+def grey_values(values: np.ndarray, kind: str = "TIFF") -> list[int]:
+    """What becomes of a row of grey values; all three channels are the same."""
+    pixels = np.asarray(read_rgb(encoded(Image.fromarray(values[np.newaxis]), kind)))
+    assert (pixels == pixels[..., :1]).all()
+    return pixels[0, :, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"), [("PNG", np.uint16), ("TIFF", np.uint16), ("TIFF", ">u2")]
+)
+def test_sixteen_bits_are_divided_by_257_and_rounded(kind: str, order: Any) -> None:
+    values = np.array([0, 128, 129, 257, 32_896, 65_406, 65_407, 65_535]).astype(order)
+    assert grey_values(values, kind) == [0, 0, 1, 1, 128, 254, 255, 255]
+
+
+def test_wider_integers_are_taken_for_sixteen_bits() -> None:
+    values = np.array([-5, 0, 129, 32_896, 65_406, 65_535, 70_000], np.int32)
+    assert grey_values(values) == [0, 0, 1, 128, 254, 255, 255]
+
+
+def test_floats_are_shares_up_to_a_maximum_of_exactly_one() -> None:
+    assert grey_values(np.array([0, 0.25, 0.5, 1.0], np.float32)) == [0, 64, 128, 255]
+    above = np.nextafter(np.float32(1), np.float32(2))
+    assert grey_values(np.array([0, 0.25, 0.6, above], np.float32)) == [0, 0, 1, 1]
+    assert grey_values(np.array([0.4, 99.6, 254.6, 300], np.float32)) == [0, 100, 255, 255]
+
+
+def test_floats_that_are_no_numbers() -> None:
+    nothing, endless = np.nan, np.inf
+    assert grey_values(np.array([nothing, 0.2, -endless, 1], np.float32)) == [0, 51, 0, 255]
+    # A place that is brighter than anything says that the others are no shares.
+    assert grey_values(np.array([nothing, 0.2, 40, endless], np.float32)) == [0, 0, 40, 255]
+
+
+def test_lab_is_shown_in_its_colors() -> None:
+    white = color_of(encoded(Image.new("LAB", (6, 6), (255, 128, 128)), "TIFF"))
+    red = color_of(encoded(Image.new("LAB", (6, 6), (136, 208, 195)), "TIFF"))
+    assert min(white) >= 254
+    assert red[0] > 240 and red[1] < 20 and red[2] < 20
 
 
 def test_floats_of_either_convention() -> None:
@@ -125,6 +253,22 @@ def test_the_limit_is_the_callers(tmp_path: Path) -> None:
     check_header(path, 400)
     with pytest.raises(SourceError, match="400 pixels, more than `max_pixels`"):
         check_header(path, 399)
+
+
+@pytest.mark.parametrize("read", [read_rgb, read_pixels, check_header])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_limit_itself_is_allowed_on_every_way_in(read: Any, kind: str) -> None:
+    data = encoded(Image.new("RGB", (25, 16)), kind)
+    read(data, 400)
+    with pytest.raises(SourceError, match=r"400 pixels, more than `max_pixels` \(399\)"):
+        read(data, 399)
+
+
+def test_a_hundred_million_pixels_are_allowed_where_nobody_says_otherwise() -> None:
+    check_header(png_claiming(10_000, 10_000))
+    for read in (read_rgb, read_pixels, check_header):
+        with pytest.raises(SourceError, match=r"100,010,000 pixels, more .* \(100,000,000\)"):
+            read(png_claiming(10_000, 10_001))
 
 
 def test_what_is_no_image_gets_a_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import traceback
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
@@ -50,6 +52,67 @@ def test_comparing_gives_the_same_cosines_as_the_vectors(server: FakeInference) 
     vector = teacher.embed_images([teacher.prepare(image)])[0]
     cosines = teacher.compare(teacher.prepare(image), prompts)
     assert cosines == pytest.approx(teacher.embed_texts(prompts) @ vector, abs=1e-5)
+
+
+def test_sentences_travel_eight_at_a_time_and_come_back_in_order(server: FakeInference) -> None:
+    teacher = load(server)
+    texts = [f"{number:02d} things" for number in range(17)]
+    server.sentences.clear()
+    found = teacher.embed_texts(texts)
+    assert server.sentences == [texts[:8], texts[8:16], texts[16:]]
+    wanted = np.stack([server.text_vector(text) for text in texts])
+    assert found == pytest.approx(wanted / np.linalg.norm(wanted, axis=1)[:, None], abs=1e-5)
+    server.sentences.clear()
+    teacher.embed_texts(texts[:8])
+    assert server.sentences == [texts[:8]]
+    server.sentences.clear()
+    cosines = teacher.compare(picture("green", 3), texts)
+    assert server.sentences == [texts[:8], texts[8:16], texts[16:]]
+    single = [teacher.compare(picture("green", 3), [text])[0] for text in texts[7:10]]
+    assert cosines[7:10] == pytest.approx(single, abs=1e-6)
+
+
+def test_pictures_under_way_together_come_back_in_order(server: FakeInference) -> None:
+    teacher = load(server, connections=4)
+    images = [picture(name, seed) for name in ("red", "blue", "gray") for seed in range(4)]
+    found = teacher.embed_images([teacher.prepare(image) for image in images])
+    wanted = np.stack([server.picture_vector(image) for image in images])
+    assert found == pytest.approx(wanted / np.linalg.norm(wanted, axis=1)[:, None], abs=1e-4)
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "sent"),
+    [
+        ("default", (900, 448), (900, 448)),  # twice the 224 pixels of the model: as it is
+        ("default", (900, 449), (898, 448)),
+        ("default", (500, 1000), (448, 896)),
+        ("ViT-L-14-336px", (900, 672), (900, 672)),
+        ("ViT-L-14-336px", (1344, 1344), (672, 672)),
+        ("default", (4, 20_000), (4, 20_000)),
+    ],
+)
+def test_no_more_than_twice_the_models_pixels_travel(
+    server: FakeInference, model: str, size: tuple[int, int], sent: tuple[int, int]
+) -> None:
+    teacher = load(server, model=model)
+    data = teacher.prepare(Image.new("RGB", size, "teal")).tobytes()
+    image = Image.open(io.BytesIO(data))
+    assert image.format == "PNG" and image.size == sent
+
+
+def test_the_version_is_part_of_the_fingerprint_and_of_the_name(server: FakeInference) -> None:
+    default, same, other = (load(server, model=m) for m in ("default", "ViT-B-16", "ViT-B-32"))
+    assert default.fingerprint == same.fingerprint != other.fingerprint
+    assert (default.name, other.name) == ("inference ViT-B-16", "inference ViT-B-32")
+    assert default.device == "the server 127.0.0.1" and default.logit_scale == 100.0
+
+
+def test_clips_context_is_77_tokens_with_the_two_around_the_sentence(
+    server: FakeInference,
+) -> None:
+    teacher = load(server)
+    assert [teacher.context_overflow("cat " * words) for words in (1, 75, 76, 80)] == [0, 0, 1, 5]
 
 
 def test_large_pictures_are_made_smaller_before_they_travel(server: FakeInference) -> None:

@@ -23,7 +23,7 @@ from pipeline.teachers.geometry import Geometry
 from tests.fakes import ColorTeacher, photos, picture, sha256
 from tests.teachers.test_open_clip import load, write_model
 
-SIZES = [(40, 32), (33, 70), (224, 224), (500, 375), (300, 1000), (2000, 60), (20, 20)]
+SIZES = [(40, 32), (33, 70), (224, 224), (500, 375), (300, 1000), (2000, 60), (60, 2000), (20, 20)]
 
 
 def real_photos(count: int = 40) -> list[bytes]:
@@ -60,9 +60,30 @@ def test_the_input_is_the_librarys(size: tuple[int, int], interpolation: str, mo
         assert steps.max() < 2.01 and steps.mean() < 0.3  # of 255
 
 
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_reduced_picture_is_cropped_where_the_whole_one_would_be(upright: bool) -> None:
+    """A quarter of 961 x 301 pixels is 241 x 76, rounded, which is another ratio of the sides."""
+    geometry = Geometry(64, "bicubic", False, (0.5,) * 3, (0.2,) * 3)
+    reduced = picture("red", 4, (241, 76))
+    wanted = reduced.resize((204, 64), Image.Resampling.BICUBIC).crop((70, 0, 134, 64))
+    given = Pixels(np.asarray(reduced), 301, 961)
+    if upright:
+        given = Pixels(np.asarray(reduced).swapaxes(0, 1).copy(), 961, 301)
+        wanted = wanted.transpose(Image.Transpose.TRANSPOSE)
+    steps = np.abs(geometry.prepare(given).astype(int) - np.asarray(wanted, int))
+    assert steps.max() <= 2 and steps.mean() < 0.3
+
+
 def test_what_only_open_clip_can_do_is_left_to_it() -> None:
-    for change in ({"resize_mode": "longest"}, {"interpolation": "random"}, {"size": (64, 32)}):
-        assert Geometry.of_open_clip(PreprocessCfg(**change).__dict__) is None  # type: ignore[arg-type]
+    known = PreprocessCfg().__dict__
+    assert Geometry.of_open_clip(known) is not None
+    for change in (
+        {"resize_mode": "longest"},
+        {"interpolation": "random"},
+        {"size": (64, 32)},
+        {"mode": "L"},
+    ):
+        assert Geometry.of_open_clip(known | change) is None
 
 
 def test_a_jpeg_is_decoded_as_pillow_does() -> None:
