@@ -222,8 +222,6 @@ def test_a_kill_costs_at_most_the_batch_in_flight(tmp_path: Path, cache: Embeddi
         from pathlib import Path
         from pipeline.teachers.cache import EmbeddingCache
         from pipeline.teachers.engines.threads import embed
-        from pipeline.teachers.cache import EmbeddingCache
-        from pipeline.teachers.engines.threads import embed, missing_of
         from tests.fakes import ColorTeacher, sha256
         pairs = [(sha256(p), p) for p in sorted(Path({str(tmp_path / "p")!r}).iterdir())]
         def progress(done, total):
