@@ -319,6 +319,11 @@ def test_keys_within_lists_are_named_by_their_number(tmp_path: Path) -> None:
             with_value(tmp_path, section, value)
 
 
+def test_a_gate_that_is_none_is_named_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r": `evaluate\.gates\.beauty` is 'beauty': input should"):
+        with_value(tmp_path, "evaluate.gates", {"beauty": ">= 1"})
+
+
 # Durations and rates
 
 
@@ -347,6 +352,8 @@ def test_frames_may_be_given_per_second(tmp_path: Path) -> None:
     similar = {"path": "v.mp4", "skip_similar": True}
     (source,) = with_value(tmp_path, "source", similar).sources
     assert source.sampling.skip_similar and source.sampling.seconds == 1.0 and source.names_frames
+    (source,) = with_value(tmp_path, "source", similar | {"every": 10}).sources
+    assert source.sampling.skip_similar and source.sampling.frames == 10
     with pytest.raises(ConfigError, match="either `every` or `fps`, not both"):
         with_value(tmp_path, "source", {"path": "v.mp4", "fps": 4, "every": 2})
 
@@ -413,6 +420,7 @@ def test_every_path_is_relative_to_the_file(
         ("teacher", "./openai/clip", "{base}/openai/clip"),
         ("teacher", "~/clip", "{home}/clip"),
         ("teacher", "/clip", "/clip"),
+        ("student", "hf-hub:a/b", "hf-hub:a/b"),
         ("student", "openai/own.pt", "{base}/openai/own.pt"),
         ("student", "../own.pt", "{parent}/own.pt"),
         ("student", "~/own.pt", "{home}/own.pt"),
