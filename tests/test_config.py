@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.ontology import ontology_of
 from pipeline.teachers import BACKENDS, resolve
@@ -117,3 +120,368 @@ def test_the_ready_made_configs_are_whole(path: Path) -> None:
     assert all(resolve(one).kind in BACKENDS for one in config.teachers)
     first = path.read_text("utf-8").split("\n\n")[0]
     assert all(line.startswith("#") for line in first.splitlines()) and "make label" in first
+
+
+def loaded(folder: Path, text: str = "") -> Config:
+    """The minimal config with further lines."""
+    return load_config(write(folder, MINIMAL + text))
+
+
+def with_value(folder: Path, key: str, value: Any) -> Config:
+    """The minimal config with one setting, by its dotted key."""
+    settings = yaml.safe_load(MINIMAL)
+    *sections, last = key.split(".")
+    inner = settings
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    inner[last] = value
+    return load_config(write(folder, yaml.safe_dump(settings, sort_keys=False)))
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value of a setting, by its dotted key."""
+    found: Any = config.model_dump(by_alias=True)
+    for part in key.split("."):
+        found = found[part]
+        found = found[0] if isinstance(found, list) and part in ("source", "teacher") else found
+    return found
+
+
+def test_the_defaults_are_these(tmp_path: Path) -> None:
+    """What a config of two lines means; a change here changes everybody's results."""
+    assert loaded(tmp_path).model_dump(mode="json") == {
+        "workspace": str(tmp_path / "runs" / "pets"),
+        "sources": [
+            {"path": str(tmp_path / "photos"), "every": None, "fps": None, "skip_similar": False}
+        ],
+        "max_pixels": 100_000_000,
+        "truth": None,
+        "pool_truth": None,
+        "ontology": {"a cat": "cat", "a dog": "dog"},
+        "describe": {},
+        "templates": "none",
+        "background": None,
+        "teachers": [
+            {
+                "kind": "open_clip", "model": "pocket", "pretrained": None, "device": "auto",
+                "precision": "auto", "compile": "auto", "batch": None, "weight": 1.0,
+                "trust_remote_code": False, "url": "https://infer.roboflow.com",
+                "connections": 8, "timeout": 60.0, "retries": 6,
+            }
+        ],
+        "label": {"min_confidence": 0.5, "min_margin": 0.0},
+        "dataset": {
+            "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},
+            "seed": 0, "near_duplicate": 0.98, "files": "link",
+        },
+        "student": {
+            "model": "yolov8n-cls.yaml", "imgsz": 224, "epochs": 30, "batch": 32, "seed": 0,
+            "device": "auto", "workers": 2, "start": "scratch", "keep": 5, "train": {},
+        },
+        "evaluate": {"latency_images": 100, "disagreements": 24, "gates": {}, "margin": 0.01},
+        "roboflow": {
+            "project": None, "workspace": None, "batch": None, "license": "Private",
+            "connections": 8, "timeout": 60.0, "retries": 8,
+        },
+    }  # fmt: skip
+
+
+def test_a_background_is_kept_unless_it_says_otherwise(tmp_path: Path) -> None:
+    for text, kept in (("", True), (", keep: true", True), (", keep: false", False)):
+        background = loaded(tmp_path, f"background: {{class: dog{text}}}\n").background
+        assert background is not None and (background.name, background.keep) == ("dog", kept)
+
+
+# Borders: what is just allowed and what is not any more.
+
+FRACTIONS = ("label.min_confidence", "label.min_margin", "dataset.near_duplicate",
+             "evaluate.margin")  # fmt: skip
+LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
+    **{key: ([0.0, 1.0, 0, 1], [-0.001, 1.001, "0.5"]) for key in FRACTIONS},
+    "max_pixels": ([1, 178_956_970], [0, 178_956_971, 1.5]),
+    "source.every": ([1, "1ms"], [0, -1, "0s", "soon", 1.5]),
+    "source.fps": ([0.001], [0, -1.0]),
+    "teacher.batch": ([1, None], [0]),
+    "teacher.weight": ([0.001], [0, -1.0]),
+    "teacher.connections": ([1, 64], [0, 65]),
+    "teacher.timeout": ([0.001], [0.0]),
+    "teacher.retries": ([0, 20], [-1, 21]),
+    "teacher.precision": (["auto", "fp32", "bf16", "fp16"], ["fp64", ""]),
+    "teacher.compile": (["auto", "always", "never"], [True, "yes"]),
+    "student.imgsz": ([32, 2048], [31, 2049, 224.5]),
+    "student.epochs": ([1], [0]),
+    "student.batch": ([1], [0]),
+    "student.seed": ([0], [-1]),
+    "student.workers": ([0], [-1]),
+    "student.keep": ([1], [0]),
+    "student.start": (["scratch", "promoted"], ["pretrained"]),
+    "dataset.files": (["link", "copy"], ["move"]),
+    "dataset.seed": ([-1, 0], [0.5]),
+    "evaluate.latency_images": ([8], [7]),
+    "evaluate.disagreements": ([0], [-1]),
+    "roboflow.connections": ([1, 32], [0, 33]),
+    "roboflow.timeout": ([0.001], [0.0]),
+    "roboflow.retries": ([0, 20], [-1, 21]),
+    "templates": (["none", "photo", "openai7", ["{}"]], ["photos", 3, [3]]),
+}
+
+
+def bordering(folder: Path, key: str, value: Any) -> Config:
+    if key.startswith("source."):  # the minimal config has a source that is only a path
+        return with_value(folder, "source", {"path": "v.mp4", key.split(".")[1]: value})
+    return with_value(folder, key, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, (good, _) in LIMITS.items() for value in good]
+)
+def test_a_value_at_its_border_is_taken_as_it_is(tmp_path: Path, key: str, value: Any) -> None:
+    assert value_of(bordering(tmp_path, key, value), key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, (_, bad) in LIMITS.items() for value in bad]
+)
+def test_a_value_beyond_its_border_is_named_with_its_key(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bordering(tmp_path, key, value)
+    said = str(caught.value)
+    # A rule about a whole section is said of the section.
+    named = "source" if value in ("0s", "soon") else key
+    assert all(line.startswith(f"{tmp_path / 'pets.yaml'}: `") for line in said.splitlines())
+    assert f"`{named}`" in said or f"`{named}." in said, said
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "test", "good"),
+    [
+        (0.8, 0.1, 0.1, True), (0.5, 0.5, 0.0, True), (0.6, 0.3, 0.1, True),
+        (0.3333333, 0.3333333, 0.3333333, True),  # rounded by hand
+        (0.8, 0.1, 0.1001, False), (0.8, 0.1, 0.0999, False), (0.8, 0.1, 0.09, False),
+        (0.0, 0.5, 0.5, False), (0.9, 0.0, 0.1, False), (1.1, 0.1, -0.2, False),
+    ],
+)  # fmt: skip
+def test_splits_sum_to_one_and_leave_something_to_learn_and_choose_by(
+    tmp_path: Path, train: float, valid: float, test: float, good: bool
+) -> None:
+    given = {"train": train, "valid": valid, "test": test}
+    if good:
+        assert value_of(with_value(tmp_path, "dataset.splits", given), "dataset.splits") == given
+    else:
+        with pytest.raises(ConfigError, match=r"`dataset\.splits"):
+            with_value(tmp_path, "dataset.splits", given)
+
+
+@pytest.mark.parametrize(
+    ("gate", "limit", "good"),
+    [
+        ("accuracy", ">= 0.9", True), ("accuracy", "> 90%", True), ("accuracy", ">= 100%", True),
+        ("accuracy", ">= 1", True), ("accuracy", ">= 1.01", False), ("accuracy", "< 0.9", False),
+        ("accuracy", "<= 0.9", False), ("accuracy", "0.9", False), ("accuracy", "= 0.9", False),
+        ("agreement", ">= 101%", False), ("agreement", ">=0.5", True),
+        ("speedup", "> 5", True), ("speedup", "<= 5", False),
+        ("regression", "<= 1%", True), ("regression", "< 1", True),
+        ("regression", ">= 1%", False), ("regression", "<= 2", False),
+        ("beauty", ">= 1", False),
+    ],
+)  # fmt: skip
+def test_a_gate_points_the_right_way(tmp_path: Path, gate: str, limit: str, good: bool) -> None:
+    if good:
+        config = with_value(tmp_path, "evaluate.gates", {gate: limit})
+        assert value_of(config, "evaluate.gates") == {gate: limit}
+    else:
+        with pytest.raises(ConfigError, match="`evaluate"):
+            with_value(tmp_path, "evaluate.gates", {gate: limit})
+
+
+@pytest.mark.parametrize("key", [
+    "sauce", "label.sauce", "dataset.sauce", "dataset.splits.sauce", "student.sauce",
+    "evaluate.sauce", "roboflow.sauce", "teacher.sauce",
+])  # fmt: skip
+def test_a_key_that_is_not_known_is_named_whole(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_value(tmp_path, key, 1)
+    assert str(caught.value) == (
+        f"{tmp_path / 'pets.yaml'}: `{key}` is not a key that is known. Check its spelling or "
+        "remove it."
+    )
+
+
+def test_keys_within_lists_are_named_by_their_number(tmp_path: Path) -> None:
+    cases = [("teacher", ["pocket", {"sauce": 1}], "teacher.1.sauce"),
+             ("source", ["a", "b", {"path": "c", "sauce": 1}], "source.2.sauce"),
+             ("source", {"path": "c", "sauce": 1}, "source.sauce"),
+             ("background", {"class": "dog", "sauce": 1}, "background.sauce")]  # fmt: skip
+    for section, value, named in cases:
+        with pytest.raises(ConfigError, match=f"`{named}` is not a key"):
+            with_value(tmp_path, section, value)
+
+
+def test_a_gate_that_is_none_is_named_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r": `evaluate\.gates\.beauty` is 'beauty': input should"):
+        with_value(tmp_path, "evaluate.gates", {"beauty": ">= 1"})
+
+
+# Durations and rates
+
+
+@pytest.mark.parametrize(
+    ("every", "frames", "seconds"),
+    [
+        ("0.5s", None, 0.5), ("200ms", None, 0.2), ("2m", None, 120.0), ("1h", None, 3600.0),
+        (" 3 s ", None, 3.0), ("1.5m", None, 90.0), (10, 10, None), (None, None, 1.0),
+    ],
+)  # fmt: skip
+def test_how_often_a_frame_is_taken(
+    tmp_path: Path, every: Any, frames: int | None, seconds: float | None
+) -> None:
+    given = {"path": "v.mp4"} | ({} if every is None else {"every": every})
+    (source,) = with_value(tmp_path, "source", given).sources
+    assert source.sampling.frames == frames
+    assert source.sampling.seconds == (None if seconds is None else pytest.approx(seconds))
+    assert source.sampling.skip_similar is False
+    assert source.names_frames == (every is not None)
+
+
+def test_frames_may_be_given_per_second(tmp_path: Path) -> None:
+    (source,) = with_value(tmp_path, "source", {"path": "v.mp4", "fps": 4}).sources
+    assert (source.sampling.frames, source.sampling.seconds) == (None, 0.25)
+    assert source.names_frames
+    similar = {"path": "v.mp4", "skip_similar": True}
+    (source,) = with_value(tmp_path, "source", similar).sources
+    assert source.sampling.skip_similar and source.sampling.seconds == 1.0 and source.names_frames
+    (source,) = with_value(tmp_path, "source", similar | {"every": 10}).sources
+    assert source.sampling.skip_similar and source.sampling.frames == 10
+    with pytest.raises(ConfigError, match="either `every` or `fps`, not both"):
+        with_value(tmp_path, "source", {"path": "v.mp4", "fps": 4, "every": 2})
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "s", "1 d", "-1s", "1.s", ".5s", "1,5s", "1s2", "0ms", "0.0s"]
+)
+def test_what_is_no_duration_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no duration; write it as 0\.5s, 200ms or 2m"):
+        with_value(tmp_path, "source", {"path": "v.mp4", "every": text})
+
+
+# One or several, and paths
+
+
+def test_one_or_several_sources_and_teachers(tmp_path: Path) -> None:
+    several = ["a", {"path": "b", "every": 2}, "/c"]
+    for given, paths in (("a", ["a"]), ({"path": "a"}, ["a"]), (several, ["a", "b", "/c"])):
+        config = with_value(tmp_path, "source", given)
+        assert [one.path for one in config.sources] == [tmp_path / path for path in paths]
+    assert [one.every for one in config.sources] == [None, 2, None]
+    two = ["ViT-B-32", {"model": "pocket", "weight": 2.0}]
+    for given, models in (
+        ("ViT-B-32", ["ViT-B-32"]), ({"weight": 2.0}, ["pocket"]), (two, ["ViT-B-32", "pocket"]),
+    ):  # fmt: skip
+        config = with_value(tmp_path, "teacher", given)
+        assert [one.model for one in config.teachers] == models
+    assert [one.weight for one in config.teachers] == [1.0, 2.0]
+    for key in ("source", "teacher"):
+        with pytest.raises(ConfigError, match=f"`{key}` is "):
+            with_value(tmp_path, key, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [
+        ("x/y", "{base}/x/y"), ("./x", "{base}/x"), ("../x", "{parent}/x"), ("x/../y", "{base}/y"),
+        ("/x/y", "/x/y"), ("~/x", "{home}/x"), ("x/*.jpg", "{base}/x/*.jpg"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["workspace", "truth", "pool_truth", "source", "source.path"])
+def test_every_path_is_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, given: str, becomes: str
+) -> None:
+    home, base = tmp_path / "home", tmp_path / "configs"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    base.mkdir()
+    value = {"path": given} if key == "source.path" else given
+    config = with_value(base, key.split(".")[0], value)
+    found = config.sources[0].path if "source" in key else getattr(config, key)
+    assert found == Path(becomes.format(base=base, parent=tmp_path, home=home))
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "becomes"),
+    [
+        ("teacher", "local-dir:x", "local-dir:{base}/x"),
+        ("teacher", "local-dir:../x", "local-dir:{parent}/x"),
+        ("teacher", "local-dir:/x", "local-dir:/x"),
+        ("teacher", "local-dir:~/x", "local-dir:{home}/x"),
+        ("teacher", "hf-hub:a/b", "hf-hub:a/b"),
+        ("teacher", "openai/clip", "openai/clip"),  # a name on a hub
+        ("teacher", "./openai/clip", "{base}/openai/clip"),
+        ("teacher", "~/clip", "{home}/clip"),
+        ("teacher", "/clip", "/clip"),
+        ("student", "hf-hub:a/b", "hf-hub:a/b"),
+        ("student", "openai/own.pt", "{base}/openai/own.pt"),
+        ("student", "../own.pt", "{parent}/own.pt"),
+        ("student", "~/own.pt", "{home}/own.pt"),
+        ("student", "/own.pt", "/own.pt"),
+        ("student", "own.pt", "own.pt"),  # a name that ultralytics publishes, or nothing
+    ],
+)
+def test_models_that_are_paths_are_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, given: str, becomes: str
+) -> None:
+    home, base = tmp_path / "home", tmp_path / "configs"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    base.mkdir()
+    config = with_value(base, section, {"model": given})
+    model = config.student.model if section == "student" else config.teachers[0].model
+    assert model == becomes.format(base=base, parent=tmp_path, home=home)
+    if section == "teacher":
+        assert with_value(base, "teacher", ["pocket", given]).teachers[1].model == model
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_a_link_stays_the_link_that_a_person_named(tmp_path: Path) -> None:
+    (tmp_path / "far" / "photos").mkdir(parents=True)
+    (tmp_path / "near").symlink_to(tmp_path / "far" / "photos")
+    assert with_value(tmp_path, "source", "near").sources[0].path == tmp_path / "near"
+    # Beyond a link, `..` is the folder above the place that it leads to.
+    path = with_value(tmp_path, "source", "near/../x").sources[0].path
+    assert path.resolve() == tmp_path / "far" / "x"
+
+
+def test_a_workspace_is_named_after_the_file_or_as_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "My pets.v2.yaml"
+    path.write_text(MINIMAL)
+    assert load_config(path).workspace == tmp_path / "runs" / "My pets.v2"
+    assert load_config(path).file == path
+    assert with_value(tmp_path, "workspace", "w").workspace == tmp_path / "w"
+
+
+def test_where_yaml_breaks_is_said_by_line_and_column(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the key 'a cat' stands here twice; keep one of them "
+                       r"\(line 4, column 3\)\.$"):  # fmt: skip
+        load_config(write(tmp_path, "source: x\nontology:\n  a cat: cat\n  a cat: dog\n"))
+
+
+def test_the_ontology_of_a_config_is_built_from_all_its_keys(tmp_path: Path) -> None:
+    text = "background: {class: dog, keep: %s}\ntemplates: photo\ndescribe: {cat: [a kitten]}\n"
+    text += "ontology: {a cat: cat, a dog: dog, a cow: cow}\nsource: photos\n"
+    for keep, classes in (("true", ("cat", "dog", "cow")), ("false", ("cat", "cow"))):
+        ontology = ontology_of(load_config(write(tmp_path, text % keep)))
+        assert ontology.prompts == ("a cat", "a dog", "a cow", "a kitten")
+        assert ontology.prompt_classes == (0, 1, 2, 0)
+        assert ontology.templates == ("a photo of {}.",)
+        assert ontology.dataset_classes == classes and ontology.background == "dog"
+    plain = ontology_of(loaded(tmp_path))
+    assert plain.templates == ("{}",) and plain.background is None
+    assert plain.dataset_classes == ("cat", "dog")
+
+
+def test_settings_of_the_trainer_keep_their_kinds(tmp_path: Path) -> None:
+    given = {"lr0": 0.003, "nbs": 16, "cos_lr": True, "auto_augment": "", "momentum": 1.0}
+    found = with_value(tmp_path, "student.train", given).student.train
+    assert found == given
+    assert [type(value) for value in found.values()] == [float, int, bool, str, float]

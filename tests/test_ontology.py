@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,3 +113,180 @@ def test_any_name_is_either_a_usable_folder_or_refused(name: str) -> None:
     assert name not in ("", ".", "..")
     assert not set(name) & set('/\\:*?"<>|\x00')
     assert name[-1] not in ". "
+
+
+# Names of classes: what just passes and what does not any more, rule by rule.
+
+DEVICES = [
+    *("con", "prn", "aux", "nul", "conin$", "conout$"),
+    *(f"{device}{digit}" for device in ("com", "lpt") for digit in "123456789¹²³"),
+]
+
+
+def refusal(name: str) -> str:
+    """Why a name is refused, and that what is offered instead can be used."""
+    with pytest.raises(ConfigError) as caught:
+        check_class_name(name)
+    said = str(caught.value)
+    offered = said.rsplit("Call the class ", 1)[1].removesuffix(", for instance.")
+    check_class_name(ast.literal_eval(offered))
+    return said
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_names_of_devices_are_refused_in_any_case_and_with_any_ending(device: str) -> None:
+    for name in (device, device.upper(), device.title(), f"{device}.txt", f"{device}.a.b"):
+        assert "is a device name on Windows" in refusal(name)
+    for name in (f"{device}x", f"x{device}", f"{device} 1", f"x.{device}"):
+        check_class_name(name)
+
+
+@pytest.mark.parametrize("name", ["com0", "lpt0", "com10", "com", "lpt", "console", "com⁴"])
+def test_names_that_are_nearly_devices_pass(name: str) -> None:
+    check_class_name(name)
+
+
+@pytest.mark.parametrize("letter", [*'<>:"/\\|?*', "\x00", "\x1f", "\n", "\t", "\x7f"])
+def test_letters_that_no_folder_may_have_are_named(letter: str) -> None:
+    offered = "a-b" if letter.isprintable() else "ab"
+    said = refusal(f"a{letter}b")
+    assert f"holds {letter!r}" in said and f"Call the class {offered!r}" in said
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", "a!b", "a~b", "a%b", "a(b)", "a,b;c=d+e&f#g@h"])
+def test_other_signs_pass(name: str) -> None:
+    check_class_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "is empty"), ("  ", "is empty"), (" a", "begins or ends with a space"),
+        ("a ", "begins or ends with a space"),
+        (".a", "begins with a dot, which hides a folder"),
+        ("..", "begins with a dot"), ("a.", "ends with a dot, which Windows drops"),
+        ("a" * 121, "is longer than 120 bytes"), ("é" * 60 + "a", "is longer than 120 bytes"),
+        ("日" * 41, "is longer than 120 bytes"),
+        ("a\u200bb", "holds an invisible or broken character"),
+        ("a\ufeffb", "holds an invisible or broken character"),
+        ("a\x80b", "holds an invisible or broken character"),
+        ("a\ud800b", "holds an invisible or broken character"),
+    ],
+)  # fmt: skip
+def test_each_rule_has_its_words(name: str, why: str) -> None:
+    assert why in refusal(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 120, "é" * 60, "日" * 40, "a.b", "a. b", "a\u200cb", "a\u200db", "-a", "a-"]
+)
+def test_names_at_the_border_of_a_rule_pass(name: str) -> None:
+    check_class_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("", "class-"), ("...", "class-"), ("CON", "class-CON"), ("lpt1.x", "class-lpt1.x"),
+        ("a/b", "a-b"), ("a\u202eb", "ab"), ("x" * 200, "x" * 40), (" cat. ", "cat"),
+        ("x" * 39 + "." + "y" * 99, "x" * 39),
+    ],
+)  # fmt: skip
+def test_the_name_that_is_offered_is_near_the_one_that_was_given(name: str, offered: str) -> None:
+    said = refusal(name)
+    assert said.endswith(f"Call the class {offered!r}, for instance.")
+
+
+# Of letters of up to three bytes, and of spaces the usual one.
+PLAIN = st.characters(
+    max_codepoint=0xFFFF, exclude_categories=("Zs", "Zl", "Zp"), include_characters=" "
+)
+
+
+@given(st.text(PLAIN, max_size=150))
+def test_whatever_is_offered_can_be_used(name: str) -> None:
+    try:
+        check_class_name(name)
+    except ConfigError:
+        refusal(name)
+
+
+# Prompts, further words and templates
+
+
+def test_further_words_follow_the_prompts_and_keep_the_order_of_classes() -> None:
+    ontology = build_ontology(
+        {"a cat": "cat", "a dog": "dog"},
+        describe={"dog": ["a puppy", " a hound "], "cat": ["a kitten"]},
+    )
+    assert ontology.prompts == ("a cat", "a dog", "a puppy", "a hound", "a kitten")
+    assert ontology.prompt_classes == (0, 1, 1, 1, 0)
+    assert ontology.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("describe", "says"),
+    [
+        ({"cow": ["a calf"]}, "`describe` names the class 'cow', which no prompt"),
+        ({"cat": ["a dog"]}, "The prompt 'a dog' stands in the ontology twice"),
+        ({"cat": [" a cat"]}, "The prompt 'a cat' stands in the ontology twice"),
+        ({"cat": [" "]}, "A prompt of the class 'cat' is empty"),
+    ],
+)
+def test_further_words_are_checked_like_prompts(describe: dict[str, list[str]], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        build_ontology({"a cat": "cat", "a dog": "dog"}, describe=describe)
+
+
+@pytest.mark.parametrize(
+    ("name", "templates"),
+    [
+        ("none", ("{}",)),
+        ("photo", ("a photo of {}.",)),
+        ("openai7", (
+            "itap of a {}.", "a bad photo of the {}.", "a origami {}.",
+            "a photo of the large {}.", "a {} in a video game.", "art of the {}.",
+            "a photo of the small {}.",
+        )),
+    ],
+)  # fmt: skip
+def test_templates_that_have_a_name_are_these(name: str, templates: tuple[str, ...]) -> None:
+    assert build_ontology({"a": "a", "b": "b"}, name).templates == templates
+
+
+def test_a_teacher_is_asked_every_prompt_in_every_template_prompt_by_prompt() -> None:
+    ontology = build_ontology({"cat": "cat", "dog": "dog"}, ["a {}", "the {}"])
+    assert ontology.sentences == ["a cat", "the cat", "a dog", "the dog"]
+
+
+def test_prompts_classes_and_templates_are_spelled_in_one_way() -> None:
+    ontology = build_ontology(
+        {" cafe\u0301 ": "cafe\u0301", "bar": "bar", "x": "other"},
+        ["le\u0301 {}"], background="other", keep_background=False,
+        describe={"bar": ["pu\u0301b"]},
+    )  # fmt: skip
+    assert ontology.prompts == ("caf\u00e9", "bar", "x", "p\u00fab")
+    assert ontology.templates == ("l\u00e9 {}",)
+    assert ontology.dataset_classes == ("caf\u00e9", "bar")
+
+
+def test_a_background_in_another_spelling_of_its_letters_is_found() -> None:
+    ontology = build_ontology({"a": "caf\u00e9", "b": "b"}, background="cafe\u0301")
+    assert ontology.background == "caf\u00e9"
+
+
+def test_without_the_background_two_classes_must_be_left() -> None:
+    two = {"a": "a", "x": "x"}
+    assert build_ontology(two, background="x").dataset_classes == ("a", "x")
+    three = {"x": "x", "a": "a", "b": "b"}
+    left = build_ontology(three, background="x", keep_background=False)
+    assert left.dataset_classes == ("a", "b") and left.keep_background is False
+    with pytest.raises(ConfigError, match="only one class is left for the student"):
+        build_ontology(two, background="x", keep_background=False)
+
+
+@pytest.mark.parametrize("pair", [("Cat", "cat"), ("ﬁsh", "fish"), ("①", "1"), ("ß", "SS")])
+def test_classes_that_would_share_a_folder_are_named_both(pair: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_ontology({"a": pair[0], "b": pair[1]})
+    assert str(caught.value).startswith(f"The classes {pair[0]!r} and {pair[1]!r} differ only")

@@ -91,6 +91,7 @@ def test_strangers_are_counted_and_what_is_no_image_of_a_split_is_not(
         f"train/red/a{one[:12]}.jpg", f"train/red/a-{one[:13]}.jpg",
         f"train/{back(tmp_path, 'a')}", f"holdout/blue/{back(tmp_path, 'a')}",
         f"{back(tmp_path, 'a')}", "train/README.txt", "train/green/",
+        "train/green/folder/",
     ])  # fmt: skip
     assert found == {"version": 1, "images": 1, "decisions": 0, "strangers": 5}
     shown = call("pull").stdout
@@ -169,7 +170,8 @@ def test_decisions_of_earlier_versions_stay_unless_this_one_says_otherwise(
     pulled(server, [f"train/blue/{back(tmp_path, 'a')}", f"train/blue/{back(tmp_path, 'b')}"])
     pulled(server, [f"train/green/{back(tmp_path, 'b')}", f"train/green/{back(tmp_path, 'c')}"])
     assert decisions(tmp_path) == [("a", "blue"), ("b", "green"), ("c", "green")]
-    pulled(server, ["train/green/holiday.jpg"])
+    found = pulled(server, ["train/green/holiday.jpg"])
+    assert found == {"version": 1, "images": 0, "decisions": 0, "strangers": 1}
     assert decisions(tmp_path) == [("a", "blue"), ("b", "green"), ("c", "green")]
 
 
@@ -184,7 +186,11 @@ def test_a_class_that_the_ontology_lacks_is_refused_and_nothing_is_written(
     assert "Version 1 has the class 'violet', which the ontology does not have " in said
     assert "(red, green, blue). Add a prompt for it, or rename it on Roboflow." in said
     assert not (tmp_path / "run" / "human.csv").exists()
-    # Of an image that is not of this run it does not matter.
+    # It does not matter where nobody decided it, or of an image that is not of this run.
+    ledger = tmp_path / "run" / "upload" / "ws--fruit.jsonl"
+    ledger.parent.mkdir()
+    ledger.write_text(ledger_line(tmp_path, "a", "done", "violet"))
+    assert pulled(server, [f"train/violet/{back(tmp_path, 'a')}"])["decisions"] == 0
     assert pulled(server, ["train/violet/holiday.jpg"])["strangers"] == 1
 
 
