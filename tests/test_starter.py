@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import main
 from pipeline.config import Config, load_config
-from pipeline.stages.common import ontology_of
+from pipeline.ontology import ontology_of
 
 
 @pytest.fixture(autouse=True)
