@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -25,31 +26,29 @@ from pipeline.listener import SILENT
 from pipeline.timeline import find_events, watch
 from pipeline.values import Sampling, seconds_of
 from tests.fakes import COLORS, NAMES, ColorPredictor, sha256
+from tests.films import write_greys, write_video
 
 MAX_PIXELS = 100_000_000
 EVERY = Sampling(1, None, False)
 
 
-def write_video(
-    path: Path, colors: list[str], times: list[float] | None = None, rate: int = 10, still: int = 0
-) -> Path:
-    """Write a film that shows one color a frame, shot in 64×48, with a mark in its top left."""
-    rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as film:
-        stream = film.add_stream("mpeg4", rate=rate, options={"g": "5", "qscale": "2"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        stream.time_base = Fraction(1, 1000)
-        for number, name in enumerate(colors):
-            pixels = np.full((48, 64, 3), COLORS[name], np.float32)
-            pixels += 0 if still else rng.normal(0, 10, pixels.shape)
-            pixels[:12, :16] = 255
-            frame = av.VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), format="rgb24")
-            at = times[number] if times else number / rate
-            frame.pts, frame.time_base = round(at * 1000), Fraction(1, 1000)
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
-    return path
+def lengthen(path: Path, seconds: float) -> None:
+    """Let a Matroska file's header say that it lasts so long."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x44\x89\x88") + 3  # the element Duration, a double of milliseconds
+    struct.pack_into(">d", data, at, seconds * 1000)
+    path.write_bytes(data)
+
+
+def numbers(film: Path, sampling: Sampling) -> list[int]:
+    return [frame.number for frame in read_frames(film, sampling)]
+
+
+def mean_color(path: Path) -> list[float]:
+    """Of the lower half of a picture, where no mark is."""
+    with Image.open(path) as image:
+        half: np.ndarray = np.asarray(image.convert("RGB"), float)[24:]
+    return half.mean(axis=(0, 1)).tolist()  # type: ignore[no-any-return]
 
 
 def turn(path: Path) -> None:
@@ -245,6 +244,259 @@ def test_a_folder_of_videos(tmp_path: Path) -> None:
     write_video(tmp_path / "sub" / "a.mkv", ["red"] * 3)
     (tmp_path / ".hidden.mp4").touch()
     assert [path.name for path in find_videos(tmp_path)] == ["b.MP4", "a.mkv"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 25, 26])
+def test_every_nth_frame_counts_from_the_first(tmp_path: Path, n: int) -> None:
+    film = write_video(tmp_path / "a.mp4", ["red"] * 25, still=True)
+    assert numbers(film, Sampling(n, None, False)) == list(range(0, 25, n))
+
+
+@pytest.mark.parametrize(
+    ("rate", "step"), [(25, 0.3), (25, 0.2), (25, 0.04), (25, 0.5), (7, 1.0), (7, 0.4), (30, 0.1)]
+)
+def test_the_grid_does_not_drift(tmp_path: Path, rate: int, step: float) -> None:
+    # Two minutes; in whole milliseconds, which is what a Matroska file holds.
+    frames = 120 * rate
+    times = [round(number * 1000 / rate) for number in range(frames)]
+    film = write_video(tmp_path / "a.mkv", ["red"] * frames, rate=rate, still=True)
+    grid = range(0, times[-1] + 1, round(step * 1000))
+    # The first frame at or after each point of the grid.
+    wanted = list(dict.fromkeys(next(at for at in times[point * rate // 1000 :] if at >= point)
+                                for point in grid))  # fmt: skip
+    found = [frame.seconds for frame in read_frames(film, Sampling(None, step, False))]
+    assert found == pytest.approx([at / 1000 for at in wanted], abs=1e-6)
+
+
+def test_points_of_the_grid_without_a_frame_are_not_made_up_for(tmp_path: Path) -> None:
+    times = [0.0, 0.5, 3.25, 3.5, 3.75, 4.0, 4.5]
+    film = write_video(tmp_path / "a.mkv", ["red"] * 7, times)
+    assert numbers(film, Sampling(None, 1.0, False)) == [0, 2, 5]
+
+
+def test_times_count_from_the_first_frame(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "a.mkv", ["red"] * 6, [7.3, 7.4, 7.5, 8.2, 8.3, 8.4])
+    found = [(frame.number, frame.seconds) for frame in read_frames(film, EVERY)]
+    assert [number for number, _ in found] == [0, 1, 2, 3, 4, 5]
+    seconds = [at for _, at in found]
+    assert seconds == pytest.approx([0, 0.1, 0.2, 0.9, 1.0, 1.1], abs=1e-6)
+    assert numbers(film, Sampling(None, 1.0, False)) == [0, 4]
+
+
+def test_a_frame_differs_by_more_than_three_grey_levels_from_the_last_one_kept(
+    tmp_path: Path,
+) -> None:
+    film = write_greys(tmp_path / "a.mov", [100, 103, 104, 106, 107, 108, 105, 104])
+    # 103 resembles 100, and 106, 107 resemble 104; going down counts as going up.
+    assert numbers(film, Sampling(1, None, True)) == [0, 2, 5, 7]
+    # Only what is on the grid is compared.
+    assert numbers(film, Sampling(3, None, True)) == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "00:00:00.000"),
+        (0.0004, "00:00:00.000"),
+        (0.0006, "00:00:00.001"),
+        (0.999, "00:00:00.999"),
+        (59.9994, "00:00:59.999"),
+        (59.9996, "00:01:00.000"),
+        (3599.9999, "01:00:00.000"),
+        (3723.4, "01:02:03.400"),
+        (363_599.05, "100:59:59.050"),
+    ],
+)
+def test_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_damage_in_words() -> None:
+    damage = Damage()
+    assert damage.sentence() is None
+    damage.count("no key frame")
+    assert damage.sentence() == (
+        "It is damaged from its beginning (no key frame); what can be decoded is used, "
+        "1 piece cannot."
+    )
+    damage.count("something else")
+    assert str(damage.sentence()).endswith("2 pieces cannot.")
+    damage.first = 61.5
+    for _ in range(1232):
+        damage.count("something else")
+    assert damage.sentence() == (
+        "It is damaged after 00:01:01.500 (no key frame); what can be decoded is used, "
+        "1,234 pieces cannot."
+    )
+
+
+def test_a_film_that_is_shorter_than_its_header_says_is_told_of(tmp_path: Path) -> None:
+    # Its last frame comes at 9.9 s: 12 s may be rounding and a sound that goes on, 13 may not.
+    film = write_video(tmp_path / "a.mkv", ["red"] * 100, still=True)
+    for says, problem in ((10.0, None), (12.9, None), (13.0, "00:00:13.000")):
+        lengthen(film, says)
+        damage = Damage()
+        assert len(list(read_frames(film, EVERY, damage))) == 100
+        sentence = damage.sentence()
+        if problem is None:
+            assert sentence is None
+        else:
+            assert sentence is not None and "after 00:00:09.900" in sentence
+            assert f"it should last {problem}" in sentence
+    # Whoever reads the film tells of it, also where its frames lie there already.
+    assert watch(film, ColorPredictor(), Sampling(10, None, False), 0.5).problem == sentence
+    for _ in range(2):
+        frames, told = extract(film, Sampling(10, None, False), tmp_path / "frames")
+        assert len(frames) == 10 and told == sentence
+
+
+def test_damage_is_told_with_the_time_before_the_first_of_it(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "a.mkv", ["red"] * 100, still=True)
+    with av.open(str(whole)) as film, av.open(str(tmp_path / "b.mkv"), "w") as spoiled:
+        stream = spoiled.add_stream_from_template(film.streams.video[0])
+        for number, packet in enumerate(film.demux(video=0)):
+            if packet.dts is None:
+                continue
+            piece = av.Packet(b"U" * 50) if number in (20, 80) else packet
+            piece.pts, piece.dts, piece.time_base = packet.pts, packet.dts, packet.time_base
+            piece.stream = stream
+            spoiled.mux(piece)
+    damage = Damage()
+    found = [frame.number for frame in read_frames(tmp_path / "b.mkv", EVERY, damage)]
+    assert found == list(range(len(found))) and 90 <= len(found) <= 98
+    assert damage.packets >= 2 and damage.first == pytest.approx(1.9, abs=1e-6)
+
+
+def test_a_film_without_one_frame(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as film:
+        stream = film.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(20):
+            packet = av.Packet(b"U" * 50)
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            film.mux(packet)
+    with pytest.raises(SourceError, match=r"Not one frame of .*a\.mkv can be decoded"):
+        list(read_frames(tmp_path / "a.mkv", EVERY))
+
+
+def test_frames_may_have_as_many_pixels_as_is_allowed(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "a.mp4", ["red"] * 2, still=True)
+    assert len(list(read_frames(film, EVERY, max_pixels=64 * 48))) == 2
+    with pytest.raises(SourceError, match=r"3,072 pixels.*3,071"):
+        list(read_frames(film, EVERY, max_pixels=64 * 48 - 1))
+
+
+def test_how_far_it_is_is_told_in_seconds_of_the_film(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "a.mkv", ["red"] * 30, still=True)
+    told: list[tuple[int, int]] = []
+    for says, wanted in ((3.5, [(0, 3), (1, 3), (2, 3)]), (1.0, [(0, 1), (1, 1), (1, 1)])):
+        lengthen(film, says)
+        told.clear()
+        list(read_frames(film, Sampling(10, None, False), progress=lambda *at: told.append(at)))
+        assert told == wanted
+
+
+def test_a_replaced_film_gets_new_frames_and_the_old_ones_go(tmp_path: Path) -> None:
+    root, few = tmp_path / "frames", Sampling(10, None, False)
+    film = write_video(tmp_path / "a.mkv", ["red"] * 20)
+    state = film.stat()
+    first, _ = extract(film, few, root)
+    assert has_frames(film, few, root)
+    # Another film of another size, with the time of the first.
+    write_video(film, ["blue"] * 30)
+    assert film.stat().st_size != state.st_size
+    os.utime(film, ns=(state.st_mtime_ns, state.st_mtime_ns))
+    assert not has_frames(film, few, root)
+    second, _ = extract(film, few, root)
+    assert len(second) == 3 and not {f.path for f in first} & {f.path for f in second}
+    for frame in second:
+        assert mean_color(frame.path) == pytest.approx(COLORS["blue"], abs=12)
+    # The same size at another time, were it a millisecond later.
+    os.utime(film, ns=(state.st_mtime_ns, state.st_mtime_ns + 1_000_000))
+    assert not has_frames(film, few, root)
+    third, _ = extract(film, few, root)
+    assert third[0].path.parent not in (first[0].path.parent, second[0].path.parent)
+    (root / "notes.txt").touch()
+    forget_others(root, third)
+    left = sorted(path.name for path in root.iterdir())
+    assert left == sorted(["notes.txt", third[0].path.parent.name])
+    assert all(frame.path.is_file() for frame in third)
+
+
+def test_films_of_one_name_keep_their_frames_apart(tmp_path: Path) -> None:
+    root, few = tmp_path / "frames", Sampling(10, None, False)
+    one = write_video(tmp_path / "a.mkv", ["red"] * 11)
+    (tmp_path / "sub").mkdir()
+    other = tmp_path / "sub" / "a.mkv"
+    other.write_bytes(one.read_bytes())
+    os.utime(other, ns=(one.stat().st_mtime_ns, one.stat().st_mtime_ns))
+    samplings = [few, Sampling(None, 1.0, False), Sampling(10, None, True)]
+    found = [extract(film, how, root)[0] for film in (one, other) for how in samplings]
+    assert len({frames[0].path.parent for frames in found}) == 6
+    assert [frame.video for frames in found for frame in frames].count(other) == 2 + 2 + 1
+    forget_others(root, [*found[0], *found[4]])
+    assert len(list(root.iterdir())) == 2
+
+
+def test_a_frame_that_is_missing_is_written_again(tmp_path: Path) -> None:
+    root, few = tmp_path / "frames", Sampling(10, None, False)
+    film = write_video(tmp_path / "a.mkv", ["red"] * 15 + ["blue"] * 15)
+    first, _ = extract(film, few, root)
+    hashes = [sha256(frame.path) for frame in first]
+    assert [(frame.number, frame.seconds) for frame in first] == [(0, 0.0), (10, 1.0), (20, 2.0)]
+    first[1].path.unlink()
+    assert not has_frames(film, few, root)
+    again, _ = extract(film, few, root)
+    assert again == first and [sha256(frame.path) for frame in again] == hashes
+    # So is all of it where the list of the frames is spoiled.
+    for spoiled in ("", "[]", "{}", '{"frames": [{}]}', '{"frames": 3}'):
+        (first[0].path.parent / "frames.json").write_text(spoiled)
+        assert not has_frames(film, few, root)
+        assert extract(film, few, root)[0] == first
+    # Nothing is left of the writing, and the pictures are what the film shows.
+    names = sorted(path.name for path in first[0].path.parent.iterdir())
+    assert names == [*(frame.path.name for frame in first), "frames.json"]
+    for frame, color in zip(first, ("red", "red", "blue"), strict=True):
+        assert mean_color(frame.path) == pytest.approx(COLORS[color], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("stem", "plain"),
+    [
+        ("Küche #1 (a)", "Küche _1 _a_"),
+        (" cam.2-b_c ", "cam.2-b_c"),
+        ("x" * 70, "x" * 60),
+        ("…", "_"),
+        (" . ", "94efe43a"),  # of the name's hash, since nothing of it is left
+    ],
+)
+def test_frames_are_named_so_that_every_file_system_takes_it(
+    tmp_path: Path, stem: str, plain: str
+) -> None:
+    film = write_video(tmp_path / "a.mkv", ["red"] * 2, still=True)
+    named = film.rename(film.with_name(f"{stem}.mkv"))
+    frames, _ = extract(named, EVERY, tmp_path / "frames")
+    assert [frame.path.name for frame in frames] == [
+        f"{plain}_00-00-00.000.jpg",
+        f"{plain}_00-00-00.100.jpg",
+    ]
+    assert frames[0].path.parent.name.rpartition("-")[0] == plain
+
+
+def test_hidden_films_are_passed_over(tmp_path: Path) -> None:
+    for name in ("b.mov", ".trash/c.mp4", "d/.e.mp4", "d/f.txt", "d/g.WEBM", "h.mp4/i.txt"):
+        (tmp_path / "films" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "films" / name).touch()
+    found = find_videos(tmp_path / "films")
+    assert [path.name for path in found] == ["b.mov", "g.WEBM"]
+    assert find_videos(tmp_path / "films" / "d" / "f.txt") == [tmp_path / "films" / "d" / "f.txt"]
+    with pytest.raises(SourceError, match="does not exist"):
+        find_videos(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="There is no video in"):
+        find_videos(tmp_path / "films" / "h.mp4")
+    # A hidden folder that is named itself is meant.
+    assert [path.name for path in find_videos(tmp_path / "films" / ".trash")] == ["c.mp4"]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0.5s", 0.5), ("200ms", 0.2), (" 2 m ", 120.0)])
