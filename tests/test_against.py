@@ -10,7 +10,11 @@ import polars as pl
 import pytest
 
 from pipeline.errors import SourceError, WorkspaceError
-from pipeline.evaluation.against import ANSWERS, compare, in_words, read_answers
+from pipeline.evaluation.against import ANSWERS, Against, Difference, against, read_answers
+
+
+def compare(new: pl.DataFrame, old: pl.DataFrame, seed: int = 0) -> dict[str, Any]:
+    return against(new, old, seed).as_json()
 
 
 def answers(*blocks: tuple[int, str | None, str, str], first: int = 0) -> pl.DataFrame:
@@ -111,7 +115,8 @@ def words(**changed: Any) -> str:
         "only_new_right": 40, "only_old_right": 10, "p_value": 0.0625,
         "difference": {"value": 0.025, "low": -0.0125, "high": 0.05},
     }  # fmt: skip
-    return in_words(found | changed)
+    difference = Difference(**found.pop("difference"))  # type: ignore[arg-type]
+    return Against(**found | changed, difference=difference).sentence
 
 
 def test_a_comparison_in_words() -> None:

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import GateError
-from pipeline.evaluation.gates import check_gates, parse_gate
-from pipeline.evaluation.promote import raise_failed
+from pipeline.evaluation.gates import check_gates
+from pipeline.evaluation.gates import raise_failed as raise_failed_ones
+from pipeline.evaluation.metrics import Proportion
+from pipeline.evaluation.record import GateResult, Speedup
+from pipeline.values import parse_limit
+from tests.evaluations import evaluation_with
+
+Figure = tuple[float, float, float]
 
 
-def figure(value: float, low: float, high: float) -> dict[str, Any]:
-    return {"value": value, "low": low, "high": high, "n": 400}
+def figure(value: Figure | None) -> Proportion | None:
+    return None if value is None else Proportion(*value, 400)
 
 
-def gates(limits: dict[str, str], *, behind: tuple[float, float, float] | None = None,
-          accuracy: tuple[float, float, float] | None = (0.8, 0.7, 0.9),
-          agreement: tuple[float, float, float] = (0.6, 0.5, 0.65),
+def gates(limits: dict[str, str], *, behind: Figure | None = None,
+          accuracy: Figure | None = (0.8, 0.7, 0.9), agreement: Figure = (0.6, 0.5, 0.65),
           speedup: float = 6.0) -> list[dict[str, Any]]:  # fmt: skip
     """Check gates on an evaluation with these figures; `behind` is new minus old."""
-    evaluation = {
-        "student": {
-            "accuracy": None if accuracy is None else figure(*accuracy),
-            "agreement": figure(*agreement),
-        },
-        # What another figure was taken from by mistake would be far away.
-        "comparison": {
-            "speedup": {"end_to_end": speedup, "model_only": speedup * 10, "throughput": 0.1}
-        },
-    }
-    return check_gates(
-        limits, evaluation, None if behind is None else {"difference": figure(*behind)}
+    plain = evaluation_with(0.5, behind=behind)
+    # What another figure was taken from by mistake would be far away.
+    speeds = replace(plain.comparison, speedup=Speedup(speedup, speedup * 10, 0.1))
+    student = replace(
+        plain.student, accuracy=figure(accuracy), agreement=figure(agreement), comparison=speeds
     )
+    evaluation = replace(plain, contenders=[plain.teacher, student])
+    read = [parse_limit(name, text) for name, text in limits.items()]
+    return [vars(found) for found in check_gates(read, evaluation)]
+
+
+def raise_failed(found: list[dict[str, Any]], report: Path) -> None:
+    raise_failed_ones([GateResult(**one) for one in found], report)
 
 
 def gate(name: str, limit: str, **figures: Any) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def test_a_limit_is_told_as_a_share(text: str, told: str) -> None:
 ])  # fmt: skip
 def test_what_is_no_limit_is_refused_with_the_reason(name: str, text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        parse_gate(name, text)
+        parse_limit(name, text)
 
 
 def test_only_a_speedup_may_be_beyond_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.config import parse_config
 from pipeline.errors import WorkspaceError
-from pipeline.evaluation.promote import settle
+from pipeline.evaluation.against import Against, Difference
+from pipeline.evaluation.promote import decide, settle
+from pipeline.evaluation.record import GateResult
 from pipeline.listener import Listener
+from pipeline.run.stage import Run
 from pipeline.run.workspace import Workspace
 from pipeline.student.kept import Students
+from tests.evaluations import evaluation_with
 from tests.fakes import sha256
 
 A, B, C, D, E = (f"2025010{day}T000000-{day:08x}" for day in range(1, 6))
@@ -212,6 +217,7 @@ class Judge:
         given = {"source": ".", "ontology": {"a": "a", "b": "b"}, "workspace": "run", **settings}
         self.config = parse_config(given, folder / "run.yaml")
         self.workspace = Workspace(self.config.workspace)
+        self.sentence = ""
         self.students = Students(self.workspace.students)
         self.told = Told()
 
@@ -221,14 +227,21 @@ class Judge:
         """Settle a student that is so much better or worse than the one in use."""
         trained(self.workspace.student, content)
         self.told = Told()
-        against = difference if difference is None else {
-            "promoted": in_use(self.students), "sentence": "It is so much worse.",
+        against = None
+        if difference is not None:
             # Only the value decides; an interval would let too many or too few pass.
-            "difference": {"value": difference, "low": -0.99, "high": 0.99},
-        }  # fmt: skip
-        gates = [{"gate": "speedup", "passed": True}]
-        gates += [{"gate": name, "passed": False} for name in failed]
-        return settle(self.config, self.workspace, {"gates": gates, "against": against}, self.told)
+            between = Difference(difference, -0.99, 0.99)
+            against = Against(
+                "accuracy", True, 9, 0.5, 0.5, 1, 2, 0.5, between, in_use(self.students)
+            )
+            self.sentence = against.sentence
+        gates = [GateResult("speedup", "> 1", 2.0, None, None, True, "")]
+        gates += [GateResult(name, "> 1", 0.5, None, None, False, "") for name in failed]
+        evaluation = replace(evaluation_with(0.6), gates=gates, against=against)
+        name = self.students.name_of(self.workspace.student)
+        outcome = decide(evaluation, self.students, name, self.config.evaluate.margin)
+        settle(Run.of(self.config, self.told), replace(evaluation, outcome=outcome))
+        return vars(outcome)
 
 
 @pytest.mark.parametrize("margin, difference, promoted", [
@@ -262,7 +275,7 @@ def test_a_student_may_be_worse_by_the_margin_and_no_more(
         shown = {0.25: "25.0%", 0.0: "0.0%", None: "1.0%"}[margin]
         assert second["reason"] == (
             f"The student is not promoted: {first['student']} stays in use. "
-            f"It is so much worse. The margin is {shown}."
+            f"{judged.sentence} The margin is {shown}."
         )
         assert judged.told.warned == [second["reason"]] and judged.told.said == []
 
