@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ from PIL import Image
 from pipeline import stages
 from pipeline.config import Config, parse_config
 from pipeline.evaluation.against import ANSWERS
+from pipeline.labels.stage import LABEL as LABELING
+from pipeline.labels.stage import LabelInputs
 from pipeline.listener import Listener
-from pipeline.records import DATASET, read_table, write_table
-from pipeline.run.stage import digest_of, teachers_asked, with_precision
+from pipeline.records import DATASET, IMAGES, read_table, write_table
+from pipeline.records import digest_of_columns as digest_of
+from pipeline.run.stage import Run as StageRun
+from pipeline.run.stage import next_command
 from pipeline.run.workspace import Workspace
-from pipeline.stages import next_command, stage_states
 from pipeline.student import train
 from pipeline.student.kept import Students
 from pipeline.teachers.presets import PRESETS
@@ -92,14 +95,18 @@ class Run:
         return parse_config(known, self.root / "run.yaml")
 
     def states(self, **changes: Any) -> list[str]:
-        return [one.state for one in stage_states(self.config(**changes))]
+        return [one.state for one in stages.status(self.config(**changes))]
+
+    def forget(self, *stages: str) -> None:
+        for stage in stages:
+            self.workspace.stamp(stage).unlink()
 
     def evaluation(self) -> Any:
         return json.loads(self.workspace.evaluation.read_text("utf-8"))
 
     def evaluate_again(self, listener: Listener | None = None, **changes: Any) -> Any:
         """Evaluate, whether or not something has changed, and return evaluation.json."""
-        self.workspace.forget("evaluate")
+        self.workspace.stamp("evaluate").unlink(missing_ok=True)
         stages.evaluate(self.config(**changes), listener or Listener())
         return self.evaluation()
 
@@ -161,12 +168,12 @@ def run(made: Run) -> Iterator[Run]:
 
 
 def test_a_finished_run_has_nothing_to_do(made: Run) -> None:
-    found = stage_states(made.config())
+    found = stages.status(made.config())
     assert [one.state for one in found] == DONE and next_command(found) is None
     assert [one.stage for one in found] == ["label", "dataset", "train", "evaluate"]
     about = json.loads((made.workspace.student / "student.json").read_text())
     evaluation = made.evaluation()
-    sizes = found[1].counts["splits"]
+    sizes = found[1].counts.splits
     assert [one.summary for one in found] == [
         "35 images: 0 accepted, 0 abstained",
         # As it was dealt before the splits were moved by hand.
@@ -223,7 +230,7 @@ def test_a_setting_makes_the_stages_out_of_date_that_depend_on_it(
 ) -> None:
     assert made.states(**changes) == states
     command = {0: "label", 1: "label", 2: "train", 3: "evaluate", 4: None}[states.count("done")]
-    assert next_command(stage_states(made.config(**changes))) == command
+    assert next_command(stages.status(made.config(**changes))) == command
 
 
 def spoil(path: Path) -> None:
@@ -285,26 +292,26 @@ def test_a_stage_that_ran_again_asks_for_another_evaluation(run: Run, stage: str
 
 
 def test_what_never_ran_and_what_comes_after_it(run: Run, tmp_path: Path) -> None:
-    assert [one.state for one in stage_states(Run(tmp_path).config())] == ["not run"] * 4
-    assert next_command(stage_states(Run(tmp_path).config())) == "label"
-    done = stage_states(run.config())
-    run.workspace.forget("train")
-    found = stage_states(run.config())
+    assert [one.state for one in stages.status(Run(tmp_path).config())] == ["not run"] * 4
+    assert next_command(stages.status(Run(tmp_path).config())) == "label"
+    done = stages.status(run.config())
+    run.forget("train")
+    found = stages.status(run.config())
     assert [one.state for one in found] == ["done", "done", "not run", "out of date"]
-    assert (found[2].finished, found[2].summary, found[2].counts) == (None, "", {})
+    assert (found[2].finished, found[2].summary, found[2].counts) == (None, "", None)
     assert (found[3].finished, found[3].summary) == (done[3].finished, done[3].summary)
     assert next_command(found) == "train"
-    run.workspace.forget("label")
+    run.forget("label")
     # What comes after it is made from the same still, and yet its input is about to change.
     assert run.states() == ["not run", "out of date", "not run", "out of date"]
 
 
 def test_the_command_that_goes_on_is_that_of_the_first_stage_missing(run: Run) -> None:
-    run.workspace.forget("train", "evaluate")
+    run.forget("train", "evaluate")
     assert run.states() == ["done", "done", "not run", "not run"]
-    run.workspace.forget("dataset")
+    run.forget("dataset")
     assert run.states() == ["done", "not run", "not run", "not run"]
-    assert next_command(stage_states(run.config())) == "label"
+    assert next_command(stages.status(run.config())) == "label"
 
 
 @pytest.mark.parametrize("table, stage", [("dataset_table", 2), ("labels", 1)])
@@ -320,14 +327,14 @@ def test_a_deleted_result_of_an_evaluation_is_written_again(run: Run, name: str)
     (run.workspace.root / name).unlink()
     again = stages.evaluate(run.config())
     assert not again.skipped and (run.workspace.root / name).is_file()
-    assert again.counts["held_out"] == before["held_out"] == run.evaluation()["held_out"]
+    assert asdict(again.counts.held_out) == before["held_out"] == run.evaluation()["held_out"]
     assert run.evaluation()["student"]["accuracy"] == before["student"]["accuracy"]
     assert stages.evaluate(run.config()).skipped
 
 
 def test_an_evaluation_depends_on_the_precision_by_itself(run: Run) -> None:
     # Labels may come from another precision than the one that is evaluated.
-    half = with_precision(run.config(), "bf16")
+    half = run.config().with_precision("bf16")
     assert not stages.evaluate(half).skipped
     assert run.evaluation()["teacher"]["precision"]["used"] == "bf16"
     assert run.evaluation()["teacher"]["precision"]["agrees_with_fp32"]["n"] == 12
@@ -410,7 +417,7 @@ def test_a_student_of_other_classes_is_no_rival_and_no_beginning(run: Run, tmp_p
     assert any(f"student {odd} knows other classes (blue, green, red)" in one
                for one in told.warned)  # fmt: skip
     run.students.promote(odd)
-    run.workspace.forget("train")
+    run.forget("train")
     told = Told()
     stages.train(run.config(**start), told)
     assert any(f"student {odd} knows other classes (blue, green, red)" in one
@@ -448,9 +455,13 @@ def test_a_teachers_own_weights_count_by_their_content(run: Run, tmp_path: Path)
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"one")
 
-    def asked() -> Any:
+    def digest(config: Config) -> str:
+        nothing = LabelInputs(pl.DataFrame(schema=IMAGES), {})
+        return LABELING.digest(StageRun.of(config), nothing)
+
+    def asked() -> str:
         teacher = {"model": "ViT-B-32", "pretrained": str(weights)}
-        return teachers_asked(run.config(teacher=teacher))
+        return digest(run.config(teacher=teacher))
 
     before = asked()
     os.utime(weights, (1.7e9, 1.7e9))
@@ -458,7 +469,7 @@ def test_a_teachers_own_weights_count_by_their_content(run: Run, tmp_path: Path)
     weights.write_bytes(b"two")
     assert asked() != before
     # A published name is no file, and no error.
-    assert teachers_asked(run.config(teacher={"model": "ViT-B-32", "pretrained": "openai"}))
+    assert digest(run.config(teacher={"model": "ViT-B-32", "pretrained": "openai"}))
 
 
 def table_of(**columns: list[str | None]) -> pl.DataFrame:

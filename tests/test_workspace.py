@@ -14,6 +14,8 @@ from pipeline.errors import WorkspaceError
 from pipeline.files import fingerprint, replacing, write_json, write_text
 from pipeline.records import TRUTH, read_table, streamed_table, table, write_table
 from pipeline.run.workspace import Workspace
+from pipeline.student import TrainResult
+from pipeline.student.stage import TRAIN
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -137,40 +139,35 @@ def test_text_and_json_are_written_for_people_and_machines(tmp_path: Path) -> No
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["a"] == [None, 1.5]
 
 
+RESULT = TrainResult(3, 0.5, 60, 1000, 2000, ["a", "b"])
+
+
 def test_a_stamp_says_what_when_and_by_which_version(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    made = workspace.finish("train", "x", {"epochs": 3}, 1.23456)
-    stamp = workspace.stamp("train")
+    assert TRAIN.stamp(workspace) is None
+    made = TRAIN.finish(workspace, "x", RESULT, 1.23456)
+    stamp = TRAIN.stamp(workspace)
     assert stamp == made and stamp is not None
-    assert (stamp.stage, stamp.fingerprint, stamp.seconds) == ("train", "x", 1.235)
+    assert (stamp.stage, stamp.digest, stamp.seconds) == ("train", "x", 1.235)
+    assert stamp.counts == RESULT and not stamp.skipped
     assert stamp.versions == {"clip2yolo": __version__}
     finished = datetime.fromisoformat(stamp.finished)
     assert finished.utcoffset() == timedelta(0) and finished.microsecond == 0
     assert abs(datetime.now(timezone.utc) - finished) < timedelta(hours=1)
 
 
-def test_forgetting_takes_the_stamps_that_are_named(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    for stage in ("label", "dataset", "train"):
-        workspace.finish(stage, "x", {}, 0.0)
-    workspace.forget("label", "train", "evaluate")
-    assert [workspace.stamp(one) is None for one in ("label", "dataset", "train")] == [
-        True, False, True,
-    ]  # fmt: skip
-    assert not workspace.is_current("label", "x") and workspace.is_current("dataset", "x")
-
-
 def test_a_stamp_with_a_field_more_or_that_is_no_text_is_none(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    workspace.finish("label", "x", {}, 0.0)
-    file = tmp_path / "label.json"
+    TRAIN.finish(workspace, "x", RESULT, 0.0)
+    file = tmp_path / "train.json"
     known = json.loads(file.read_text())
-    file.write_text(json.dumps(known | {"later": 1}))
-    assert workspace.stamp("label") is None and not workspace.is_current("label", "x")
+    for wrong in ({"later": 1}, {"digest": 7}, {"counts": {"epochs": 3}}, {"finished": None}):
+        file.write_text(json.dumps(known | wrong))
+        assert TRAIN.stamp(workspace) is None
     file.write_bytes(b"\xff\xfe")
-    assert workspace.stamp("label") is None
+    assert TRAIN.stamp(workspace) is None
     file.write_text(json.dumps(known))
-    assert workspace.is_current("label", "x")
+    assert TRAIN.stamp(workspace) is not None
 
 
 def test_a_lock_is_refused_while_it_is_held_and_free_after_an_error(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ class Stage(Generic[Inputs, Counts]):
         try:
             known: dict[str, Any] = json.loads(workspace.stamp(self.name).read_text("utf-8"))
             counts = TypeAdapter(self.counts).validate_python(known.pop("counts"))
-            return TypeAdapter(Stamp[Any]).validate_python({**known, "counts": counts})
+            stamp = Stamp(**known, counts=counts)  # more than it should say is as wrong as less
+            return TypeAdapter(Stamp[Any]).validate_python(vars(stamp))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError):
             return None
 
