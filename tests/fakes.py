@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.config import TeacherConfig
 from pipeline.labels.stage import LabelCounts
 from pipeline.records import Predictor
 from pipeline.teachers.base import Teacher
+from pipeline.teachers.panel import Member, Panel
+from pipeline.teachers.zero_shot import ZeroShot
 
 COLORS = {
     "red": (200, 30, 30),
@@ -128,3 +131,14 @@ def label_counts(teacher: str = "a teacher") -> LabelCounts:
         **numbers, per_class={}, classes=[], teacher=teacher, vectors_of=None, warnings=[],
         drift=None, seconds_to_label=0.0,
     )  # fmt: skip
+
+
+def panel_of(members: Sequence[ZeroShot], weights: Sequence[float] = ()) -> Panel:
+    """Classifiers that answer as one, all alike where no weights are given."""
+    given = weights or [1.0] * len(members)
+    return Panel(
+        [
+            Member(member, TeacherConfig(weight=weight))
+            for member, weight in zip(members, given, strict=True)
+        ]
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from pipeline.config import Config, parse_config
 from pipeline.errors import SourceError
 from pipeline.listener import Listener
 from pipeline.ontology import Ontology, build_ontology
-from pipeline.teachers.panel import Asked, ask, in_words, load_panel
-from pipeline.teachers.zero_shot import Panel, ZeroShot, embed_prompts
+from pipeline.teachers.panel import Asked, Panel, ask, in_words, load_panel
+from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
 from tests.fake_inference import KEY, FakeInference, serving
 from tests.fakes import ColorPredictor, ColorTeacher, photos, picture, sha256
+from tests.fakes import panel_of as together
 
 ONTOLOGY = build_ontology({"red": "warm", "blue": "cold", "yellow": "warm"})
 
@@ -37,9 +38,9 @@ class ComparingTeacher(ColorTeacher):
         super().__init__()
         self.compared = 0
 
-    def compare(self, image: Image.Image, prompts: list[str]) -> np.ndarray:
+    def compare(self, image: np.ndarray, texts: Sequence[str]) -> np.ndarray | None:
         self.compared += 1
-        found: np.ndarray = self.embed_texts(prompts) @ self.embed_images([self.prepare(image)])[0]
+        found: np.ndarray = self.embed_texts(texts) @ self.embed_images([image])[0]
         return found
 
 
@@ -49,7 +50,7 @@ def panel_of(
     members = [
         ZeroShot(one, ontology, embed_prompts(one, ontology), ontology.classes) for one in teachers
     ]
-    return Panel(members, weights or [1.0] * len(members))
+    return together(members, weights)
 
 
 def by_prompt(teacher: Any, image: Image.Image) -> np.ndarray:
@@ -184,14 +185,14 @@ def config_of(folder: Path, *teachers: Any) -> Config:
 def asked_about(config: Config, paths: list[Path]) -> tuple[Asked, Ontology]:
     ontology = build_ontology(config.ontology)
     images = pl.DataFrame({"id": [sha256(path) for path in paths], "path": [*map(str, paths)]})
-    panel = load_panel(config, ontology, ontology.classes)
-    return ask(panel, images, config, Listener()), ontology
+    panel = load_panel(config.teachers, ontology, ontology.classes)
+    return ask(panel, images, config.max_pixels, Listener()), ontology
 
 
 def test_teachers_are_named_in_words(tmp_path: Path) -> None:
     other = {"kind": "inference", "model": "ViT-B-32"}
-    assert in_words(config_of(tmp_path, "pocket")) == "the teacher open_clip pocket"
-    assert in_words(config_of(tmp_path, "pocket", other)) == (
+    assert in_words(config_of(tmp_path, "pocket").teachers) == "the teacher open_clip pocket"
+    assert in_words(config_of(tmp_path, "pocket", other).teachers) == (
         "the teachers open_clip pocket and inference ViT-B-32"
     )
 

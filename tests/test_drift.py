@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def spread(count: int, around: float, by: float = 1.0) -> np.ndarray:
 def found(new: Any, earlier: Any, vectors: Any = None) -> dict[str, Any]:
     told = drift(new, earlier, vectors)
     assert told is not None
-    return told
+    return asdict(told)
 
 
 def changed(told: dict[str, Any]) -> list[str]:
@@ -136,7 +137,7 @@ def test_the_sentence_says_what_is_new_and_what_was_earlier() -> None:
     # Of the shares 0.2, 0 and 0.8 (blue, green, red) become 0.8, 0.2 and 0: 0.8 would have to move.
     assert told["classes"]["distance"] == pytest.approx(0.8)
     assert told["classes"]["most"] == {
-        "class": "red", "new": 0.0, "earlier": pytest.approx(0.8),
+        "class_name": "red", "new": 0.0, "earlier": pytest.approx(0.8),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def config_of(folder: Path, **settings: Any) -> Config:
 def label(config: Config, ear: Listener | None = None, **options: Any) -> dict[str, Any]:
     """Label; returns what the stage counted."""
     result, _ = stages.label(config, ear or Listener(), **options)
-    return dict(result.counts)
+    return asdict(result.counts)
 
 
 def test_the_counts_are_those_of_the_tables(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_the_counts_are_those_of_the_tables(tmp_path: Path) -> None:
     assert review.select("id", "class").row(0) == (doubtful, "green")  # where it stood
     # Up to date: the same counts, and nothing is said of them.
     result, _ = stages.label(config)
-    assert result.skipped and dict(result.counts) == decided
+    assert result.skipped and asdict(result.counts) == decided
     stamp = json.loads((tmp_path / "run" / "label.json").read_text())
     assert stamp["counts"] == decided
 

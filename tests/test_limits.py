@@ -15,23 +15,26 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
-from pipeline.evaluation.compare import Contender, HeldOut, evaluate
 
 from pipeline.classify import classify_with_student, classify_with_teachers
 from pipeline.cli import main
 from pipeline.config import Sampling
 from pipeline.dataset.export import place_image
 from pipeline.errors import SourceError
+from pipeline.evaluation.assess import HeldOut, Measured, assess
 from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.report import render_report
 from pipeline.images.frames import extract
 from pipeline.images.truth import read_truth
 from pipeline.ontology import build_ontology
+from pipeline.pixels import read_pixels
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.threads import embed
-from pipeline.teachers.zero_shot import Panel, ZeroShot, embed_prompts
+from pipeline.teachers.panel import Panel
+from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
 from pipeline.timeline import watch
-from tests.fakes import NAMES, ColorPredictor, ColorTeacher, picture, sha256
+from tests.evaluations import LABELS
+from tests.fakes import NAMES, ColorPredictor, ColorTeacher, panel_of, picture, sha256
 
 LIMIT = 1000  # pixels
 FITS, LARGE = (40, 25), (40, 26)
@@ -51,10 +54,8 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 class ReducingTeacher(ColorTeacher):
     """Takes pictures that were decoded at a reduced size, as arrays."""
 
-    shortest = 8
-
-    def prepare(self, image: Any) -> np.ndarray:
-        return super().prepare(Image.fromarray(image.array))
+    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
+        return self.prepare(Image.fromarray(read_pixels(data, max_pixels, 8).array))
 
 
 @pytest.mark.parametrize("teacher", [ColorTeacher(), ReducingTeacher()])
@@ -81,7 +82,7 @@ def panel() -> tuple[Panel, Any]:
     teacher = ColorTeacher()
     ontology = build_ontology({"red": "red", "blue": "blue"})
     member = ZeroShot(teacher, ontology, embed_prompts(teacher, ontology), ontology.classes)
-    return Panel([member], [1.0]), ontology
+    return panel_of([member]), ontology
 
 
 @pytest.mark.parametrize(
@@ -101,11 +102,11 @@ def page_of(paths: tuple[Path, Path], limit: int) -> str:
     """The report of two predictors that differ on these pictures."""
     sides = ColorPredictor("teacher", bias=50.0), ColorPredictor("student")
     latency = measure_latency(sides, [paths[0].read_bytes()])
-    contenders = [Contender(one, predict_files(one, paths), latency[one.name]) for one in sides]
+    contenders = {
+        one.name: Measured(one, predict_files(one, paths), latency[one.name]) for one in sides
+    }
     held_out = HeldOut([path.name for path in paths], list(paths), np.array([2, 2]), "photos")
-    labels = {"images": 2, "accepted": 2, "abstained": 0, "human": 0, "accuracy": None,
-              "thresholds": []}  # fmt: skip
-    evaluation = evaluate(NAMES, held_out, *contenders, {"red": 1}, labels)
+    evaluation = assess(NAMES, held_out, contenders, {"red": 1}, LABELS)
     return render_report(evaluation, None, limit)
 
 

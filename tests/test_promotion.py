@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,7 @@ def test_drift_speaks_up_when_images_change_and_only_then() -> None:
     rng = np.random.default_rng(0)
     vectors = unit(rng.normal(size=(300, 16)) + 1)
     same = drift(seen(0.8, 0.5, seed=1), seen(0.8, 0.5), (vectors[:100], vectors[100:]))
-    assert same is not None and "look like" in same.sentence and json.dumps(same.as_json())
+    assert same is not None and "look like" in same.sentence and json.dumps(asdict(same))
     assert not same.changed
     unsure = drift(seen(0.5, 0.5, seed=1), seen(0.8, 0.5))
     assert (

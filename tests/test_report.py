@@ -94,6 +94,7 @@ def test_gates_and_verdict_are_shown_on_the_page_and_in_markdown(tmp_path: Path)
         ConfidenceShift(0.5, 0.9, 0.8, 0.001, True),
         MixShift(0.0, 1.0, ClassShare("red", 0.5, 0.5), False),
         None,
+        "The 30 new images do not look like the 90 earlier ones.",
     )
     evaluation = replace(
         evaluation,

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.config import load_config
 from pipeline.listener import Listener
-from pipeline.roboflow.send import planned, upload_dataset
+from pipeline.roboflow.upload import planned, upload_dataset
 from tests.fake_roboflow import KEY, FakeImage, FakeProject, FakeRoboflow, fake_roboflow, talking_to
 from tests.labeled_run import Photo, abstained, id_of, ledger_line, write_photo, write_run
 

@@ -242,7 +242,7 @@ class Evaluation:
             "against": None if self.against is None else self.against.as_json(),
             "gates": [asdict(one) for one in self.gates],
             "outcome": None if self.outcome is None else asdict(self.outcome),
-            "drift": None if self.drift is None else self.drift.as_json(),
+            "drift": None if self.drift is None else asdict(self.drift),
         }
 
     @classmethod

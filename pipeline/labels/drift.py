@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -64,41 +63,13 @@ class Drift:
     confidence: ConfidenceShift
     classes: MixShift
     vectors: VectorShift | None  # None where the teacher gives none
+    sentence: str = ""  # what to tell a person
 
     @property
     def changed(self) -> bool:
         """Whether any of the three looks shows a change."""
         looks = (self.confidence, self.classes, self.vectors)
         return any(look is not None and look.changed for look in looks)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what is written of it, the sentence included."""
-        return asdict(self) | {"sentence": self.sentence}
-
-    @property
-    def sentence(self) -> str:
-        """What to tell a person."""
-        parts = []
-        if self.confidence.changed:
-            parts.append(
-                f"the teacher's median confidence is {self.confidence.new:.2f} instead of "
-                f"{self.confidence.earlier:.2f}"
-            )
-        if self.classes.changed:
-            most = self.classes.most
-            parts.append(
-                f"{most.class_name!r} makes up {most.new:.0%} of them instead of {most.earlier:.0%}"
-            )
-        if self.vectors is not None and self.vectors.changed:
-            parts.append(
-                f"their vectors lie {self.vectors.distance:.1f} times the earlier ones' spread away"
-            )
-        if not parts:
-            return f"The {self.new:,} new images look like the {self.earlier:,} earlier ones."
-        return (
-            f"The {self.new:,} new images do not look like the {self.earlier:,} earlier ones: "
-            f"{'; '.join(parts)}. Look at some of them before you trust their labels."
-        )
 
 
 def drift(
@@ -124,7 +95,7 @@ def drift(
     from scipy import stats  # slow to import, and most runs have nothing new
 
     test = stats.ks_2samp(new["confidence"].to_numpy(), earlier["confidence"].to_numpy())
-    return Drift(
+    found = Drift(
         new=len(new),
         earlier=len(earlier),
         confidence=ConfidenceShift(
@@ -136,6 +107,32 @@ def drift(
         ),
         classes=_mix(new, earlier),
         vectors=None if vectors is None else _apart(*vectors),
+    )
+    return replace(found, sentence=_sentence(found))
+
+
+def _sentence(found: Drift) -> str:
+    parts = []
+    confidence, classes, vectors = found.confidence, found.classes, found.vectors
+    if confidence.changed:
+        parts.append(
+            f"the teacher's median confidence is {confidence.new:.2f} instead of "
+            f"{confidence.earlier:.2f}"
+        )
+    if classes.changed:
+        most = classes.most
+        parts.append(
+            f"{most.class_name!r} makes up {most.new:.0%} of them instead of {most.earlier:.0%}"
+        )
+    if vectors is not None and vectors.changed:
+        parts.append(
+            f"their vectors lie {vectors.distance:.1f} times the earlier ones' spread away"
+        )
+    if not parts:
+        return f"The {found.new:,} new images look like the {found.earlier:,} earlier ones."
+    return (
+        f"The {found.new:,} new images do not look like the {found.earlier:,} earlier ones: "
+        f"{'; '.join(parts)}. Look at some of them before you trust their labels."
     )
 
 

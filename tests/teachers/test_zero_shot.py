@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.ontology import build_ontology
-from pipeline.teachers.zero_shot import Panel, ZeroShot, embed_prompts
-from tests.fakes import ColorTeacher, picture
+from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
+from tests.fakes import ColorTeacher, panel_of, picture
 
 # Two prompts of cat around one of dog, and one of none.
 ONTOLOGY = build_ontology({"a cat": "cat", "a dog": "dog", "a kitten": "cat", "a road": "none"})
@@ -70,7 +70,7 @@ def test_predicting_is_classifying_what_the_teacher_sees() -> None:
 
 
 def test_weights_are_shares_of_their_sum() -> None:
-    panel = Panel([asked(1, name="a"), asked(2, name="b"), asked(3, name="c")], [3, 1, 4])
+    panel = panel_of([asked(1, name="a"), asked(2, name="b"), asked(3, name="c")], [3, 1, 4])
     assert panel.weights == (0.375, 0.125, 0.5) and panel.name == "a + b + c"
     answers = [np.array([row], np.float32) for row in ([0.8, 0.2], [0, 1], [0.5, 0.5])]
     before = answers[0].copy()
@@ -89,7 +89,7 @@ def test_each_member_predicts_on_what_it_has_prepared() -> None:
     members = [
         ZeroShot(one, ontology, embed_prompts(one, ontology), ("blue", "red")) for one in teachers
     ]
-    panel = Panel(members, [1, 3])
+    panel = panel_of(members, [1, 3])
     images = [picture("red", 1), picture("blue", 2), picture("red", 3)]
     batch = [panel.prepare(image) for image in images]
     assert [[part.shape for part in one] for one in batch] == [[(3, 4, 4), (3, 2, 2)]] * 3
@@ -102,11 +102,11 @@ def test_a_panel_is_as_large_as_its_members_together() -> None:
     sized = asked(1, parameters=7, file_bytes=100, device="cpu")
     other = asked(1, parameters=8, file_bytes=250, device="cuda")
     unknown = asked(1, parameters=1, file_bytes=None, device="cpu")
-    together = Panel([sized, other, sized], [1, 1, 1])
+    together = panel_of([sized, other, sized], [1, 1, 1])
     assert (together.parameters, together.file_bytes) == (22, 450)
     assert together.device == "cpu, cuda"
-    assert Panel([sized, unknown], [1, 1]).file_bytes is None
-    assert Panel([sized, asked(1, file_bytes=0)], [1, 1]).file_bytes == 100
+    assert panel_of([sized, unknown], [1, 1]).file_bytes is None
+    assert panel_of([sized, asked(1, file_bytes=0)], [1, 1]).file_bytes == 100
 
 
 def test_templates_need_vectors_and_a_single_one_does_not() -> None:
