@@ -12,7 +12,7 @@ from autodistill.detection import CaptionOntology
 from packing_line.render import draw_sample
 from pipeline.autodistill import CLIP, YOLOv8
 from pipeline.errors import ConfigError, SourceError
-from tests.teachers.test_open_clip import write_model
+from tests.tiny_models import write_model
 
 ONTOLOGY = {"an orange on a belt": "orange", "an apple on a belt": "apple", "a red apple": "apple",
             "an empty belt": "nothing"}  # fmt: skip

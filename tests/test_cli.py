@@ -22,8 +22,8 @@ from click.testing import CliRunner, Result
 from packing_line.render import draw_sample
 from pipeline.cli import main
 from pipeline.workspace import Workspace
-from tests.conftest import REPOSITORY
 from tests.fakes import sha256
+from tests.repository import REPOSITORY
 
 
 @pytest.fixture(scope="session")

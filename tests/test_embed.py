@@ -18,8 +18,8 @@ import pytest
 from pipeline.cache import EmbeddingCache
 from pipeline.embed import embed
 from pipeline.errors import TeacherError
-from tests.conftest import REPOSITORY
 from tests.fakes import ColorTeacher, photos, picture, sha256
+from tests.repository import REPOSITORY
 
 
 def pairs_of(paths: list[Path]) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pipeline.errors import TeacherError
 from pipeline.fleet import devices_of, embed_on_devices, is_worthwhile
 from pipeline.teachers import load_teacher
 from tests.fakes import photos, sha256
-from tests.teachers.test_open_clip import write_model
+from tests.tiny_models import write_model
 
 
 def test_devices_are_named_or_found() -> None:

@@ -24,8 +24,8 @@ from pipeline.cache import cache_entries
 from pipeline.cli import main
 from pipeline.paths import cache_dir
 from pipeline.promotion import Students
-from tests.conftest import REPOSITORY
 from tests.fakes import sha256
+from tests.repository import REPOSITORY
 
 NEW = 24  # images a night
 DAMAGED, DRIFT, SPOILED, KILLED, REMOVED, QUIET = 4, 6, 8, 10, 12, (3, 13)

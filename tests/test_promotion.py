@@ -26,8 +26,8 @@ from pipeline.promotion import Students
 from pipeline.records import Listener
 from pipeline.stages.promote import raise_failed, settle
 from pipeline.workspace import Workspace
-from tests.conftest import REPOSITORY
 from tests.fakes import unit
+from tests.repository import REPOSITORY
 
 
 def evaluation(accuracy: float | None, n: int = 400, speedup: float = 6.0) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.gates import check_gates
 from pipeline.markdown import render_markdown
 from pipeline.report import render_report
-from tests.test_evaluate import compare
+from tests.evaluations import compare
 
 
 class Page(HTMLParser):

@@ -23,9 +23,11 @@ from PIL import Image
 
 from pipeline.records import DATASET, LABELS, table
 from pipeline.workspace import Workspace, write_table
-from tests.conftest import REPOSITORY
 from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow
 from tests.fakes import sha256
+from tests.repository import REPOSITORY
+from tests.tiny_student import CLASSES as LEARNED
+from tests.tiny_student import config, make_dataset
 
 CLASSES = ("red", "blue", "in valid")
 
@@ -325,17 +327,13 @@ def test_keys_that_cannot_be_and_servers_that_are_not_there(
 
 
 def test_the_weights_arrive_packaged(tmp_path: Path, server: FakeRoboflow) -> None:
-    from pipeline.config import StudentConfig
     from pipeline.promotion import Students
     from pipeline.student import train
-    from tests.test_student import CLASSES as LEARNED
-    from tests.test_student import make_dataset
 
     folder = run_folder(tmp_path, 3)
     assert "no promoted student" in call(folder, server, "deploy", status=1)[1]
     make_dataset(tmp_path / "data")
-    config = StudentConfig(model="yolov8n-cls.yaml", imgsz=32, epochs=1, batch=8, workers=0)
-    train(tmp_path / "data", tmp_path / "student", config, LEARNED)
+    train(tmp_path / "data", tmp_path / "student", config(epochs=1, batch=8), LEARNED)
     students = Students(folder / "run" / "students")
     students.promote(students.keep(tmp_path / "student"))
     server.projects["fruit"] = FakeProject("fruit", "single-label-classification")

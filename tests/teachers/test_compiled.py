@@ -14,7 +14,7 @@ from pipeline.embed import embed
 from pipeline.paths import cache_dir
 from pipeline.teachers.compiled import Rates, choose
 from tests.fakes import photos, sha256
-from tests.teachers.test_open_clip import load, write_model
+from tests.tiny_models import load, write_model
 
 
 def test_it_pays_only_on_long_runs() -> None:

@@ -21,7 +21,7 @@ from pipeline.pixels import Pixels, read_pixels, read_rgb
 from pipeline.teachers import load_teacher
 from pipeline.teachers.geometry import Geometry
 from tests.fakes import ColorTeacher, photos, picture, sha256
-from tests.teachers.test_open_clip import load, write_model
+from tests.tiny_models import load, write_model
 
 SIZES = [(40, 32), (33, 70), (224, 224), (500, 375), (300, 1000), (2000, 60), (20, 20)]
 
