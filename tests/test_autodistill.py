@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,12 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     dataset = base.label(str(photos), extension=".jpg", output_folder="./dataset")
     assert isinstance(dataset, sv.ClassificationDataset) and len(dataset) == 60
     assert dataset.classes == ["orange", "apple", "nothing"]
+    with (tmp_path / "line" / "pool_truth.csv").open(newline="") as file:
+        truth = {Path(row["path"]).name: row["class"] for row in csv.DictReader(file)}
+    answers = [(dataset.classes[one.class_id[0]], truth[Path(p).name]) for p, _, one in dataset]
+    asked = [(ours, theirs) for ours, theirs in answers if theirs in dataset.classes]
+    right = np.mean([ours == theirs for ours, theirs in asked])
+    assert len(asked) > 30 and right > 0.6  # chance: a third
     path, _, answer = dataset[0]
     assert Path(path).parent == photos and 0 <= answer.class_id[0] < 3
 

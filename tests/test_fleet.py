@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.cache import EmbeddingCache
@@ -38,7 +39,10 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
         progress=lambda *step: told.append(step),
     )  # fmt: skip
     assert done.computed == 16 and list(done.failures) == [pairs[3][0]]
-    assert told[0] == (0, 17) and told[-1] == (17, 17)
+    assert told[0] == (0, 17) and told[-1] == (17, 17) and told == sorted(told)
+    # Each has written what it did: every other image, of which the second could not read one.
+    shares = sorted(len(np.load(path)) for path in cache.folder.glob("*.ids.npy"))
+    assert shares == [7, 9]
     alone = EmbeddingCache(tmp_path / "alone", teacher.fingerprint)
     embed(teacher, pairs, alone)
     rest = [one for one, _ in pairs if one != pairs[3][0]]
@@ -49,6 +53,6 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
 
 def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
     settings = TeacherConfig(model=f"local-dir:{tmp_path / 'none'}")
+    cache = EmbeddingCache(tmp_path / "c", "x")
     with pytest.raises(TeacherError, match=r"On cpu: .*is not a folder"):
-        cache = EmbeddingCache(tmp_path / "c", "x")
         embed_on_devices(settings, [], ["cpu", "cpu"], [("0" * 64, "x.png")], cache)
