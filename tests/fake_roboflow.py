@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             fault = server.fault()
             if server.ignore_next == parts.path:
                 server.ignore_next = ""
-                server.closing.wait()
+                server.closing.wait(120)
                 raise _Cut
             if server.cut_next and parts.path.endswith(server.cut_next):
                 fault, server.cut_next = "cut after", ""

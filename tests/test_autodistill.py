@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.ontology import build_ontology
 from pipeline.pixels import MAX_PIXELS
 from pipeline.teachers.panel import ask, load_panel
 from tests.fakes import photos, picture
-from tests.teachers.test_open_clip import write_model
+from tests.tiny_models import write_model
 
 ONTOLOGY = {"an orange on a belt": "orange", "an apple on a belt": "apple", "a red apple": "apple",
             "an empty belt": "nothing"}  # fmt: skip
@@ -35,6 +36,12 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     dataset = base.label(str(photos), extension=".jpg", output_folder="./dataset")
     assert isinstance(dataset, sv.ClassificationDataset) and len(dataset) == 60
     assert dataset.classes == ["orange", "apple", "nothing"]
+    with (tmp_path / "line" / "pool_truth.csv").open(newline="") as file:
+        truth = {Path(row["path"]).name: row["class"] for row in csv.DictReader(file)}
+    answers = [(dataset.classes[one.class_id[0]], truth[Path(p).name]) for p, _, one in dataset]
+    asked = [(ours, theirs) for ours, theirs in answers if theirs in dataset.classes]
+    right = np.mean([ours == theirs for ours, theirs in asked])
+    assert len(asked) > 30 and right > 0.6  # chance: a third
     path, _, answer = dataset[0]
     assert Path(path).parent == photos and 0 <= answer.class_id[0] < 3
 

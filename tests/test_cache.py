@@ -189,11 +189,12 @@ def test_several_may_add_look_and_merge_at_once(tmp_path: Path) -> None:
         except BaseException as error:  # noqa: BLE001 - told to the test
             problems.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(timeout=120)
+    assert not any(thread.is_alive() for thread in threads)
     assert problems == []
     cache = EmbeddingCache(tmp_path, "shared")
     assert cache.has(everyone).all() and (cache.vectors(everyone) == values).all()

@@ -100,14 +100,15 @@ def test_one_bad_picture_does_not_hide_the_others(photos: Path) -> None:
 
 def test_mistakes(photos: Path) -> None:
     path = str(photos / "orange.png")
-    for words, says in (
-        ((path,), "in one way"),
-        ((path, "-p", "one only", "-t", "pocket"), "one class only"),
-        (("nowhere.png", *PROMPTS, "-t", "pocket"), "does not exist"),
-        ((path, *PROMPTS, "-t", "clap-vit"), "clap-vit"),
+    for words, status, says in (
+        ((path,), 2, "in one way"),
+        ((path, "-p", "one only", "-t", "pocket"), 2, "one class only"),
+        (("nowhere.png", *PROMPTS, "-t", "pocket"), 1, "does not exist"),
+        ((path, *PROMPTS, "-t", "clap-vit"), 1, "clap-vit"),
     ):
         done = clip2yolo("classify", *words)
-        assert done.exit_code in (1, 2) and says in done.stderr and "Traceback" not in done.stderr
+        assert (done.exit_code, done.stdout) == (status, "")
+        assert says in done.stderr and "Traceback" not in done.stderr
     warned = clip2yolo("classify", path, "-p", "a zeppelin", *PROMPTS, "-t", "pocket")
     assert warned.exit_code == 0 and "'zeppelin'" in warned.stderr
 

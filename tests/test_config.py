@@ -11,7 +11,7 @@ from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.ontology import ontology_of
 from pipeline.teachers import BACKENDS, resolve
-from tests.conftest import REPOSITORY
+from tests.repository import REPOSITORY
 
 MINIMAL = "source: photos\nontology: {a cat: cat, a dog: dog}\n"
 

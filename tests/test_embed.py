@@ -20,8 +20,8 @@ import pytest
 from pipeline.errors import TeacherError
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.threads import embed, missing_of
-from tests.conftest import REPOSITORY
 from tests.fakes import NAMES, ColorTeacher, photos, picture, sha256
+from tests.repository import REPOSITORY
 
 
 def pairs_of(paths: list[Path]) -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def test_vectors_are_the_teachers_and_come_from_the_cache_next_time(
     everything = cache.vectors([sha256(path) for path in reversed(paths)])
     assert everything.shape == (9, ColorTeacher.dim)
     assert everything[6] == pytest.approx(wanted)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="0" * 64):
         cache.vectors(["0" * 64])
 
 
@@ -230,7 +230,9 @@ def test_a_kill_costs_at_most_the_batch_in_flight(tmp_path: Path, cache: Embeddi
         cache = EmbeddingCache(Path({str(tmp_path / "cache")!r}), ColorTeacher.fingerprint)
         embed(ColorTeacher(), pairs, cache, batch=4, keep_every=0, progress=progress)
     """
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=False, timeout=120
+    )
     assert killed.returncode == -signal.SIGKILL
     rest = embed(ColorTeacher(), pairs_of(sorted((tmp_path / "p").iterdir())), cache)
     assert rest.computed == 18

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,15 +104,33 @@ def test_damaged_weights_are_noticed(tmp_path: Path) -> None:
         predict_files(ColorPredictor(bias=float("nan")), paths)
 
 
+class NotingPredictor(ColorPredictor):
+    """Writes its name down whenever it is asked, and for how many images."""
+
+    def __init__(self, name: str, asked: list[tuple[str, int]]) -> None:
+        super().__init__(name)
+        self.asked = asked
+
+    def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        self.asked.append((self.name, len(batch)))
+        return super().predict(batch)
+
+
 def test_latency_takes_turns_and_counts_every_image(tmp_path: Path) -> None:
     encoded = [path.read_bytes() for path in photos(tmp_path, {"red": 5, "blue": 5})]
     told: list[tuple[int, int]] = []
-    sides = [ColorPredictor("a"), ColorPredictor("b")]
+    asked: list[tuple[str, int]] = []
+    sides = [NotingPredictor("a", asked), NotingPredictor("b", asked)]
     found = measure_latency(sides, encoded, progress=lambda done, total: told.append((done, total)))
     assert set(found) == {"a", "b"} and all(one.images == 10 for one in found.values())
     for one in found.values():
         assert 0 < one.model_only.median <= one.end_to_end.median <= one.end_to_end.p99
-    assert told[-1][0] == told[-1][1]
+    assert told == [(step, 13) for step in range(1, 14)]  # ten images, three rounds
+    alone = [name for name, count in asked if count == 1]
+    assert alone == ["a", "b"] * (3 + 10)  # three to warm up, then each image once
+    together = [name for name, count in asked if count == 10]
+    # One batch to warm up, then three rounds, each decoded and prepared beforehand.
+    assert together == ["a", "b", *["a", "a", "b", "b"] * 3]
     with pytest.raises(ValueError, match="different names"):
         measure_latency([sides[0], sides[0]], encoded)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.devices import devices_of, embed_on_devices, is_worthwhile
 from pipeline.teachers.engines.threads import embed
 from tests.fakes import photos, picture, sha256
-from tests.teachers.test_open_clip import write_model
+from tests.tiny_models import write_model
 
 
 def test_devices_are_named_or_found() -> None:
@@ -56,7 +57,10 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.computed == 16 and set(done.failures) == {pairs[3][0], pairs[17][0]}
     assert "more than `max_pixels` (10,000)" in done.failures[pairs[17][0]]
-    assert told[0] == (0, 18) and told[-1] == (18, 18)
+    assert told[0] == (0, 18) and told[-1] == (18, 18) and told == sorted(told)
+    # Each has written what it did: every other image, of which the second could not read two.
+    shares = sorted(len(np.load(path)) for path in cache.folder.glob("*.ids.npy"))
+    assert shares == [7, 9]
     alone = EmbeddingCache(tmp_path / "alone", teacher.fingerprint)
     embed(teacher, pairs, alone)
     rest = [one for one, _ in pairs if one not in done.failures]
@@ -70,6 +74,6 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
 
 def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
     settings = TeacherConfig(model=f"local-dir:{tmp_path / 'none'}")
+    cache = EmbeddingCache(tmp_path / "c", "x")
     with pytest.raises(TeacherError, match=r"On cpu: .*is not a folder"):
-        cache = EmbeddingCache(tmp_path / "c", "x")
         embed_on_devices(settings, [], ["cpu", "cpu"], [("0" * 64, "x.png")], cache)

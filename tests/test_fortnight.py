@@ -24,8 +24,8 @@ from pipeline.cli import main
 from pipeline.files import cache_dir
 from pipeline.student.kept import Students
 from pipeline.teachers.cache import cache_entries
-from tests.conftest import REPOSITORY
 from tests.fakes import sha256
+from tests.repository import REPOSITORY
 
 NEW = 24  # images a night
 DAMAGED, DRIFT, SPOILED, KILLED, REMOVED, QUIET = 4, 6, 8, 10, 12, (3, 13)
@@ -48,7 +48,7 @@ def write(settings: dict[str, Any], **student: Any) -> None:
     Path("run.yaml").write_text(yaml.safe_dump(chosen, sort_keys=False))
 
 
-def kill_while_labeling(new: int) -> None:
+def kill_while_labeling() -> None:
     """Start the job in a process of its own and kill it once it has labeled."""
     before = Path("run/label.json").stat().st_mtime_ns
     process = subprocess.Popen(
@@ -56,11 +56,15 @@ def kill_while_labeling(new: int) -> None:
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while Path("run/label.json").stat().st_mtime_ns == before:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    end = time.monotonic() + 300
+    try:
+        while Path("run/label.json").stat().st_mtime_ns == before:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL  # and not by an end of its own
 
 
 @pytest.mark.slow
@@ -107,7 +111,7 @@ def test_a_fortnight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
         promoted = Students(tmp_path / "run" / "students").promoted
         if number == KILLED:
-            kill_while_labeling(NEW)
+            kill_while_labeling()
         result = night()
         if number in QUIET:
             assert result.exit_code == 0 and json.loads(result.stdout) == {"changed": False}

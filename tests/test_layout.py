@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.repository import REPOSITORY
 
 PACKAGE = REPOSITORY / "pipeline"
 

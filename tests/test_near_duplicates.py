@@ -52,10 +52,11 @@ def test_among_many_hardly_any_is_missed_and_none_invented(threshold: float, cos
 
 
 def test_a_memory_map_gives_the_same(tmp_path: Path) -> None:
-    vectors = crowd(60_000, 4_000, 2, dim=16).astype(np.float16)
+    vectors = crowd(20_000, 2_000, 2).astype(np.float16)
     vectors.tofile(tmp_path / "vectors")
     mapped = np.memmap(tmp_path / "vectors", np.float16, "r", shape=vectors.shape)
-    assert (near_duplicates(mapped, 0.98) == near_duplicates(vectors, 0.98)).all()
+    found = near_duplicates(mapped, 0.98)
+    assert len(found) > 1_900 and np.array_equal(found, near_duplicates(vectors, 0.98))
 
 
 def test_a_large_group_holds_together() -> None:

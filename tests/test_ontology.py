@@ -3,7 +3,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
@@ -102,6 +102,12 @@ def test_ordinary_names_pass(name: str) -> None:
 def test_two_spellings_of_one_letter_are_one_class() -> None:
     ontology = build_ontology({"a": "caf\u00e9", "b": "cafe\u0301", "c": "bar"})
     assert ontology.classes == ("caf\u00e9", "bar")
+
+
+@settings(max_examples=30)
+@given(st.from_regex(r"[a-z]{5,20}( [a-z0-9]{1,20})?", fullmatch=True))
+def test_plain_words_are_never_refused(name: str) -> None:
+    check_class_name(name)
 
 
 @given(st.text())

@@ -29,9 +29,9 @@ from pipeline.labels.drift import drift
 from pipeline.run.stage import Run
 from pipeline.student.kept import Students
 from pipeline.values import parse_limit
-from tests.conftest import REPOSITORY
 from tests.evaluations import evaluation_with
 from tests.fakes import unit
+from tests.repository import REPOSITORY
 
 
 def one(gate: str, limit: str, evaluation: Evaluation) -> dict[str, Any]:
@@ -111,8 +111,18 @@ def test_comparing_is_antisymmetric(first: list[bool], second: list[bool]) -> No
     one_way, other = compare(here, there), compare(there, here)
     assert one_way["difference"]["value"] == pytest.approx(-other["difference"]["value"])
     assert one_way["p_value"] == other["p_value"]
+    assert one_way["only_new_right"] == other["only_old_right"]
+    common = min(len(first), len(second))
+    gains = [int(a) - int(b) for a, b in zip(first, second, strict=False)]
+    value = one_way["difference"]["value"]
+    assert value == pytest.approx(sum(gains) / common)
     low, high = one_way["difference"]["low"], one_way["difference"]["high"]
-    assert low - 1e-9 <= one_way["difference"]["value"] <= high + 1e-9 or len(first) < 10
+    assert low - 1e-9 <= value <= high + 1e-9
+    if len(set(gains)) == 1:  # where all images agree there is nothing to draw anew
+        assert (low, high) == pytest.approx((value, value))
+    elif common >= 20:
+        # Twice the standard error to either side, give or take: the draws are a normal sum.
+        assert (high - low) / 2 == pytest.approx(1.96 * np.std(gains) / common**0.5, rel=0.35)
 
 
 def student(folder: Path, content: str) -> Path:
@@ -193,16 +203,17 @@ def test_a_kill_never_leaves_promoted_dangling(tmp_path: Path, wait: float) -> N
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    students = Students(tmp_path / "students")
-    end = time.monotonic() + 60
-    while students.promoted is None:
-        assert time.monotonic() < end and process.poll() is None
     try:
-        process.wait(wait or 0.0001)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    process.wait()
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        students = Students(tmp_path / "students")
+        end = time.monotonic() + 60
+        while students.promoted is None:
+            assert process.poll() is None and time.monotonic() < end
+        time.sleep(wait)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL  # and not by a failure of its own
     named = (students.root / "promoted").read_text().split()[0]
     assert students.promoted is not None and students.promoted.name == named
     assert (students.promoted / "weights.pt").read_text()
@@ -220,8 +231,9 @@ def test_drift_speaks_up_when_images_change_and_only_then() -> None:
     rng = np.random.default_rng(0)
     vectors = unit(rng.normal(size=(300, 16)) + 1)
     same = drift(seen(0.8, 0.5, seed=1), seen(0.8, 0.5), (vectors[:100], vectors[100:]))
-    assert same is not None and "look like" in same.sentence and json.dumps(asdict(same))
-    assert not same.changed
+    assert same is not None and "images look like the 200" in same.sentence
+    known = asdict(same)
+    assert json.loads(json.dumps(known, allow_nan=False)) == known and not same.changed
     unsure = drift(seen(0.5, 0.5, seed=1), seen(0.8, 0.5))
     assert (
         unsure is not None and unsure.confidence.changed and "do not look like" in unsure.sentence
@@ -233,9 +245,12 @@ def test_drift_speaks_up_when_images_change_and_only_then() -> None:
     assert drift(seen(0.8, 0.5, 5), seen(0.8, 0.5)) is None
 
 
-@given(st.integers(0, 10_000))
-def test_drift_keeps_quiet_about_chance(seed: int) -> None:
-    found = drift(seen(0.8, 0.5, 60, seed), seen(0.8, 0.5, 300, seed + 20_000))
-    assert found is not None
-    # Three looks at p < 0.01 with a large change, too: hypothesis would find a common false alarm.
-    assert not found.confidence.changed or found.confidence.p_value < 0.01
+def test_drift_keeps_quiet_about_chance() -> None:
+    alarms = [0, 0]
+    for seed in range(300):
+        found = drift(seen(0.8, 0.5, 60, seed), seen(0.8, 0.5, 300, seed + 20_000))
+        assert found is not None
+        alarms[0] += found.confidence.changed
+        alarms[1] += found.classes.changed
+    # Of 300 looks at the same kind of images, at p < 0.01.
+    assert max(alarms) <= 4

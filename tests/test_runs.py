@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from packing_line import film
 from packing_line.render import draw_sample
 from pipeline.cli import main
-from tests.conftest import REPOSITORY
-from tests.teachers.test_open_clip import write_model
+from tests.repository import REPOSITORY
+from tests.tiny_models import write_model
 
 
 @pytest.fixture(scope="module")

@@ -185,8 +185,8 @@ def test_sources_that_hold_nothing_say_so(tmp_path: Path) -> None:
     }.items():  # fmt: skip
         with pytest.raises(SourceError, match=reason):
             find_images([tmp_path / source])
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="no video"):
-        (tmp_path / "empty").mkdir()
         sort_sources([SourceConfig(path=tmp_path / "empty", fps=2.0)])
 
 

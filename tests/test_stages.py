@@ -20,7 +20,7 @@ from pipeline.cli import main
 from pipeline.config import load_config, parse_config
 from pipeline.errors import WorkspaceError
 from pipeline.run.stage import Run, Stage, carry_out, next_command, stage_states
-from tests.conftest import REPOSITORY
+from tests.repository import REPOSITORY
 
 
 @pytest.fixture(scope="module")

@@ -17,31 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import StudentConfig
 from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
-from tests.conftest import REPOSITORY
 from tests.fakes import picture, sha256
-
-# Neither alphabetical nor reverse: ultralytics would number the folders otherwise.
-CLASSES = ("green", "red", "blue")
-
-
-def config(**settings: object) -> StudentConfig:
-    quick = {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "batch": 16, "workers": 0}
-    return StudentConfig.model_validate(quick | settings)
-
-
-def make_dataset(folder: Path, images: int = 12) -> Path:
-    for split, share in (("train", images), ("valid", 4), ("test", 2)):
-        for name in CLASSES:
-            (folder / split / name).mkdir(parents=True)
-            for number in range(share):
-                picture(name, number + 1000 * len(split)).save(
-                    folder / split / name / f"{number}.png"
-                )
-    return folder
+from tests.repository import REPOSITORY
+from tests.tiny_student import CLASSES, config, make_dataset
 
 
 @pytest.fixture
@@ -108,7 +89,7 @@ def test_nothing_is_written_elsewhere_and_pictures_stay(dataset: Path, tmp_path:
         import sys
         sys.path.insert(0, {str(REPOSITORY)!r})
         from pathlib import Path
-        from tests.test_student import CLASSES, config
+        from tests.tiny_student import CLASSES, config
         from pipeline.student import train
         out = Path({str(tmp_path / "student")!r})
         train(Path({str(dataset)!r}), out, config(epochs=1), CLASSES)
@@ -148,7 +129,7 @@ def run_until_killed(dataset: Path, out: Path, epoch: int) -> None:
         import os, signal, sys
         sys.path.insert(0, {str(REPOSITORY)!r})
         from pathlib import Path
-        from tests.test_student import CLASSES, config
+        from tests.tiny_student import CLASSES, config
         from pipeline.student import train
         def on_epoch(report):
             if report.epoch == {epoch}:

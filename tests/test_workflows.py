@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from packing_line.render import draw_sample
-from tests.conftest import REPOSITORY
 from tests.fake_roboflow import KEY, fake_roboflow
+from tests.repository import REPOSITORY
 
 WORKFLOWS = REPOSITORY / ".github" / "workflows"
 

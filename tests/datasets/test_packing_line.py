@@ -12,6 +12,7 @@ from packing_line.render import SampleError, contact_sheet, draw_sample, main, p
 from packing_line.scene import CLASSES, frame
 from pipeline.pixels import read_rgb
 from tests.fakes import sha256
+from tests.second_process import in_another_process
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -42,7 +43,8 @@ def test_pool_is_flat_and_unlabeled_and_test_is_labeled(drawn: Path) -> None:
 
 
 def test_the_seed_decides_everything(drawn: Path, tmp_path: Path) -> None:
-    draw_sample(tmp_path / "same", images=24, test=4, workers=1)
+    words = ["--out", str(tmp_path / "same"), "--images", "24", "--test", "4", "--workers", "1"]
+    in_another_process("-m", "packing_line.render", *words)
     assert files(tmp_path / "same") == files(drawn)
     draw_sample(tmp_path / "other", images=24, test=4, seed=1, workers=1)
     same = set(files(tmp_path / "other").values()) & set(files(drawn).values())
@@ -80,7 +82,7 @@ def test_other_peoples_files_are_safe(tmp_path: Path) -> None:
 def test_impossible_counts_get_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--out", str(tmp_path), "--images", "3"]) != 0
+    assert main(["--out", str(tmp_path), "--images", "3"]) == 2
     assert "at least 20 images" in capsys.readouterr().err
 
 

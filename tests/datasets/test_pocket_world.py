@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from pocket_world.captions import KINDS, Facts, claim_about, phrase, words_of
 from pocket_world.data import TRAIN, world
 from pocket_world.scene import draw
 from pocket_world.tower import encode, holds
+from tests.second_process import in_another_process
 
 PICTURES = [Facts("apple", "green", 2, "table", "dim"), Facts("empty", "none", 0, "belt", "plain"),
             Facts("banana", "yellow", 1, "grass", "bright"),
@@ -42,10 +45,21 @@ def test_some_claims_are_false_of_others_and_both_ways_of_checking_agree() -> No
     assert not all(map(all, expected))
 
 
-def test_a_dozen_things_or_more_and_never_the_packing_lines_setting() -> None:
+def test_a_dozen_things_or_more_drawn_alike_everywhere_without_the_packing_line() -> None:
     assert len(KINDS) > 12
-    first, again = draw(0, TRAIN, 5), draw(0, TRAIN, 5)
-    assert first.facts == again.facts and np.array_equal(first.pixels, again.pixels)
+    script = """
+        import hashlib, sys
+        from pocket_world.data import TRAIN
+        from pocket_world.scene import draw
+        for index in range(6):
+            picture = draw(0, TRAIN, index)
+            print(picture.facts, hashlib.sha256(picture.pixels.tobytes()).hexdigest())
+        assert not any(name.startswith("packing_line") for name in sys.modules)
+    """
+    drawn = [draw(0, TRAIN, index) for index in range(6)]
+    lines = [f"{one.facts} {hashlib.sha256(one.pixels.tobytes()).hexdigest()}" for one in drawn]
+    assert len(set(lines)) == 6
+    assert in_another_process("-c", textwrap.dedent(script)).splitlines() == lines
 
 
 def test_pictures_that_are_drawn_are_not_drawn_again(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.teachers.attention import SelfAttention, rearrange
-from tests.teachers.test_open_clip import TOWER
+from tests.tiny_models import TOWER
 
 
 @pytest.mark.parametrize("bias", [True, False])

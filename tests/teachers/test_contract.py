@@ -25,7 +25,7 @@ from pipeline.teachers.panel import Member, Panel, ask, in_words, load_panel, pr
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
 from tests.fake_inference import KEY, serving
 from tests.fakes import ColorTeacher, photos, picture, sha256
-from tests.teachers.test_open_clip import write_model
+from tests.tiny_models import write_model
 
 ONTOLOGY = build_ontology({"red": "warm", "yellow": "warm", "blue": "cold"})
 

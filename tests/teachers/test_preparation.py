@@ -21,7 +21,7 @@ from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.threads import embed
 from pipeline.teachers.geometry import Geometry
 from tests.fakes import ColorTeacher, photos, picture, sha256
-from tests.teachers.test_open_clip import load, write_model
+from tests.tiny_models import load, write_model
 
 SIZES = [(40, 32), (33, 70), (224, 224), (500, 375), (300, 1000), (2000, 60), (60, 2000), (20, 20)]
 
@@ -204,17 +204,34 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
     embed(ColorTeacher(), pairs, plain)
     ids = [one for one, _ in pairs]
     assert (cache.vectors(ids) == plain.vectors(ids)).all()
-    with pytest.raises(OutOfMemory):
-        embed(CrampedTeacher(room=0), pairs, EmbeddingCache(tmp_path / "none", "c"))
+    none = EmbeddingCache(tmp_path / "none", "c")
+    with pytest.raises(OutOfMemory, match="used up"):
+        embed(CrampedTeacher(room=0), pairs, none)
+    assert not none.has(ids).any()
+
+
+class CountingTeacher(ColorTeacher):
+    """Notes with how many threads torch would compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def embed_images(self, batch: Any) -> np.ndarray:
+        self.threads.append(torch.get_num_threads())
+        return super().embed_images(batch)
 
 
 def test_threads_compute_alone_and_leave_torch_as_it_was(tmp_path: Path) -> None:
-    write_model(tmp_path / "model")
-    teacher = load(f"local-dir:{tmp_path / 'model'}")
-    before = torch.get_num_threads()
     pairs = [(sha256(path), str(path)) for path in photos(tmp_path / "p", {"red": 9})]
-    embed(teacher, pairs, EmbeddingCache(tmp_path / "cache", "c"), batch=2)
-    assert torch.get_num_threads() == before
+    teacher, before = CountingTeacher(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        embed(teacher, pairs, EmbeddingCache(tmp_path / "cache", "c"), batch=2)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert teacher.threads == [1] * 5
 
 
 def test_the_models_without_torch_take_no_precision() -> None:
