@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import textwrap
 from collections import Counter
 from pathlib import Path
@@ -15,11 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config import DatasetConfig, SplitsConfig
-from pipeline.dataset.export import export_dataset
+from pipeline.dataset.export import export_dataset, file_name
 from pipeline.dataset.near_duplicates import near_duplicates
 from pipeline.dataset.plan import plan_dataset, warnings_about
 from pipeline.dataset.splits import assign_splits, deal
 from pipeline.errors import SourceError
+from pipeline.pixels import read_rgb
 from pipeline.records import DATASET
 from tests.fakes import photos, sha256, unit
 from tests.second_process import in_another_process
@@ -62,7 +65,7 @@ def test_a_seed_deals_the_same_and_another_one_anew() -> None:
     script = """
         import json, sys
         from pipeline.config import SplitsConfig
-        from pipeline.dataset import deal
+        from pipeline.dataset.splits import deal
         print(json.dumps([deal(key, SplitsConfig(), 0) for key in json.loads(sys.argv[1])]))
     """
     again = in_another_process("-c", textwrap.dedent(script), json.dumps(keys))
@@ -195,3 +198,180 @@ def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
     assert "blue (3)" in few
     sentences = warnings_about(planned(tmp_path / "b", red=60, blue=60), ("red", "blue"), 2)
     assert any("2 images were left out" in sentence for sentence in sentences)
+
+
+def table_of(*rows: tuple[str, str, int], group: int = 1) -> pl.DataFrame:
+    """A dataset of (class, split, images); of all of them the first `group` look alike."""
+    cells = [(name, split) for name, split, count in rows for _ in range(count)]
+    return pl.DataFrame(
+        {
+            "id": [f"{number:04d}" for number in range(len(cells))],
+            "path": ["/p/x.jpg"] * len(cells),
+            "class": [name for name, _ in cells],
+            "split": [split for _, split in cells],
+            "group": ["0000" if at < group else f"{at:04d}" for at in range(len(cells))],
+            "file": ["x.jpg"] * len(cells),
+        },
+        schema=DATASET,
+    )
+
+
+def test_ten_images_of_a_class_are_enough_to_say_nothing() -> None:
+    def rows(train: int) -> pl.DataFrame:
+        return table_of(("red", "train", train), ("red", "valid", 1), ("red", "test", 1))
+
+    assert warnings_about(rows(8), ("red",), 0) == []
+    (few,) = warnings_about(rows(7), ("red",), 0)
+    assert "(under 10): red (9)." in few
+    (none,) = warnings_about(rows(8), ("red", "blue"), 0)
+    assert "(under 10): blue (0)." in none
+    names = [f"c{number:02d}" for number in range(14)]
+    (many,) = warnings_about(rows(8), names, 0)
+    assert "c11 (0) and 2 more. Add" in many
+    (twelve,) = warnings_about(rows(8), names[:12], 0)
+    assert "c10 (0), c11 (0). Add" in twelve
+
+
+def test_a_split_without_a_class_is_told_of_where_there_are_images_enough() -> None:
+    lacking = table_of(("red", "train", 9), ("red", "test", 1), ("blue", "valid", 10))
+    assert warnings_about(lacking, ("red", "blue"), 0) == [
+        "The valid split has no image of: red.",
+        "The test split has no image of: blue.",
+    ]
+    # Of too few images that is said, and nothing more.
+    (few,) = warnings_about(table_of(("red", "train", 9)), ("red",), 0)
+    assert few.startswith("Too few")
+
+
+@pytest.mark.parametrize(
+    ("images", "group", "told"),
+    [(40, 20, False), (40, 21, True), (104, 20, False), (104, 21, True), (110, 22, False),
+     (110, 23, True), (204, 40, False), (204, 41, True)],
+)  # fmt: skip
+def test_a_group_above_twenty_images_and_a_fifth_of_all_is_told_of(
+    images: int, group: int, told: bool
+) -> None:
+    rows = ("red", "train", images - 2), ("red", "valid", 1), ("red", "test", 1)
+    sentences = warnings_about(table_of(*rows, group=group), ("red",), 0)
+    assert [one.partition(" count as")[0] for one in sentences] == (
+        [f"{group} of {images} images"] if told else []
+    )
+
+
+def test_what_was_left_out_is_told_of() -> None:
+    rows = ("red", "train", 10), ("red", "valid", 1), ("red", "test", 1)
+    assert warnings_about(table_of(*rows), ("red",), 0) == []
+    (left,) = warnings_about(table_of(*rows), ("red",), 1)
+    assert left.startswith("1 images were left out")
+    assert warnings_about(table_of(), (), 0) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("IMG_1.jpg", "IMG_1-0123456789ab.jpg"),
+        ("IMG 1.JPEG", "IMG 1-0123456789ab.jpeg"),
+        ('a<b>c:d"e\\f|g?h*i\x1fj\x7f.png', "a_b_c_d_e_f_g_h_i_j_-0123456789ab.png"),
+        (" .x. .tif", "x-0123456789ab.tif"),
+        ("x" * 61 + ".bmp", "x" * 60 + "-0123456789ab.bmp"),
+        ("語" * 60 + ".webp", "語" * 50 + "-0123456789ab.webp"),  # 150 bytes
+        (".. .jpg", "image-0123456789ab.jpg"),
+    ],
+)
+def test_names_that_people_recognize(name: str, wanted: str) -> None:
+    assert file_name(Path("/p") / name, "0123456789abcdef" * 4) == wanted
+
+
+def test_every_class_has_a_folder_in_every_split_and_every_image_its_place(tmp_path: Path) -> None:
+    # One picture is named as another, of the same class and split; the content tells them apart.
+    paths = photos(tmp_path / "a", {"red": 2}) + photos(tmp_path / "b", {"red": 2}, start=2)
+    for at, path in enumerate(paths):
+        paths[at] = path.rename(path.with_name(f"same{at % 2}.png"))
+    rows = [(sha256(path), str(path), "red") for path in paths]
+    accepted = pl.DataFrame(rows, {"id": str, "path": str, "class": str}, orient="row")
+    previous = accepted.with_columns(split=pl.lit("valid"))
+    plan = plan_dataset(accepted, None, DatasetConfig(), previous)
+    told: list[tuple[int, int]] = []
+    out = tmp_path / "dataset"
+    (out / "train" / "gone").mkdir(parents=True)
+    export_dataset(plan, CLASSES, out, progress=lambda *at: told.append(at))
+    folders = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_dir())
+    assert folders == sorted(
+        [*(f"{split}/{name}" for split in ("train", "valid", "test") for name in CLASSES),
+         "train", "valid", "test"]
+    )  # fmt: skip
+    files = {str(path.relative_to(out)): sha256(path) for path in out.rglob("*.png")}
+    assert files == {
+        f"valid/red/same{at % 2}-{one[:12]}.png": one for at, (one, _, _) in enumerate(rows)
+    }
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_links_share_the_bytes_and_copies_have_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photo,) = photos(tmp_path / "photos", {"red": 1})
+    (tmp_path / "linked.png").symlink_to(photo)
+    for source in (photo, tmp_path / "linked.png"):
+        accepted = pl.DataFrame({"id": [sha256(photo)], "path": [str(source)], "class": ["red"]})
+        plan = plan_dataset(accepted, None, DatasetConfig())
+
+        def exported(files: str, plan: pl.DataFrame = plan) -> Path:
+            export_dataset(plan, ("red",), tmp_path / "dataset", files=files)
+            (written,) = (tmp_path / "dataset").rglob("*.png")
+            assert not written.is_symlink() and written.read_bytes() == photo.read_bytes()
+            return written
+
+        assert exported("link").samefile(photo)
+        assert not exported("copy").samefile(photo)
+
+    def refuse(number: int) -> None:
+        def link(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", link)
+
+    # Where the file system cannot link, it is copied; another mishap is one.
+    for number in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK):
+        refuse(number)
+        assert not exported("link").samefile(photo)
+    refuse(errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        exported("link")
+
+
+@pytest.mark.parametrize("files", ["link", "copy"])
+def test_what_readers_pass_over_becomes_a_png_of_the_same_pixels(
+    tmp_path: Path, files: str
+) -> None:
+    rng = np.random.default_rng(0)
+    drawn = Image.fromarray(rng.integers(0, 256, (12, 9, 3), np.uint8))
+    clear = drawn.convert("RGBA")
+    clear.putalpha(Image.fromarray(rng.integers(0, 256, (12, 9), np.uint8)))
+    drawn.save(tmp_path / "a.gif")
+    clear.save(tmp_path / "b.tga")
+    drawn.save(tmp_path / "c.ppm")
+    # These are formats that readers know, under a suffix that they do not.
+    for name, kind in (("d.jfif", "JPEG"), ("e.apng", "PNG"), ("f.dib", "BMP")):
+        drawn.save(tmp_path / name, kind)
+    paths = sorted(path for path in tmp_path.iterdir())
+    accepted = pl.DataFrame(
+        {"id": [sha256(p) for p in paths], "path": [str(p) for p in paths], "class": ["red"] * 6}
+    )
+    plan = plan_dataset(accepted, None, DatasetConfig())
+    export_dataset(plan, ("red",), tmp_path / "dataset", files=files)
+    written = [tmp_path / "dataset" / file for file in plan["file"]]
+    suffixes = [path.suffix for path in written]
+    assert suffixes == [".png", ".png", ".png", ".jpg", ".png", ".bmp"]
+    for source, target in zip(paths[:3], written[:3], strict=True):
+        with Image.open(target) as image:
+            assert image.format == "PNG" and image.mode == "RGB"
+            assert np.array_equal(np.asarray(image), np.asarray(read_rgb(source)))
+    with Image.open(written[2]) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(drawn))
+    for source, target in zip(paths[3:], written[3:], strict=True):
+        assert target.read_bytes() == source.read_bytes()
+    # What is decoded is bounded as everywhere.
+    with pytest.raises(SourceError, match="max_pixels"):
+        export_dataset(plan, ("red",), tmp_path / "other", max_pixels=107)
+    export_dataset(plan, ("red",), tmp_path / "other", max_pixels=108)

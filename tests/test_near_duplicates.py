@@ -69,3 +69,42 @@ def test_a_large_group_holds_together() -> None:
     _, component = connected_components(links, directed=False)
     assert len(set(component[:12_000].tolist())) == 1
     assert len(set(component[12_000:].tolist())) == 8_000
+
+
+def test_a_cosine_that_is_just_reached_counts() -> None:
+    # Their mean is nothing, their lengths are 1 and their cosines exactly a half or less.
+    one, other = [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5]
+    vectors = np.array([one, other], np.float32)
+    rows = np.concatenate([-vectors, vectors[::-1]])
+    for kind in (np.float32, np.float16):
+        assert near_duplicates(rows.astype(kind), 0.5).tolist() == [[0, 1], [2, 3]]
+        assert near_duplicates(rows.astype(kind), 0.5001).tolist() == []
+
+
+def test_it_is_the_difference_from_the_mean_that_is_compared() -> None:
+    # All of them point the same way, up to a hundredth, and differ in what is left.
+    rows = np.full((6, 8), 100.0)
+    rows[np.arange(6), [0, 1, 2, 0, 1, 2]] += 1
+    vectors = unit(rows)
+    assert float((vectors @ vectors.T).min()) > 0.999
+    assert near_duplicates(vectors, 0.98).tolist() == [[0, 3], [1, 4], [2, 5]]
+    # A picture that is the mean itself resembles none.
+    with_mean = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [0, 0]], np.float32)
+    assert near_duplicates(with_mean, 0.1).tolist() == []
+
+
+def test_planted_pairs_are_found_among_more_than_are_compared_one_by_one() -> None:
+    n = 16_385
+    rng = np.random.default_rng(3)
+    vectors = unit(rng.normal(size=(n, 24)))
+    places = rng.permutation(n)
+    places = np.concatenate([places[places != n - 1][:59], [n - 1]]).reshape(30, 2)
+    vectors[places[:, 1]] = unit(vectors[places[:, 0]] + 0.004 * rng.normal(size=(30, 24)))
+    found = near_duplicates(vectors.astype(np.float16), 0.995)
+    wanted = sorted(sorted(pair) for pair in places.tolist())
+    assert found.tolist() == wanted  # each once, the smaller index first
+
+
+def test_a_few_pictures_or_none() -> None:
+    for n in (0, 1):
+        assert near_duplicates(np.ones((n, 4), np.float32), 0.5).shape == (0, 2)

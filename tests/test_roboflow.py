@@ -332,8 +332,8 @@ def test_keys_that_cannot_be_and_servers_that_are_not_there(
 def test_the_weights_arrive_packaged(tmp_path: Path, server: FakeRoboflow) -> None:
     from pipeline.student import train
     from pipeline.student.kept import Students
-    from tests.test_student import CLASSES as LEARNED
-    from tests.test_student import make_dataset
+    from tests.tiny_student import CLASSES as LEARNED
+    from tests.tiny_student import make_dataset
 
     folder = run_folder(tmp_path, 3)
     assert "no promoted student" in call(folder, server, "deploy", status=1)[1]
