@@ -151,3 +151,9 @@ def test_the_frame_behind_a_border_is_not_in_the_dataset() -> None:
         behind = [split.get(f"{starts[at] + step:03d}") for step in range(6)]
         gone = 0 if dealt[at] == dealt[at - 1] else 5
         assert behind == [None] * gone + [dealt[at]] * (6 - gone)
+
+
+def test_a_frame_in_no_split_takes_no_other_with_it() -> None:
+    images = frames(*(("a", at, 60.0) for at in (0.0, 1.0, 3.0)))
+    assert straddling(images, [None, "train", "train"]) == []
+    assert straddling(images, ["valid", None, "valid"]) == []

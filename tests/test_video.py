@@ -553,3 +553,10 @@ def test_watching_a_film(tmp_path: Path) -> None:
     assert [one.class_name for one in watched.events] == ["red", "blue", "red"]
     assert [one.start for one in watched.events] == pytest.approx([0, 1.95, 3.95], abs=0.02)
     assert watched.frames == 60 and watched.problem is None and set(NAMES) > {"red", "blue"}
+
+
+@pytest.mark.parametrize(("rate", "step"), [(30, 1 / 30), (24, 1 / 24), (30, 1 / 15)])
+def test_times_that_a_film_rounds_lose_no_frame(tmp_path: Path, rate: int, step: float) -> None:
+    film = write_video(tmp_path / "a.mkv", ["red"] * (4 * rate), rate=rate)  # whole milliseconds
+    found = [frame.number for frame in read_frames(film, Sampling(None, step, False))]
+    assert found == list(range(0, 4 * rate, round(rate * step)))

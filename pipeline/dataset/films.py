@@ -41,6 +41,8 @@ def straddling(images: pl.DataFrame, splits: Sequence[str | None]) -> list[int]:
     last: tuple[str, float, str | None] | None = None
     for video, seconds, length, row in sorted(frames):
         split = splits[row]
+        if split is None:
+            continue  # it is in no split, so it stands near no border
         near = last and last[0] == video and seconds - last[1] <= _stretch(length) / 2
         if near and last and split != last[2]:
             out.append(row)

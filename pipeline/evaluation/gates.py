@@ -24,7 +24,8 @@ def _check(limit: Limit, evaluation: Evaluation) -> GateResult:
         if evaluation.against is None:
             return _unmeasured(limit, True, "There is no earlier student to fall behind.")
         lead = evaluation.against.difference
-        return _judged(limit, -lead.value, -lead.high, -lead.low)
+        # 0 - x, so that two equal students are 0.0 and not -0.0 % apart.
+        return _judged(limit, 0 - lead.value, 0 - lead.high, 0 - lead.low)
     figure = student.accuracy if limit.name == "accuracy" else student.agreement
     if figure is None:
         sentence = "It cannot be measured: the config names no `truth`."

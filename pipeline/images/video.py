@@ -28,6 +28,7 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 _SIMILAR = 3.0  # mean difference of grey levels, 0 to 255, up to which two frames count as alike
+_ROUNDED = 1e-3  # seconds to which a film's times may be rounded, as in Matroska
 _THUMBNAIL = (16, 9)  # small, so that the noise of a camera averages out
 
 
@@ -78,10 +79,11 @@ class _Chooser:
             return number % self.sampling.frames == 0
         step = self.sampling.seconds
         assert step is not None
-        if seconds < self.due - 1e-6:
+        near = min(_ROUNDED, step / 2)
+        if seconds < self.due - near:
             return False
         # The next point of the grid, so that a late frame does not shift all that follow.
-        self.due = (np.floor(seconds / step + 1e-6) + 1) * step
+        self.due = (np.floor((seconds + near) / step) + 1) * step
         return True
 
     def differs(self, image: Image.Image) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pipeline.errors import WorkspaceError
 from pipeline.listener import SILENT, Listener
 from pipeline.roboflow.client import project_of
 from pipeline.run.workspace import Workspace
+from pipeline.student.card import read_card
 from pipeline.student.kept import Students
 
 
@@ -43,6 +43,5 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
 
 def _family(student: Path) -> str:
     """What Roboflow calls the student's architecture, by the model that it was trained from."""
-    about = json.loads((student / "student.json").read_text("utf-8"))
-    found = re.search(r"yolo[a-z0-9]+-cls", str(about["trained_with"]["model"]))
+    found = re.search(r"yolo[a-z0-9]+-cls", read_card(student).model)
     return found[0] if found else "yolov8n-cls"

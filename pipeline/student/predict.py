@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 
 from pipeline.errors import StudentError
 from pipeline.records import Predictor
+from pipeline.student.card import read_card
 
 
 class Student(Predictor):
@@ -41,21 +41,17 @@ class Student(Predictor):
         from pipeline.machine import pick_device
         from pipeline.student.library import load_checkpoint
 
-        about, weights = folder / "student.json", folder / "weights.pt"
+        weights = folder / "weights.pt"
         if not weights.is_file():
             raise StudentError(f"{folder} holds no student. Run `clip2yolo train` first.")
-        try:
-            known = json.loads(about.read_text("utf-8"))
-            classes, imgsz = tuple(known["classes"]), int(known["imgsz"])
-            name = Path(known["trained_with"]["model"]).stem
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StudentError(f"{about} is damaged. Run `clip2yolo train` again.") from error
+        card = read_card(folder)
         model = load_checkpoint(weights)["model"].float()
-        if tuple(model.names[index] for index in sorted(model.names)) != classes:
+        if tuple(model.names[index] for index in sorted(model.names)) != card.classes:
             raise StudentError(
-                f"{weights} answers in other classes than {about} says. Train again."
+                f"{weights} answers in other classes than student.json beside it says. Train again."
             )
-        return cls(name, model, classes, imgsz, weights, pick_device(device))
+        name = Path(card.model).stem
+        return cls(name, model, card.classes, card.imgsz, weights, pick_device(device))
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, imgsz, imgsz) of an RGB image, exactly as ultralytics prepares one for

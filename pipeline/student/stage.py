@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import polars as pl
 
 from pipeline.config import StudentConfig
 from pipeline.records import DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
+from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.train import TrainResult, train, training_digest
@@ -57,11 +56,11 @@ def _from_promoted(run: Run) -> StudentConfig:
     if promoted is None:
         listener.say(f"No student is promoted yet, so this one starts from {settings.model}.")
         return settings
-    about = json.loads((promoted / "student.json").read_text("utf-8"))
-    if about["classes"] != list(run.ontology.dataset_classes):
+    classes = read_card(promoted).classes
+    if classes != run.ontology.dataset_classes:
         listener.warn(
             f"The promoted student {promoted.name} knows other classes "
-            f"({', '.join(about['classes'])}), so this one starts from {settings.model}."
+            f"({', '.join(classes)}), so this one starts from {settings.model}."
         )
         return settings
     listener.say(f"Starting from the promoted student {promoted.name}.")

@@ -1,0 +1,33 @@
+"""What lies beside a student's weights: which classes it knows, and what it was made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import StudentError
+
+
+@dataclass(frozen=True)
+class StudentCard:
+    """What `student.json` says that others rely on."""
+
+    classes: tuple[str, ...]  # in the order of the student's answers
+    imgsz: int  # pixels, the side of the square that it sees
+    model: str  # that it was trained from: a name or a path
+
+
+def read_card(folder: Path) -> StudentCard:
+    """Read the card of a student's folder.
+
+    Raises:
+        StudentError: it is not there, or damaged.
+    """
+    file = folder / "student.json"
+    try:
+        known = json.loads(file.read_text("utf-8"))
+        model = str(known["trained_with"]["model"])
+        return StudentCard(tuple(known["classes"]), int(known["imgsz"]), model)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudentError(f"{file} is damaged. Run `clip2yolo train` again.") from error
