@@ -66,9 +66,11 @@ def test_sentences_travel_eight_at_a_time_and_come_back_in_order(server: FakeInf
     teacher.embed_texts(texts[:8])
     assert server.sentences == [texts[:8]]
     server.sentences.clear()
-    cosines = teacher.compare(picture("green", 3), texts)
+    cosines = teacher.compare(teacher.prepare(picture("green", 3)), texts)
     assert server.sentences == [texts[:8], texts[8:16], texts[16:]]
-    single = [teacher.compare(picture("green", 3), [text])[0] for text in texts[7:10]]
+    single = [
+        teacher.compare(teacher.prepare(picture("green", 3)), [text])[0] for text in texts[7:10]
+    ]
     assert cosines[7:10] == pytest.approx(single, abs=1e-6)
 
 
