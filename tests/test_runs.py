@@ -14,17 +14,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from packing_line import film
-from packing_line.render import draw_sample
 from pipeline.cli import main
 from tests.repository import REPOSITORY
 from tests.tiny_models import write_model
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sample")
-    draw_sample(folder, images=40, test=8, workers=1)
-    return folder
 
 
 @pytest.fixture
@@ -132,7 +124,7 @@ def test_two_teachers_answer_together_and_are_shown_alone(
     settings["label"] = {"min_confidence": 0.1}
     settings["teacher"] = ["pocket", {"model": f"local-dir:{tmp_path / 'random'}", "weight": 0.25}]
     counts = answer(settings, "label")["label"]
-    assert counts["embedded"] == 40 and " + " in counts["teacher"]
+    assert counts["embedded"] == 120 and " + " in counts["teacher"]
     assert answer(settings, "train")["train"]["epochs"] == 1
     evaluation = answer(settings, "evaluate")
     first, second = evaluation["teachers"]
