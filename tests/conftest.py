@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from packing_line.render import draw_sample
 from tests.repository import REPOSITORY
 
 # The machines that run the tests are shared: how long an example takes says nothing.
@@ -19,6 +20,14 @@ settings.load_profile("shared")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests off the cache of the person who runs them."""
     monkeypatch.setenv("CLIP2YOLO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in sample, drawn once, its film above all: to be read, or changed in a copy."""
+    folder = tmp_path_factory.mktemp("sample")
+    draw_sample(folder, images=120, test=24, workers=1)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import supervision as sv
 from autodistill.detection import CaptionOntology
 from PIL import Image
 
-from packing_line.render import draw_sample
 from pipeline.autodistill import CLIP, YOLOv8
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, SourceError
@@ -27,16 +27,18 @@ ONTOLOGY = {"an orange on a belt": "orange", "an apple on a belt": "apple", "a r
             "an empty belt": "nothing"}  # fmt: skip
 
 
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    draw_sample(tmp_path / "line", images=60, test=4, workers=1)
-    photos = tmp_path / "line" / "images"
+    photos = tmp_path / "line"
+    photos.mkdir()
+    for path in sorted((sample / "images").iterdir())[:60]:
+        shutil.copy(path, photos)
     (photos / "broken.jpg").write_bytes(b"no picture")
     base = CLIP(ontology=CaptionOntology(ONTOLOGY), model="pocket", device="cpu")
     dataset = base.label(str(photos), extension=".jpg", output_folder="./dataset")
     assert isinstance(dataset, sv.ClassificationDataset) and len(dataset) == 60
     assert dataset.classes == ["orange", "apple", "nothing"]
-    with (tmp_path / "line" / "pool_truth.csv").open(newline="") as file:
+    with (sample / "pool_truth.csv").open(newline="") as file:
         truth = {Path(row["path"]).name: row["class"] for row in csv.DictReader(file)}
     answers = [(dataset.classes[one.class_id[0]], truth[Path(p).name]) for p, _, one in dataset]
     asked = [(ours, theirs) for ours, theirs in answers if theirs in dataset.classes]

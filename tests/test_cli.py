@@ -19,18 +19,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from packing_line.render import draw_sample
 from pipeline.cli import main
 from pipeline.run.workspace import Workspace
 from tests.fakes import sha256
 from tests.repository import REPOSITORY
-
-
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sample")
-    draw_sample(folder, images=120, test=24, workers=1)
-    return folder
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def test_unreadable_exif_does_not_lose_the_picture() -> None:
     data = encoded(
         Image.new("RGB", (8, 8), "lime"), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff"
     )
-    assert read_rgb(data).size == (8, 8)
+    assert read_rgb(data).size == (8, 8) and color_of(data) == (0, 255, 1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -296,6 +296,11 @@ SEEDS = [
         ("BMP", "RGB"),
     ]
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whole_bytes_are_read(seed: bytes) -> None:
+    assert read_rgb(seed, 10_000_000).size == (24, 16)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])

@@ -120,9 +120,15 @@ def test_comparing_is_antisymmetric(first: list[bool], second: list[bool]) -> No
     assert low - 1e-9 <= value <= high + 1e-9
     if len(set(gains)) == 1:  # where all images agree there is nothing to draw anew
         assert (low, high) == pytest.approx((value, value))
-    elif common >= 20:
-        # Twice the standard error to either side, give or take: the draws are a normal sum.
-        assert (high - low) / 2 == pytest.approx(1.96 * np.std(gains) / common**0.5, rel=0.35)
+
+
+def test_the_interval_reaches_two_standard_errors_to_either_side() -> None:
+    numbers = np.arange(400)
+    found = compare(answers(numbers % 8 > 0), answers(numbers % 4 > 0))["difference"]
+    # 50 gains and no losses: the standard deviation is that of a coin with 1/8.
+    either = 1.96 * (1 / 8 * 7 / 8 / 400) ** 0.5
+    wanted = (1 / 8 - either, 1 / 8, 1 / 8 + either)
+    assert (found["low"], found["value"], found["high"]) == pytest.approx(wanted, abs=0.005)
 
 
 def student(folder: Path, content: str) -> Path:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from packing_line.render import draw_sample
 from tests.fake_roboflow import KEY, fake_roboflow
 from tests.repository import REPOSITORY
 
@@ -55,7 +54,7 @@ def test_the_job_sets_itself_up() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_the_retraining_job(tmp_path: Path) -> None:
+def test_the_retraining_job(tmp_path: Path, sample: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name, module in (("clip2yolo", "-m pipeline.cli"), ("python", "")):
         script = tmp_path / ".venv" / "bin" / name
@@ -63,7 +62,7 @@ def test_the_retraining_job(tmp_path: Path) -> None:
             f'#!/bin/sh\nPYTHONPATH="{REPOSITORY}" exec "{sys.executable}" {module} "$@"\n'
         )
         script.chmod(script.stat().st_mode | stat.S_IEXEC)
-    draw_sample(tmp_path / "drawn", images=60, test=16, workers=1)
+    shutil.copytree(sample, tmp_path / "drawn")
     settings = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
     settings.pop("pool_truth", None)
     settings |= {
