@@ -101,7 +101,7 @@ class FakeRoboflow(ThreadingHTTPServer):
         self.share, self.slow = share, slow
         self.refuse: set[str] = set()  # names of images that are turned away
         self.cut_next = ""  # the next request whose path ends so is cut after it was obeyed
-        self.ignore_next = ""  # the next request whose path is this is never answered
+        self.ignore_next = ""  # the next request whose path is this is answered in ten seconds
         self.failures: list[Failure] = []
         self.closing = threading.Event()
         self.faults = 0
@@ -181,8 +181,13 @@ class _Handler(BaseHTTPRequestHandler):
             fault = server.fault()
             if server.ignore_next == parts.path:
                 server.ignore_next = ""
+<<<<<<< ours
                 server.closing.wait(120)
                 raise _Cut
+=======
+                if server.closing.wait(10):
+                    raise _Cut
+>>>>>>> theirs
             if server.cut_next and parts.path.endswith(server.cut_next):
                 fault, server.cut_next = "cut after", ""
             told = server.failure(parts.path)

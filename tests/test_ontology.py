@@ -296,3 +296,10 @@ def test_classes_that_would_share_a_folder_are_named_both(pair: tuple[str, str])
     with pytest.raises(ConfigError) as caught:
         build_ontology({"a": pair[0], "b": pair[1]})
     assert str(caught.value).startswith(f"The classes {pair[0]!r} and {pair[1]!r} differ only")
+
+
+def test_an_ontology_takes_no_class_that_cannot_be_a_folder() -> None:
+    with pytest.raises(ConfigError, match="The class name 'a/b' holds '/'"):
+        build_ontology({"a": "a/b", "b": "b"})
+    with pytest.raises(ConfigError, match="The class name 'c ' begins or ends with a space"):
+        build_ontology({"a": "a", "b": "c "})

@@ -447,6 +447,26 @@ def test_without_a_project_in_the_config_nothing_is_asked(
     assert server.asked == []
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/ws", "/ws/fruit", "/dataset/fruit/upload", "/dataset/fruit/annotate/{image}"]
+)
+def test_an_answer_is_awaited_for_as_long_as_the_config_says(
+    tmp_path: Path, server: FakeRoboflow, path: str
+) -> None:
+    """Who waited longer would have the answer, and would not have asked a second time."""
+    write_run(tmp_path, [Photo("a")])
+    answer("upload")  # with a longer limit, in the same process
+    ledger_file(tmp_path).unlink()
+    server.projects["fruit"] = FakeProject("fruit", "single-label-classification")
+    write_run(tmp_path, [Photo("a")], timeout=0.5)
+    path = path.format(image=id_of(tmp_path, "a")[:20])
+    asked = server.asked.count(f"GET {path}") + server.asked.count(f"POST {path}")
+    server.ignore_next = path
+    assert answer("upload")["there"] == 1 and server.ignore_next == ""
+    again = server.asked.count(f"GET {path}") + server.asked.count(f"POST {path}") - asked
+    assert again >= 2
+
+
 # The ledger
 
 
