@@ -181,13 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
             fault = server.fault()
             if server.ignore_next == parts.path:
                 server.ignore_next = ""
-<<<<<<< ours
-                server.closing.wait(120)
-                raise _Cut
-=======
                 if server.closing.wait(10):
                     raise _Cut
->>>>>>> theirs
             if server.cut_next and parts.path.endswith(server.cut_next):
                 fault, server.cut_next = "cut after", ""
             told = server.failure(parts.path)
