@@ -93,31 +93,11 @@ def build_ontology(
         )
     if isinstance(templates, str):
         templates = TEMPLATES[templates]
-    for name in describe or {}:
-        if name not in prompts.values():
-            raise ConfigError(
-                f"`describe` names the class {name!r}, which no prompt of the ontology leads to. "
-                f"Add a prompt for it, or correct the name."
-            )
-    further = [(text, name) for name, texts in (describe or {}).items() for text in texts]
-    seen: dict[str, int] = {}
-    clean_prompts: list[str] = []
-    prompt_classes: list[int] = []
-    for raw_prompt, raw_class in [*prompts.items(), *further]:
-        prompt = unicodedata.normalize("NFC", raw_prompt).strip()
-        name = unicodedata.normalize("NFC", raw_class)
-        if not prompt:
-            raise ConfigError(f"A prompt of the class {name!r} is empty. Write what it looks like.")
-        if prompt in clean_prompts:
-            raise ConfigError(f"The prompt {prompt!r} stands in the ontology twice. Keep one.")
-        check_class_name(name)
-        clean_prompts.append(prompt)
-        prompt_classes.append(seen.setdefault(name, len(seen)))
-    classes = tuple(seen)
+    clean_prompts, prompt_classes, classes = _gathered(prompts, describe or {})
     _refuse_look_alikes(classes)
     if background is not None:
         background = unicodedata.normalize("NFC", background)
-        if background not in seen:
+        if background not in classes:
             raise ConfigError(
                 f"The background class {background!r} has no prompt. Add at least one line "
                 f"`<what it looks like>: {background}` to the ontology."
@@ -147,6 +127,33 @@ def build_ontology(
         background=background,
         keep_background=keep_background,
     )
+
+
+def _gathered(
+    prompts: Mapping[str, str], describe: Mapping[str, Sequence[str]]
+) -> tuple[list[str], list[int], tuple[str, ...]]:
+    """All prompts, the index of each one's class, and the classes, the first mentioned first."""
+    for name in describe:
+        if name not in prompts.values():
+            raise ConfigError(
+                f"`describe` names the class {name!r}, which no prompt of the ontology leads to. "
+                f"Add a prompt for it, or correct the name."
+            )
+    further = [(text, name) for name, texts in describe.items() for text in texts]
+    seen: dict[str, int] = {}
+    clean_prompts: list[str] = []
+    prompt_classes: list[int] = []
+    for raw_prompt, raw_class in [*prompts.items(), *further]:
+        prompt = unicodedata.normalize("NFC", raw_prompt).strip()
+        name = unicodedata.normalize("NFC", raw_class)
+        if not prompt:
+            raise ConfigError(f"A prompt of the class {name!r} is empty. Write what it looks like.")
+        if prompt in clean_prompts:
+            raise ConfigError(f"The prompt {prompt!r} stands in the ontology twice. Keep one.")
+        check_class_name(name)
+        clean_prompts.append(prompt)
+        prompt_classes.append(seen.setdefault(name, len(seen)))
+    return clean_prompts, prompt_classes, tuple(seen)
 
 
 def check_class_name(name: str) -> None:
