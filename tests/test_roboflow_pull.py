@@ -237,7 +237,8 @@ def promoted(folder: Path, run: str, weights: Path, trained_with: str) -> str:
     student = folder / f"student {weights.stem}"
     student.mkdir(exist_ok=True)
     (student / "weights.pt").write_bytes(weights.read_bytes())
-    (student / "student.json").write_text(json.dumps({"trained_with": {"model": trained_with}}))
+    card = {"classes": ["a", "b"], "imgsz": 32, "trained_with": {"model": trained_with}}
+    (student / "student.json").write_text(json.dumps(card))
     students = Students(folder / run / "students")
     name = students.keep(student)
     students.promote(name)
