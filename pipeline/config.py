@@ -307,7 +307,8 @@ def _explain(error: ValidationError, file: Path) -> str:
         where = ".".join(
             str(part)
             for part in problem["loc"]
-            if part != "[key]" and not str(part).startswith(("list[", "is-instance", "path"))
+            if (part == "path" and problem["loc"][0] == "source")
+            or (part != "[key]" and not str(part).startswith(("list[", "is-instance", "path")))
         )
         where = where or "the file"
         kind, given = problem["type"], problem.get("input")

@@ -193,7 +193,9 @@ def _is_invisible(letter: str) -> bool:
 def _suggest(name: str) -> str:
     """A name near the given one that passes `check_class_name`."""
     kept = "".join(letter for letter in name if not _is_invisible(letter))
-    kept = _FORBIDDEN.sub("-", kept)[:40].strip(" .-")
+    kept = _FORBIDDEN.sub("-", kept).strip()[:40].strip(" .-")
+    # File systems count bytes: 40 letters of some scripts are more than a name may have.
+    kept = kept.encode()[: _MAX_NAME_BYTES - 10].decode("utf-8", "ignore").strip().strip(" .-")
     return f"class-{kept}" if not kept or kept.split(".")[0].casefold() in _RESERVED else kept
 
 

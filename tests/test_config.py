@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config, load_config, parse_config
 from pipeline.errors import ConfigError
 from pipeline.ontology import ontology_of
 from pipeline.teachers import BACKENDS, resolve
@@ -485,3 +485,21 @@ def test_settings_of_the_trainer_keep_their_kinds(tmp_path: Path) -> None:
     found = with_value(tmp_path, "student.train", given).student.train
     assert found == given
     assert [type(value) for value in found.values()] == [float, int, bool, str, float]
+
+
+def test_a_source_without_a_path_is_told_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`source\.path` is missing\. Add it\."):
+        parse_config(
+            {"source": {"every": 2}, "ontology": {"a": "a", "b": "b"}}, tmp_path / "r.yaml"
+        )
+
+
+def test_seeds_begin_with_zero(tmp_path: Path) -> None:
+    def seeded(section: str, seed: int) -> None:
+        known = {"source": ".", "ontology": {"a": "a", "b": "b"}, section: {"seed": seed}}
+        parse_config(known, tmp_path / "r.yaml")
+
+    seeded("student", 0)
+    seeded("dataset", -1)  # any number names a way to deal
+    with pytest.raises(ConfigError, match=r"`student\.seed` is -1"):
+        seeded("student", -1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -303,3 +304,12 @@ def test_an_ontology_takes_no_class_that_cannot_be_a_folder() -> None:
         build_ontology({"a": "a/b", "b": "b"})
     with pytest.raises(ConfigError, match="The class name 'c ' begins or ends with a space"):
         build_ontology({"a": "a", "b": "c "})
+
+
+@pytest.mark.parametrize("name", ["a\u3000", "\u3000a", "😀" * 41, "é" * 200, "a/" * 80])
+def test_what_is_suggested_can_be_used(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_class_name(name)
+    suggested = re.search(r"Call the class '(.*)', for instance", str(caught.value))
+    assert suggested is not None
+    check_class_name(suggested[1])

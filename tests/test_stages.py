@@ -180,6 +180,26 @@ def test_the_evaluation_kept_with_a_student_says_what_became_of_it(folder: Path)
     assert outcome["student"] in (kept / "report.md").read_text().replace("\\", "")
 
 
+def test_an_evaluation_holds_the_drift_that_labeling_saw(folder: Path) -> None:
+    stamp = folder / "run" / "label.json"
+    known = json.loads(stamp.read_text())
+    share = {"class_name": "apple", "new": 0.5, "earlier": 0.25}
+    drifted = {
+        "new": 30, "earlier": 60,
+        "confidence": {
+            "new": 0.5, "earlier": 0.75, "distance": 0.5, "p_value": 0.0, "changed": True,
+        },
+        "classes": {"distance": 0.25, "p_value": 0.5, "most": share, "changed": False},
+        "vectors": None, "sentence": "They differ.",
+    }  # fmt: skip
+    known["counts"]["drift"] = drifted
+    stamp.write_text(json.dumps(known))
+    (folder / "run" / "evaluation.json").unlink()
+    stages.evaluate(load_config(folder / "run.yaml"))
+    assert json.loads((folder / "run" / "evaluation.json").read_text())["drift"] == drifted
+    assert "They differ." in (folder / "run" / "report.html").read_text()
+
+
 def test_how_many_students_are_kept_is_no_reason_to_train_again(folder: Path) -> None:
     config = yaml.safe_load((folder / "run.yaml").read_text())
     config["student"] |= {"keep": 2, "device": "cpu"}

@@ -62,8 +62,9 @@ def pull(
         parts = PurePosixPath(name).parts
         if len(parts) < 3 or parts[-3] not in _SPLITS:
             continue  # a README
-        found = _OURS.search(parts[-1])
-        image_id = known.get(found[1]) if found else None
+        # The last one is ours: an image that came from Roboflow before has one of that time, too.
+        found = _OURS.findall(parts[-1])
+        image_id = known.get(found[-1]) if found else None
         if image_id is None:
             strangers.append(parts[-1])
         elif decided.setdefault(image_id, parts[-2]) != parts[-2]:

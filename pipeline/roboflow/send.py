@@ -115,7 +115,9 @@ def _send(
             ledger.write(entry)
         if item.name is not None:
             assert entry.image is not None
-            replaces = relabel and entry.name is not None
+            # Only a label that arrived is ours to replace: where one was refused, somebody else may
+            # have labeled since.
+            replaces = relabel and entry.name is not None and entry.state == "done"
             fresh = project.annotate(entry.image, item.name, batch, overwrite=replaces)
             # After a cut connection our own label may be what was there already.
             ours = fresh or (entry.state == "sent" and not entry.was_there)
