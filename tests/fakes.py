@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.labels.stage import LabelCounts
+from pipeline.listener import Listener
 from pipeline.records import Predictor
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.panel import Member, Panel
@@ -142,3 +143,17 @@ def panel_of(members: Sequence[ZeroShot], weights: Sequence[float] = ()) -> Pane
             for member, weight in zip(members, given, strict=True)
         ]
     )
+
+
+class Told(Listener):
+    """Remembers what was said, and what was a warning."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.warned: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def warn(self, sentence: str) -> None:
+        self.warned.append(sentence)

@@ -15,21 +15,7 @@ from PIL import Image
 from pipeline import stages
 from pipeline.config import Config, parse_config
 from pipeline.listener import Listener
-from tests.fakes import photos, picture, sha256
-
-
-class Ear(Listener):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def warn(self, sentence: str) -> None:
-        self.warned.append(sentence)
+from tests.fakes import Told, photos, picture, sha256
 
 
 def config_of(folder: Path, **settings: Any) -> Config:
@@ -58,7 +44,7 @@ def test_the_counts_are_those_of_the_tables(tmp_path: Path) -> None:
     cut.write_bytes(paths[30].read_bytes()[:-200])
     for number in range(3):
         (folder / f"empty_{number}.png").touch()
-    ear = Ear()
+    ear = Told()
     counts = label(config_of(tmp_path), ear)
     wanted = {
         "found": 37, "usable": 31, "duplicates": 2, "unreadable": 4, "embedded": 31,
@@ -119,7 +105,7 @@ def test_new_images_are_compared_with_the_earlier_ones(tmp_path: Path) -> None:
     photos(folder, {"red": 26})
     config = config_of(tmp_path)
     assert label(config)["drift"] is None
-    ear = Ear()
+    ear = Told()
     inverted(folder, 22)
     found = label(config, ear)["drift"]
     assert (found["new"], found["earlier"]) == (22, 26)
@@ -137,7 +123,7 @@ def test_new_images_are_compared_with_the_earlier_ones(tmp_path: Path) -> None:
     photos(folder, {"blue": 3})
     assert label(other)["drift"] is None
     # More of the same is said, not warned of.
-    ear = Ear()
+    ear = Told()
     for number in range(25):
         picture("red", 100 + number).save(folder / f"red_{100 + number}.png")
         pixels = 255 - np.asarray(picture("red", 100 + number))

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import main
 from pipeline.config import load_config
-from pipeline.listener import Listener
 from pipeline.roboflow.upload import planned, upload_dataset
 from tests.fake_roboflow import KEY, FakeImage, FakeProject, FakeRoboflow, fake_roboflow, talking_to
+from tests.fakes import Told
 from tests.labeled_run import Photo, abstained, id_of, ledger_line, write_photo, write_run
 
 
@@ -391,26 +391,12 @@ def test_at_most_five_of_those_that_are_missing_are_named(
     assert "7 of 7 images are not on Roboflow." in said and said.count(".png: no, <key>") == 5
 
 
-class Ears(Listener):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def warn(self, sentence: str) -> None:
-        self.warned.append(sentence)
-
-
 def test_at_most_five_labels_of_others_are_warned_of(tmp_path: Path, server: FakeRoboflow) -> None:
     write_run(tmp_path, [Photo(f"p{number}") for number in range(7)])
     for number in range(7):
         data = (tmp_path / "photos" / f"p{number}.png").read_bytes()
         server.projects["fruit"].hold(f"p{number}.png", data, "blue")
-    ears = Ears()
+    ears = Told()
     found = upload_dataset(load_config(Path("run.yaml")), listener=ears)
     assert len(found["annotated"]) == 7 and len(ears.warned) == 5 and ears.said == []
 
@@ -425,7 +411,7 @@ def test_a_project_is_created_only_where_it_is_missing(
         asked.append(True)
         return len(asked) > 1
 
-    config, ears = load_config(Path("run.yaml")), Ears()
+    config, ears = load_config(Path("run.yaml")), Told()
     assert upload_dataset(config, create=create, listener=ears)["project"] == "fruit"
     assert asked == [] and ears.said == []
     server.projects.clear()

@@ -33,7 +33,7 @@ from pipeline.run.workspace import Workspace
 from pipeline.student import train
 from pipeline.student.kept import Students
 from pipeline.teachers.presets import PRESETS
-from tests.fakes import photos, sha256
+from tests.fakes import Told, photos, sha256
 
 COLORS = ("red", "green", "blue")
 # Green is the commonest color of the dataset, red that of its train split.
@@ -43,20 +43,6 @@ SPLITS = {
     "blue": {"train": 5, "valid": 7},
 }
 TRUTH = {"red": 3, "green": 4, "blue": 5}
-
-
-class Told(Listener):
-    """Remembers what was said, and what was a warning."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def warn(self, sentence: str) -> None:
-        self.warned.append(sentence)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ from pipeline.errors import WorkspaceError
 from pipeline.evaluation.against import Against, Difference
 from pipeline.evaluation.promote import decide, settle
 from pipeline.evaluation.record import GateResult
-from pipeline.listener import Listener
 from pipeline.run.stage import Run
 from pipeline.run.workspace import Workspace
 from pipeline.student.kept import Students
 from tests.evaluations import evaluation_with
-from tests.fakes import sha256
+from tests.fakes import Told, sha256
 
 A, B, C, D, E = (f"2025010{day}T000000-{day:08x}" for day in range(1, 6))
 
@@ -194,20 +193,6 @@ def test_the_same_weights_keep_their_name_and_what_lies_beside_is_renewed(tmp_pa
     beside.unlink()
     assert students.keep(trained(tmp_path / "student", "one"), beside) == names[0]
     assert (students.root / names[0] / "evaluation.json").read_text() == "third"
-
-
-class Told(Listener):
-    """Remembers what was said, and what was a warning."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def warn(self, sentence: str) -> None:
-        self.warned.append(sentence)
 
 
 class Judge:
