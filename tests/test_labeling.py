@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from PIL import Image
 
 from pipeline import stages
 from pipeline.config import Config, parse_config
+from pipeline.errors import SourceError
+from pipeline.files import cache_dir
 from pipeline.listener import Listener
+from pipeline.teachers.cache import EmbeddingCache
 from tests.fakes import Told, photos, picture, sha256
 
 
@@ -132,3 +136,38 @@ def test_new_images_are_compared_with_the_earlier_ones(tmp_path: Path) -> None:
     assert (found["new"], found["earlier"]) == (50, 51)
     assert found["sentence"] == "The 50 new images look like the 51 earlier ones."
     assert found["sentence"] in ear.said and found["sentence"] not in ear.warned
+
+
+def test_vectors_that_the_cache_has_lost_are_made_again(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 8, "blue": 6})
+    picture("red", 0).save(tmp_path / "photos" / "twin.png", compress_level=1)  # other bytes
+    first, dealt = stages.label(config_of(tmp_path))
+    assert first.counts.vectors_of is not None and dealt.counts.groups < 15
+    shutil.rmtree(cache_dir() / "embeddings")
+    again, anew = stages.label(config_of(tmp_path, dataset={"seed": 1}))
+    assert again.skipped and not anew.skipped
+    assert anew.counts.groups == dealt.counts.groups
+    assert (
+        EmbeddingCache(cache_dir() / "embeddings", first.counts.vectors_of)
+        .has(pl.read_parquet(tmp_path / "run" / "labels.parquet")["id"].to_list())
+        .all()
+    )
+
+
+def test_where_nothing_is_accepted_there_is_no_dataset(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 3, "blue": 3})
+    with pytest.raises(SourceError, match=r"accepted none of the 6 images.*min_confidence` \(1\)"):
+        stages.label(config_of(tmp_path, label={"min_confidence": 1.0}))
+    assert not (tmp_path / "run" / "dataset").exists()
+
+
+def test_a_teacher_without_vectors_says_that_look_alikes_are_not_sought(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 6, "blue": 6})
+    teacher = {"kind": "autodistill", "model": "tests.teachers.tiny_autodistill.Tiny"}
+    ear = Told()
+    labels, dataset = stages.label(config_of(tmp_path, teacher=teacher), ear)
+    assert labels.counts.vectors_of is None and dataset.counts.groups == dataset.counts.images
+    assert any("near-duplicates cannot be kept in one split" in one for one in ear.warned)
+    ear = Told()
+    stages.label(config_of(tmp_path, teacher=teacher, dataset={"near_duplicate": None}), ear)
+    assert not any("near-duplicates" in one for one in ear.warned)
