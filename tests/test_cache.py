@@ -219,3 +219,14 @@ def test_merging_joins_a_part_at_a_time(tmp_path: Path) -> None:
     assert len(sizes) == 2 and max(sizes) < 140e6
     assert cache.has(everyone).all()
     assert (cache.vectors(everyone[33_000:33_010]) == values[:10] + np.float32(33)).all()
+
+
+def test_only_who_bears_a_name_counts_as_use(tmp_path: Path) -> None:
+    EmbeddingCache(tmp_path, "t", "a teacher").put(["ab" * 32], np.ones((1, 2), np.float32))
+    os.utime(tmp_path / "t", (1e9, 1e9))
+    nameless, named = EmbeddingCache(tmp_path, "t"), EmbeddingCache(tmp_path, "t", "a teacher")
+    assert nameless.has(["ab" * 32]).all() and (tmp_path / "t").stat().st_mtime == 1e9
+    assert named.has(["ab" * 32]).all() and (tmp_path / "t").stat().st_mtime > 1e9
+    # A teacher that nobody has asked yet has no folder, and asking makes none.
+    assert not EmbeddingCache(tmp_path, "new", "another").has(["ab" * 32]).any()
+    assert not (tmp_path / "new").exists()

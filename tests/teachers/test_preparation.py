@@ -239,3 +239,14 @@ def test_the_models_without_torch_take_no_precision() -> None:
 
     with pytest.raises(ConfigError, match="precision"):
         load_teacher(TeacherConfig(kind="autodistill", model="a.B", precision="bf16"))
+
+
+def test_preparing_a_picture_leaves_torch_the_threads_it_had() -> None:
+    geometry = Geometry(32, "bicubic", False, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        geometry.prepare(picture("red", 0, (90, 60)))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
