@@ -69,6 +69,8 @@ def back(folder: Path, stem: str, tail: str = "_png.rf.0f1e2d.jpg") -> str:
     "{stem}-{id}.png.jpg",
     "other stem_png-{id}_png.rf.0f.jpg",
     "shot-0123456789ab-{id}_png.rf.0f.jpg",  # the photo's own name ended like one of ours
+    "IMG-0123456789ab_jpg.rf.x-{id}_jpg.rf.0f.jpg",  # it came from Roboflow before
+    "shot-0123456789ab.v2-{id}_png.rf.0f.jpg",
 ])  # fmt: skip
 def test_an_image_is_known_by_what_the_upload_put_into_its_name(
     tmp_path: Path, server: FakeRoboflow, name: str

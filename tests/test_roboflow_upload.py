@@ -247,14 +247,15 @@ def test_a_label_of_a_person_stays_whatever_the_ledger_says(
     assert found["changed"] == []
 
 
+@pytest.mark.parametrize("words", [(), ("--relabel",)])
 def test_a_label_that_was_refused_gives_way_to_one_that_somebody_gave_since(
-    tmp_path: Path, server: FakeRoboflow
+    tmp_path: Path, server: FakeRoboflow, words: tuple[str, ...]
 ) -> None:
     write_run(tmp_path, [Photo("a", "red")])
     data = (tmp_path / "photos" / "a.png").read_bytes()
     server.projects["fruit"].hold("a.png", data, "blue")
     ledger_file(tmp_path).write_text(ledger_line(tmp_path, "a", "refused", "red", reason="no"))
-    assert len(answer("upload")["annotated"]) == 1
+    assert len(answer("upload", *words)["annotated"]) == 1
     assert held(server, tmp_path, "a").annotation == "blue"
 
 
