@@ -62,6 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.asked.append(self.path)
             server.at_once += 1
+            self._counted = True
             server.most_at_once = max(server.most_at_once, server.at_once)
             fault = server.faults.popleft() if server.faults else None
         try:
@@ -73,6 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "slow":
                 time.sleep(3)
             elif fault == "cut":
+                self._leave()
                 self.send_response(200)
                 self.send_header("Content-Length", "500")
                 self.end_headers()
@@ -89,8 +91,13 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send(200, json.dumps(self._answer(asked)).encode())
         finally:
-            with server.lock:
-                server.at_once -= 1
+            self._leave()
+
+    def _leave(self) -> None:
+        """Count the request as over: before its answer is out, since the next may then be in."""
+        with self.server.lock:
+            self.server.at_once -= self._counted
+            self._counted = False
 
     def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self.path == "/clip/embed_text":
@@ -113,6 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         return Image.open(io.BytesIO(base64.b64decode(given["value"])))
 
     def _send(self, status: int, body: bytes) -> None:
+        self._leave()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         if status == 429:

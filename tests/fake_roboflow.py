@@ -177,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.asked.append(f"{self.command} {parts.path}")
         server.count(1)
+        self._counted = 1
         try:
             fault = server.fault()
             if server.ignore_next == parts.path:
@@ -213,9 +214,15 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
         finally:
-            server.count(-1)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Count the request as over: before its answer is out, since the next may then be in."""
+        self.server.count(-self._counted)
+        self._counted = 0
 
     def _send(self, status: int, value: Any) -> None:
+        self._leave()
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
