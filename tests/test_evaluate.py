@@ -143,7 +143,7 @@ def labels_of(confidences: list[float]) -> pl.DataFrame:
 
 
 def test_labels_are_judged_by_truth_where_there_is_some() -> None:
-    labels = labels_of([0.9, 0.8, 0.6, 0.1])  # cat, cat, abstained, dog
+    labels = labels_of([0.91, 0.8, 0.6, 0.1])  # cat, cat, abstained, dog
     figures = label_figures(labels, {"0": "cat", "1": "dog", "2": "dog"})
     assert (figures.accepted, figures.abstained) == (3, 1)
     assert figures.accuracy is not None
@@ -154,6 +154,16 @@ def test_labels_are_judged_by_truth_where_there_is_some() -> None:
     surest = figures.thresholds[-2]
     assert surest.min_confidence == 0.9 and surest.accuracy is not None
     assert surest.accuracy.value == 1.0
+
+
+@pytest.mark.parametrize("limit", [0.5, 0.7, 0.9, 0.95])
+def test_a_threshold_keeps_what_labeling_would_accept(limit: float) -> None:
+    ontology = build_ontology({"a cat": "cat", "a dog": "dog"})
+    shares = np.array([[limit, 1 - limit]], np.float32)
+    labels = label_table(["0"], ["0"], shares, ontology, min_confidence=limit, min_margin=0)
+    steps = label_figures(labels, {"0": "cat"}).thresholds
+    (kept,) = (step.kept for step in steps if step.min_confidence == limit)
+    assert kept == float(labels["decision"][0] == "accepted")
 
 
 def test_labels_without_truth_have_no_accuracy() -> None:

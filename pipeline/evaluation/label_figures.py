@@ -26,7 +26,8 @@ def label_figures(labels: pl.DataFrame, truth: Mapping[str, str]) -> LabelFigure
     accepted = known.filter(pl.col("decision") == "accepted")
     thresholds = []
     for threshold in _THRESHOLDS if len(known) else ():
-        kept = known.filter(pl.col("confidence") >= threshold)
+        # As labeling compares, so that the table keeps what `min_confidence` would.
+        kept = known.filter(pl.col("confidence").cast(pl.Float64) >= threshold)
         right = proportion(int((kept["guess"] == kept["truth"]).sum()), len(kept))
         thresholds.append(ThresholdFigures(threshold, len(kept) / len(known), right))
     return LabelFigures(
