@@ -7,7 +7,7 @@ does not exist (a share of nothing) is None and never NaN, so that all of them f
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,10 +23,6 @@ class Proportion:
     low: float
     high: float
     n: int
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the four numbers under their names."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
