@@ -118,7 +118,7 @@ class CLIP(ClassificationBaseModel):  # type: ignore[misc]
         )
         classes = self._ontology.classes
         vectors = asked.vectors(labels["id"].to_list())
-        export_dataset(plan_dataset(labels, vectors, DatasetConfig()), classes, output)
+        export_dataset(plan_dataset(labels, vectors, DatasetConfig()), output)
         answers = {
             path: sv.Classifications(
                 class_id=np.array([classes.index(guess)]), confidence=np.array([share], np.float32)

@@ -110,7 +110,7 @@ class DatasetConfig(Section):
     splits: SplitsConfig = SplitsConfig()
     seed: int = 0
     near_duplicate: Fraction | None = 0.98
-    files: Literal["link", "copy"] = "link"
+    files: Literal["copy", "link"] = "copy"
 
 
 class StudentConfig(Section):

@@ -442,7 +442,7 @@ def test_a_teachers_own_weights_count_by_their_content(run: Run, tmp_path: Path)
     weights.write_bytes(b"one")
 
     def digest(config: Config) -> str:
-        nothing = LabelInputs(pl.DataFrame(schema=IMAGES), {})
+        nothing = LabelInputs(pl.DataFrame(schema=IMAGES), [], {}, [], pl.DataFrame())
         return LABELING.digest(StageRun.of(config), nothing)
 
     def asked() -> str:

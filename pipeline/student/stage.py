@@ -5,6 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.config import StudentConfig
+from pipeline.errors import WorkspaceError
+from pipeline.labels.moved import look_at_folder
 from pipeline.records import DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
 from pipeline.student.card import read_card
@@ -14,6 +16,13 @@ from pipeline.student.train import TrainResult, train, training_digest
 
 
 def _look(run: Run) -> pl.DataFrame:
+    state = look_at_folder(run.workspace)
+    if state is not None and not state.whole:
+        raise WorkspaceError(
+            f"{run.workspace.dataset} is not as it was exported: files were moved, changed or "
+            "removed. Run `clip2yolo label`: what was moved counts as decided by you, and what is "
+            "missing or damaged is written again."
+        )
     return read_table(run.workspace.dataset_table, DATASET, "label")
 
 
@@ -42,6 +51,7 @@ def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
             settings,
             classes,
             digest=_digest_with(run, plan, settings),
+            files=plan["file"].to_list(),
             max_pixels=run.config.max_pixels,
             on_epoch=on_epoch,
         )
