@@ -28,7 +28,12 @@ from pipeline.evaluation.record import (
     Precision,
 )
 from pipeline.evaluation.report import render_report
-from pipeline.evaluation.sample import Sample, choose_sample, known_truth
+from pipeline.evaluation.sample import (
+    Sample,
+    choose_sample,
+    known_truth,
+    leave_out_look_alikes,
+)
 from pipeline.evaluation.wording import summary
 from pipeline.files import fingerprint, names_and_hashes, write_json, write_text
 from pipeline.labels.stage import LABEL
@@ -109,6 +114,9 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         raise SourceError(
             f"No image of {sample.source} can be read, so there is nothing to compare."
         )
+    if sample.truth is not None:
+        leave_out_look_alikes(run, plan, sample)
+        asked = asked.only(sample.ids)
     taught = asked.answers()
     with run.listener.bar("Student", "images") as progress:
         learned = predict_files(

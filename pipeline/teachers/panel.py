@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -102,6 +102,10 @@ class Asked:
     computed: int  # images that at least one teacher had to look at
     from_cache: int
     failures: dict[str, str]  # id → a sentence
+
+    def only(self, ids: Sequence[str]) -> Asked:
+        """Return the same about some of the images, in this order."""
+        return replace(self, ids=pl.Series("id", ids, dtype=pl.String))
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray | None:
         """Return the vectors (n, dim) of images, of the first teacher that gives any."""
