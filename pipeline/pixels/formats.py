@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from functools import cache
 
@@ -19,6 +20,9 @@ _NO_PICTURES = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC", "PDF"}
 # the first file in its container comes. Sequences (.heics, .heifs) are films.
 _HEIF = "HEIF"
 _HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
+
+# A library's source file and line, or another path: they say nothing to a user.
+_PATH = re.compile(r"\w*[/\\][\w./\\-]+|\.(c|cc|cpp|h|py)\b")
 
 
 @cache
@@ -68,7 +72,19 @@ def open_image(data: bytes) -> ImageFile:
             return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             if accept is not None:
-                refused = f"{name} ({error})"
+                refused = name, in_words(error)
     if refused is None:
         raise UnidentifiedImageError
-    raise SourceError(f"It looks like {refused}, but cannot be read: damaged, or of a rare kind.")
+    name, reason = refused
+    raise SourceError(
+        f"It looks like {name}, and is damaged or of a kind that is not read ({reason})."
+    )
+
+
+def in_words(error: Exception) -> str:
+    """Return a decoder's reason, where it is one; what Python or C says of itself is none."""
+    text = " ".join(str(error).split())
+    meant = isinstance(error, (OSError, SyntaxError, EOFError)) or type(error) is ValueError
+    if not text or not meant or _PATH.search(text):
+        return "a part of it makes no sense"
+    return (text if len(text) < 120 else text[:120].rpartition(" ")[0] + " …").rstrip(". ")

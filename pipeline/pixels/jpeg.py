@@ -81,10 +81,11 @@ def decode(image: Image, data: bytes, scale: int) -> np.ndarray | None:
     colors = "RGB" if image.mode in ("RGB", "L") else "CMYK"
     try:
         pixels = _strictly(data, size, scale, colors)
-    except ValueError as error:
-        if not str(error).startswith(_WRONG):
+    except ValueError:
+        again = _again(data, size, scale, colors)
+        if again is None:
             return None
-        pixels = _again(data, size, scale, colors)
+        pixels = again
     return pixels if colors == "RGB" else None  # Pillow knows which CMYK is inverted
 
 
@@ -99,7 +100,7 @@ def _strictly(
     return pixels
 
 
-def _again(data: bytes, size: tuple[int, int], scale: int, colors: str) -> np.ndarray:
+def _again(data: bytes, size: tuple[int, int], scale: int, colors: str) -> np.ndarray | None:
     """Decode after a complaint: the picture alone, with an end marker."""
     picture, ended = _picture_in(data)
     try:
@@ -111,6 +112,8 @@ def _again(data: bytes, size: tuple[int, int], scale: int, colors: str) -> np.nd
     left = _LEFT_OVER.match(complaint)
     if left and (not ended or len(set(picture[-2 - int(left[1]) : -2])) <= 1):
         return _strictly(picture, size, scale, colors, strict=False)
+    if not complaint.startswith(_WRONG):
+        return None
     reason = complaint.removeprefix("Corrupt JPEG data: ")
     raise SourceError(f"It is damaged ({reason}).")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from PIL.ImageFile import ImageFile
 
 from pipeline.errors import SourceError
 from pipeline.pixels import jpeg, tiff
-from pipeline.pixels.formats import open_image
+from pipeline.pixels.formats import in_words, open_image
 
 # Some of Pillow's readers log an error where they raise one, and a logger without any handler
 # prints.
@@ -24,9 +23,6 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 _lock = threading.Lock()
 _limits: list[int] = []  # of those who are reading now
 _pillows_own: int | None = None  # its limit while nobody is
-
-# A library's source file and line, or another path: they say nothing to a user.
-_PATH = re.compile(r"\w*[/\\][\w./\\-]+|\.(c|cc|cpp|h|py)\b")
 
 
 def bytes_of(source: Path | bytes) -> bytes:
@@ -122,13 +118,4 @@ def in_sentences() -> Iterator[None]:
     except IsADirectoryError:
         raise SourceError("It is a folder.") from None
     except Exception as error:  # decoders raise anything on damaged bytes
-        raise SourceError(f"It is damaged ({_in_words(error)}).") from error
-
-
-def _in_words(error: Exception) -> str:
-    """A decoder's reason, where it is one; what Python or a C library says of itself is none."""
-    text = " ".join(str(error).split())
-    meant = isinstance(error, (OSError, SyntaxError, EOFError)) or type(error) is ValueError
-    if not text or not meant or _PATH.search(text):
-        return "a part of it makes no sense"
-    return text[:120].rstrip(". ")
+        raise SourceError(f"It is damaged ({in_words(error)}).") from error
