@@ -166,8 +166,8 @@ class Config(Section):
     file: Path = Field(exclude=True)
     workspace: Path
     sources: list[SourceConfig] = Field(alias="source", min_length=1)
-    # Pillow itself refuses more than 178,956,970 as a decompression bomb.
-    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = MAX_PIXELS
+    # Of what is decoded: a large JPEG at a part of its size, see `pipeline.pixels.jpeg.reduction`.
+    max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
     truth: Path | None = None
     pool_truth: Path | None = None
     ontology: dict[str, str]
