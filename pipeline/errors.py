@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import errno
 
+from pipeline.keys import without_key
+
 
 class Clip2YoloError(Exception):
     """Anything that is the input's or the machine's fault, not a defect of clip2yolo.
 
     The message is one or more whole sentences: what is wrong, where, and what to do about it.
-    The command line prints it as it is and exits with `exit_code`.
+    The command line prints it as it is and exits with `exit_code`. Whatever the words were made of,
+    no Roboflow key is in them.
     """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(without_key(str(message)))
 
 
 class ConfigError(Clip2YoloError):

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from pipeline.keys import without_key
 from pipeline.listener import Listener, Progress, no_progress
 
 _WIDE = 160  # characters
@@ -31,10 +32,11 @@ class TerminalListener(Listener):
 
     def say(self, sentence: str) -> None:
         if not self.quiet:
-            self.console.print(sentence, markup=False)
+            self.console.print(without_key(sentence), markup=False)
 
     def warn(self, sentence: str) -> None:
-        self.console.print(f"warning: {sentence}", style="yellow", markup=False)
+        words = f"warning: {without_key(sentence)}"
+        self.console.print(words, style="yellow", markup=False)
 
     def epoch(self, report: Any) -> None:
         self.say(

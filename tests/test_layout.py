@@ -15,7 +15,18 @@ PACKAGE = REPOSITORY / "pipeline"
 
 # From left to right: a file imports from its own room or from one to the left of it.
 ROOMS = (
-    ("errors", "machine", "files", "pixels", "records", "listener", "terminal", "pool", "keys"),
+    (
+        "errors",
+        "machine",
+        "files",
+        "pixels",
+        "records",
+        "listener",
+        "terminal",
+        "pool",
+        "keys",
+        "network",
+    ),
     ("values", "config", "ontology", "starter"),
     ("run",),
     ("images",),

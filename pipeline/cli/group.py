@@ -15,6 +15,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import Clip2YoloError, describe_os_error
+from pipeline.keys import keep_keys_out_of_logs
 
 if TYPE_CHECKING:
     from pipeline.run.stage import Stamp
@@ -86,6 +87,7 @@ def set_logging(verbose: bool) -> None:
 
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr)
     logging.captureWarnings(True)
+    keep_keys_out_of_logs()
     logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
