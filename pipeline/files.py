@@ -20,12 +20,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from pipeline.errors import ConfigError
 
 # Nanoseconds: the coarsest clock of a file system still in use (FAT). A file that was written in
 # the moment it was hashed may be written again within the same tick.
 RACY = 2 * 10**9
 _REMEMBERED = 100_000  # files
+_ASIDE = ".tmp-"  # in the names of temporary folders
+_ALIVE = "alive.lock"  # in each of them, held by the process that writes there
 
 
 def expanded(path: Path) -> Path:
@@ -74,9 +78,11 @@ def replacing(path: Path) -> Iterator[Path]:
     nothing has changed and the temporary file or folder is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}{_ASIDE}", dir=path.parent))
     aside = holder / path.name
+    alive = FileLock(holder / _ALIVE)
     try:
+        alive.acquire()
         yield aside
         if aside.is_dir() and path.is_dir():
             # A folder cannot be renamed over a folder: the old one steps aside first.
@@ -86,7 +92,21 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
         aside.replace(path)
     finally:
+        alive.release()
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left behind of `replacing` in a folder. What another process is
+    writing at this moment stays: it holds a lock, which falls with it."""
+    for holder in folder.glob(f".*{_ASIDE}*") if folder.is_dir() else ():
+        alive = FileLock(holder / _ALIVE)
+        try:
+            alive.acquire(timeout=0)
+        except (Timeout, OSError):
+            continue
+        shutil.rmtree(holder, ignore_errors=True)
+        alive.release()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -117,13 +117,14 @@ class TableWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._blocks = 0
+        self.files: list[Path] = []
 
     def add(self, block: pl.DataFrame) -> None:
         """Append rows."""
         with _words_of_a_full_disk(self._folder):
-            block.write_parquet(self._folder / f"{self._blocks:06d}.parquet")
-        self._blocks += 1
+            file = self._folder / f"{len(self.files):06d}.parquet"
+            block.write_parquet(file)
+        self.files.append(file)
 
 
 @contextlib.contextmanager
@@ -140,7 +141,7 @@ def streamed_table(path: Path, schema: Schema) -> Iterator[TableWriter]:
         writer.add(pl.DataFrame(schema=schema))
         yield writer
         with _words_of_a_full_disk(path):
-            pl.scan_parquet(parts / "*.parquet").sink_parquet(aside, maintain_order=True)
+            pl.scan_parquet(writer.files, glob=False).sink_parquet(aside, maintain_order=True)
 
 
 @contextlib.contextmanager
@@ -167,7 +168,7 @@ def read_table(
         raise WorkspaceError(f"{path} is not there yet. Run `clip2yolo {made_by}` first.")
     try:
         wanted = [pl.col(name).cast(schema[name]) for name in columns or schema]
-        return pl.scan_parquet(path).select(wanted).collect()
+        return pl.scan_parquet(path, glob=False).select(wanted).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise WorkspaceError(
             f"{path} cannot be read ({type(error).__name__}). "

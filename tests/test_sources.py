@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
 from pipeline.images.scan import describe, scan, with_damaged, with_failures
-from pipeline.images.sources import find_images, sort_sources
+from pipeline.images.sources import find_images, find_sources
 from pipeline.images.truth import read_truth
 from pipeline.records import IMAGES
 from tests.fakes import photos, picture, sha256
@@ -105,9 +105,9 @@ def test_a_pattern_with_stars_goes_through_folders_and_takes_no_folder(tmp_path:
 
 
 def sorted_out(*sources: SourceConfig) -> tuple[list[str], list[str]]:
-    """The names of the paths to search for images, and of the videos."""
-    stills, videos = sort_sources(sources)
-    return [path.name for path in stills], [path.name for path, _ in videos]
+    """The names of the images, and of the films."""
+    found = find_sources(sources)
+    return [Path(path).name for path in found.images], [path.name for path, _ in found.films]
 
 
 def test_films_are_told_from_pictures(tmp_path: Path) -> None:
@@ -126,11 +126,13 @@ def test_films_are_told_from_pictures(tmp_path: Path) -> None:
     assert sorted_out(paths["films"]) == ([], ["a.MP4", "b.mov"])
     assert sorted_out(paths["one.Mkv"]) == ([], ["one.Mkv"])
     # Where there is a picture, the films beside it are not meant, unless frames are spoken of.
-    for name in ("mixed", "pictures", "text"):
-        assert sorted_out(paths[name]) == ([name], [])
+    for name in ("mixed", "pictures"):
+        assert sorted_out(paths[name]) == (["red_000.png"], [])
+    with pytest.raises(SourceError, match=r"no image in .*text; it holds 1 other files \(.txt\)"):
+        find_sources([paths["text"]])
     asked = SourceConfig(path=tmp_path / "mixed", every=3)
-    assert sorted_out(asked, paths["pictures"]) == (["pictures"], ["c.mp4"])
-    ((video, sampling),) = sort_sources([asked])[1]
+    assert sorted_out(asked, paths["pictures"]) == (["red_000.png"], ["c.mp4"])
+    ((video, sampling),) = find_sources([asked]).films
     assert video == tmp_path / "mixed" / "c.mp4" and sampling.frames == 3
 
 
@@ -179,15 +181,18 @@ def test_bad_manifests_say_what_is_wrong(tmp_path: Path, text: bytes, reason: st
 def test_sources_that_hold_nothing_say_so(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     (tmp_path / "clip.mp4").touch()
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "b.txt").touch()
     for source, reason in {
-        ".": r"no image in .*2 other files \(", "none": "does not exist",
+        "only": r"no image in .*1 other files \(", "none": "does not exist",
+        ".": "clip.mp4 is a film",
         "*.png": "matches no image", "a.txt": "neither an image",
     }.items():  # fmt: skip
         with pytest.raises(SourceError, match=reason):
             find_images([tmp_path / source])
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="no video"):
-        sort_sources([SourceConfig(path=tmp_path / "empty", fps=2.0)])
+        find_sources([SourceConfig(path=tmp_path / "empty", fps=2.0)])
 
 
 def test_same_bytes_are_one_picture(tmp_path: Path) -> None:

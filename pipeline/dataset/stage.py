@@ -181,6 +181,7 @@ EXPORT = Stage(
     digest=_digest,
     leaves=_leaves,
     work=_work,
+    makes=lambda space: (space.dataset_table, space.dataset),
     summary=lambda counts: ", ".join(
         f"{sum(part.values()):,} {split}" for split, part in counts.splits.items()
     ),

@@ -205,5 +205,8 @@ EVALUATE = Stage(
         run.workspace.report_md,
     ),
     work=_work,
+    makes=lambda space: (
+        *(space.answers, space.evaluation, space.report, space.report_md, space.students),
+    ),
     summary=lambda counts: counts.summary,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -12,9 +13,17 @@ import polars as pl
 from pipeline.errors import WorkspaceError
 from pipeline.images.frames import extract_all, known_frames, with_frames
 from pipeline.images.scan import scan, with_damaged
-from pipeline.images.sources import find_images, sort_sources
+from pipeline.images.sources import find_sources
 from pipeline.records import IMAGES, read_table
 from pipeline.run.stage import Run
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What lies in a run's sources."""
+
+    images: pl.DataFrame  # with the schema `records.IMAGES`
+    left_out: list[str]  # what was not taken, a sentence for each sort
 
 
 def extract_frames(run: Run, frames: Path | None = None) -> None:
@@ -29,13 +38,13 @@ def extract_frames(run: Run, frames: Path | None = None) -> None:
     Raises:
         SourceError: a source does not exist or holds nothing.
     """
-    _, videos = sort_sources(run.config.sources)
+    found = find_sources(run.config.sources, run.workspace.root)
     root = frames or run.workspace.frames
-    extract_all(videos, root, run.config.max_pixels, run.listener)
+    extract_all(found.films, root, run.config.max_pixels, run.listener)
 
 
-def look_at_images(run: Run, frames: Path | None = None) -> pl.DataFrame:
-    """Find and hash the run's images and return them as a table with the schema `records.IMAGES`.
+def look_at_images(run: Run, frames: Path | None = None) -> Looked:
+    """Find and hash the run's images.
 
     Files known from the last time are not opened again, unless `run.verify` asks for it.
 
@@ -48,22 +57,21 @@ def look_at_images(run: Run, frames: Path | None = None) -> pl.DataFrame:
         WorkspaceError: frames of a video are not there yet.
     """
     config = run.config
-    stills, videos = sort_sources(config.sources)
+    found = find_sources(config.sources, run.workspace.root)
     root = frames or run.workspace.frames
-    framed, damaged = known_frames(videos, root, config.max_pixels)
-    paths = find_images(stills) if stills else []
+    framed, damaged = known_frames(found.films, root, config.max_pixels)
     with run.listener.bar("Scanning", "files") as progress:
         images = scan(
-            [*paths, *(str(frame.path) for frame in framed)],
+            [*found.images, *(str(frame.path) for frame in framed)],
             None if run.verify else _last_scan(run),
             progress=progress,
             max_pixels=config.max_pixels,
         )
-    return with_damaged(with_frames(images, framed), damaged)
+    return Looked(with_damaged(with_frames(images, framed), damaged), found.sentences())
 
 
 @contextlib.contextmanager
-def looked_at_aside(run: Run) -> Iterator[pl.DataFrame]:
+def looked_at_aside(run: Run) -> Iterator[Looked]:
     """Yield what `look_at_images` returns, also where frames were not extracted yet: they are then
     written to a folder that goes with the block, and the run stays as it was.
 
@@ -72,13 +80,13 @@ def looked_at_aside(run: Run) -> Iterator[pl.DataFrame]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            images = look_at_images(run)
+            looked = look_at_images(run)
         except WorkspaceError:
             made = tempfile.TemporaryDirectory(prefix="clip2yolo-frames-")
             frames = Path(stack.enter_context(made))
             extract_frames(run, frames)
-            images = look_at_images(run, frames)
-        yield images
+            looked = look_at_images(run, frames)
+        yield looked
 
 
 def _last_scan(run: Run) -> pl.DataFrame | None:

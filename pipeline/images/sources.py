@@ -1,121 +1,181 @@
-"""Finding images: folders, globs, manifests, single files, and what counts as a video."""
+"""Finding images and films: folders, globs, manifests, single files, and what is left out of them.
+
+Nothing is left out without a word: what looks like a picture or a film and is not taken is counted
+by kind, and what a run of ours has made is named.
+"""
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import polars as pl
 
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError, describe_os_error
-from pipeline.images.video import VIDEO_SUFFIXES, find_videos
-from pipeline.pixels import image_suffixes
+from pipeline.files import cache_dir
+from pipeline.images.kinds import FILM, OTHER, PICTURE, kind_of
+from pipeline.images.manifest import MANIFESTS, read_manifest
+from pipeline.run.workspace import made_in
 from pipeline.values import Sampling
 
-MANIFESTS = (".csv", ".parquet")
+_NAMED = 3  # of what is left out, how many a sentence names
 
 
-def sort_sources(
-    sources: Sequence[SourceConfig],
-) -> tuple[list[Path], list[tuple[Path, Sampling]]]:
-    """Tell stills from videos: paths to search for images, and each video with its sampling.
+@dataclass
+class Found:
+    """What lies in a run's sources."""
 
-    A file is a video by its suffix, a folder where frames are spoken of, or where it holds videos
-    and no image.
+    images: list[str] = field(default_factory=list)  # sorted, each once
+    films: list[tuple[Path, Sampling]] = field(default_factory=list)  # each once
+    left_out: Counter[str] = field(default_factory=Counter)  # kind → files that are not taken
+    own: dict[str, None] = field(default_factory=dict)  # folders of runs, whose output is not taken
+    broken: list[str] = field(default_factory=list)  # links that lead nowhere
+
+    def sentences(self) -> list[str]:
+        """Say what was left out, a sentence each."""
+        said = []
+        if self.left_out:
+            kinds = [_in_words(kind, count) for kind, count in sorted(self.left_out.items())]
+            said.append(f"Left out: {', '.join(kinds)}.")
+        if self.own:
+            said.append(f"Left out what clip2yolo itself has made: {_some(list(self.own))}.")
+        if self.broken:
+            links = "1 link leads" if len(self.broken) == 1 else f"{len(self.broken):,} links lead"
+            said.append(f"Left out: {links} nowhere ({_some(self.broken)}).")
+        return said
+
+
+def find_sources(sources: Sequence[SourceConfig], workspace: Path | None = None) -> Found:
+    """Return the images and films of folders, globs, manifests and single files.
+
+    Folders are searched to the bottom; hidden files and folders are passed over, linked folders
+    are followed once, and what a run of ours has made (frames, datasets, students) is left out. A
+    folder or glob in which frames are spoken of, or that holds films and no picture, is one of
+    films; elsewhere only its pictures are taken. A manifest is a CSV or Parquet file with a `path`
+    column, relative to the manifest; files that it names are kept even where they are missing, so
+    that the scan can say so.
+
+    Args:
+        workspace: of the run; nothing in it that the run makes can be its source.
 
     Raises:
-        SourceError: a folder of videos holds none.
+        SourceError: a source does not exist, holds nothing that can be used, or is of no known
+            kind.
     """
-    stills: list[Path] = []
-    videos: list[tuple[Path, Sampling]] = []
+    found = Found()
+    # Text, not paths: a million of them must fit beside a model.
+    images: dict[str, None] = {}
+    films: dict[tuple[str, Sampling], Path] = {}
     for source in sources:
-        path = source.path
-        is_video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-        if is_video or source.names_frames or (path.is_dir() and _holds_only_videos(path)):
-            videos += [(video, source.sampling) for video in find_videos(path)]
-        else:
-            stills.append(path)
-    return stills, videos
-
-
-def _holds_only_videos(folder: Path) -> bool:
-    found = False
-    for path in walk(folder):
-        if is_image(path):
-            return False
-        found = found or Path(path).suffix.lower() in VIDEO_SUFFIXES
+        if workspace is not None:
+            _refuse_own(source.path, workspace)
+        pictures, named = _of(source, found)
+        images |= dict.fromkeys(pictures)
+        for film in sorted(named, key=os.fsencode):
+            films.setdefault((os.path.realpath(film), source.sampling), Path(film))
+    found.images = sorted(images, key=os.fsencode)
+    found.films = [(path, sampling) for (_, sampling), path in films.items()]
     return found
 
 
 def find_images(sources: Sequence[Path]) -> list[str]:
-    """Return the image files of folders, globs, manifests and single files, sorted, each once.
-
-    Folders are searched to the bottom for every suffix of `image_suffixes`, in any case; hidden
-    files and folders are passed over, linked folders are followed once. A manifest is a CSV or
-    Parquet file with a `path` column, relative to the manifest; files that it names are kept even
-    where they are missing, so that the scan can say so.
+    """Return the images that `find_sources` finds; films are no images.
 
     Raises:
-        SourceError: a source does not exist, holds no image, or is of no known kind.
+        SourceError: see `find_sources`, or there are only films.
     """
-    # Text, not paths: a million of them must fit beside a model.
-    found = {path: None for source in sources for path in _one_source(source)}
-    return sorted(found, key=os.fsencode)
+    found = find_sources([SourceConfig(path=path) for path in sources])
+    if not found.images:
+        raise SourceError(f"{found.films[0][0]} is a film. `clip2yolo watch` says what it shows.")
+    return found.images
 
 
-def _one_source(source: Path) -> Iterable[str]:
-    if source.is_dir():
-        return _in_folder(source)
-    if source.is_file():
-        suffix = source.suffix.lower()
-        if suffix in MANIFESTS:
-            return _in_manifest(source)
-        if suffix in image_suffixes():
-            return [str(source)]
-        raise SourceError(
-            f"{source} is neither an image, a folder, nor a manifest (.csv, .parquet) of images."
-        )
-    if any(sign in str(source) for sign in "*?["):
-        matches = glob.iglob(str(source), recursive=True)
-        paths = [path for path in matches if os.path.isfile(path) and is_image(path)]
-        if not paths:
-            raise SourceError(f"The pattern {source} matches no image. Check it for typing errors.")
-        return paths
-    raise SourceError(f"{source} does not exist. Correct `source` in the config.")
+def is_image(path: str) -> bool:
+    """Say whether a file is a picture that can be read, and not hidden."""
+    return not os.path.basename(path).startswith(".") and kind_of(path) == PICTURE
 
 
-def is_image(name: str) -> bool:
-    """Say whether a file's name has an image's suffix and is not hidden."""
-    name = os.path.basename(name)
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in image_suffixes()
-
-
-def _in_folder(folder: Path) -> list[str]:
-    images: list[str] = []
+def _of(source: SourceConfig, found: Found) -> tuple[list[str], list[str]]:
+    """The pictures and the films of one source; what else there is goes into `found`."""
+    path = source.path
+    if path.is_file():
+        return _one_file(path, source.names_frames)
+    if path.is_dir():
+        files: Iterable[str] = walk(path, found)
+    elif any(sign in str(path) for sign in "*?["):
+        files = _matches(path, found)
+    else:
+        raise SourceError(f"{path} does not exist. Correct `source` in the config.")
+    pictures: list[str] = []
+    films: list[str] = []
+    unread: Counter[str] = Counter()
     others: Counter[str] = Counter()
-    for path in walk(folder):
-        if is_image(path):
-            images.append(path)
+    for file in files:
+        kind = kind_of(file)
+        if kind == PICTURE:
+            pictures.append(file)
+        elif kind == FILM:
+            films.append(file)
         else:
-            others[Path(path).suffix.lower() or Path(path).name] += 1
-    if not images:
-        seen = ", ".join(suffix for suffix, _ in others.most_common(4))
-        other = f"; it holds {others.total():,} other files ({seen})" if others else ""
-        raise SourceError(f"There is no image in {folder}{other}. Correct `source` in the config.")
-    return images
+            others[os.path.splitext(file)[1].lower() or os.path.basename(file)] += 1
+            if kind != OTHER:
+                unread[kind] += 1
+    if not films and (source.names_frames or not pictures):
+        raise SourceError(_nothing_in(path, "video" if source.names_frames else "image", others))
+    found.left_out += unread
+    if source.names_frames:
+        found.left_out[PICTURE] += len(pictures)
+        return [], films
+    if pictures and films:
+        found.left_out[FILM] += len(films)
+    return (pictures, []) if pictures else ([], films)
 
 
-def walk(folder: Path) -> Iterator[str]:
-    """Yield the files below a folder, without hidden ones; each real folder is entered once."""
+def _one_file(path: Path, names_frames: bool) -> tuple[list[str], list[str]]:
+    if path.suffix.lower() in MANIFESTS:
+        listed = [str(path.parent / row["path"]) for row in read_manifest(path, ("path",))]
+        films = {file for file in listed if kind_of(file) == FILM}
+        return [file for file in listed if file not in films], list(films)
+    kind = kind_of(str(path))
+    if kind == FILM or names_frames:
+        return [], [str(path)]
+    if kind == PICTURE:
+        return [str(path)], []
+    if kind != OTHER:
+        raise SourceError(f"{path} cannot be read: {_in_words(kind, 1)}.")
+    raise SourceError(
+        f"{path} is neither an image, a film, a folder, nor a manifest (.csv, .parquet) of images."
+    )
+
+
+def _nothing_in(path: Path, wanted: str, others: Counter[str]) -> str:
+    if not path.is_dir():
+        return f"The pattern {path} matches no {wanted}. Check it for typing errors."
+    seen = ", ".join(suffix for suffix, _ in others.most_common(4))
+    other = f"; it holds {others.total():,} other files ({seen})" if others else ""
+    return f"There is no {wanted} in {path}{other}. Correct `source` in the config."
+
+
+def walk(folder: Path, found: Found | None = None) -> Iterator[str]:
+    """Yield the files below a folder, without hidden ones; each real folder is entered once.
+
+    Args:
+        found: told of links that lead nowhere and of runs of ours, whose output is left out;
+            without it nothing of ours is recognized.
+
+    Raises:
+        SourceError: a folder cannot be searched.
+    """
 
     def complain(error: OSError) -> None:
         raise SourceError(f"A folder cannot be searched. {describe_os_error(error)}") from error
 
     entered: set[tuple[int, int]] = set()
+    cache = os.path.realpath(cache_dir())
     for root, folders, files in os.walk(folder, onerror=complain, followlinks=True):
         state = os.stat(root)
         if (state.st_dev, state.st_ino) in entered:
@@ -124,44 +184,75 @@ def walk(folder: Path) -> Iterator[str]:
         entered.add((state.st_dev, state.st_ino))
         # Sorted, so that of two links to one folder it is always the same that counts.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if found is not None:
+            if made := set(made_in(root, files)) & set(folders):
+                found.own[root] = None
+                folders[:] = [name for name in folders if name not in made]
+            if os.path.realpath(root) == cache:
+                found.own[root] = None
+                folders.clear()
         for name in sorted(files):
             path = os.path.join(root, name)
-            if not name.startswith(".") and os.path.isfile(path):
+            if name.startswith("."):
+                continue
+            if os.path.isfile(path):
                 yield path
+            elif found is not None and not os.path.exists(path):
+                found.broken.append(path)
 
 
-def _in_manifest(manifest: Path) -> list[str]:
-    rows = read_manifest(manifest, ("path",))
-    return [str(manifest.parent / row["path"]) for row in rows]
+def _matches(pattern: Path, found: Found) -> Iterator[str]:
+    """Yield the files that a pattern means. As much of it as is there under its own name is a
+    place, whatever signs it holds, and only the rest a pattern."""
+    parts = pattern.parts
+    length = next((n for n in range(len(parts), 0, -1) if Path(*parts[:n]).is_dir()), 0)
+    base = str(Path(*parts[:length])) if length else ""
+    own = _own_below(base)
+    for name in glob.iglob(os.path.join(*parts[length:]), root_dir=base or None, recursive=True):
+        path = os.path.join(base, name)
+        if os.path.basename(path).startswith("."):
+            continue
+        if run := own(os.path.dirname(path)):
+            found.own[run] = None
+        elif os.path.isfile(path):
+            yield path
+        elif not os.path.exists(path):
+            found.broken.append(path)
 
 
-def read_manifest(manifest: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read the text columns of a CSV or Parquet file; no cell of them may be empty."""
-    try:
-        if manifest.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(manifest)
-        else:
-            frame = pl.read_csv(manifest, infer_schema=False, encoding="utf8")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(
-            f"{manifest} cannot be read as a table ({reason[:160]}). Save it as UTF-8 CSV or "
-            "Parquet."
-        ) from error
-    frame = frame.rename({name: name.strip().lstrip("\ufeff") for name in frame.columns})
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise SourceError(
-            f"{manifest} has no column `{missing[0]}`; it has: {', '.join(frame.columns)}. "
-            "Rename the column that holds it."
-        )
-    if frame.is_empty():
-        raise SourceError(f"{manifest} lists nothing. Add a row for each image.")
-    rows = frame.select(pl.col(name).cast(pl.String).str.strip_chars() for name in columns)
-    for number, row in enumerate(rows.iter_rows(named=True), start=1):
-        for name in columns:
-            if not row[name]:
-                raise SourceError(
-                    f"{manifest}: row {number} has an empty `{name}`. Fill it in or remove the row."
-                )
-    return rows.to_dicts()
+def _own_below(base: str) -> Callable[[str], str | None]:
+    """What says of a folder below `base` which run of ours has made it, if one has."""
+
+    @functools.cache
+    def own(folder: str) -> str | None:
+        if len(folder) <= len(base):
+            return None
+        parent, name = os.path.split(folder)
+        if name in made_in(parent, os.listdir(parent)):
+            return parent
+        return own(parent)
+
+    return own
+
+
+def _refuse_own(source: Path, workspace: Path) -> None:
+    for name in made_in(str(workspace), os.listdir(workspace) if workspace.is_dir() else ()):
+        if source.resolve().is_relative_to((workspace / name).resolve()):
+            raise SourceError(
+                f"{source} is what this run has made itself. Name your own images in `source`."
+            )
+
+
+def _in_words(kind: str, count: int) -> str:
+    """So many files of a kind, and what to do to have them read."""
+    plural = "" if count == 1 else "s"
+    if kind == FILM:
+        return f"{count:,} film{plural} (name them as a source of their own)"
+    if kind == PICTURE:
+        return f"{count:,} picture{plural} (`every` and `fps` ask for films; name them as a source)"
+    return f"{count:,} {kind} image{plural} (save as JPEG, PNG or TIFF to have them read)"
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
+    return f"{', '.join(paths[:_NAMED])}{more}"

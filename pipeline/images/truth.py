@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.errors import SourceError
+from pipeline.images.manifest import MANIFESTS, read_manifest
 from pipeline.images.scan import scan
-from pipeline.images.sources import MANIFESTS, is_image, read_manifest, walk
+from pipeline.images.sources import is_image, walk
 from pipeline.pixels import MAX_PIXELS
 from pipeline.records import TRUTH, table
 
@@ -69,7 +70,7 @@ def read_truth(
 def _labeled_folders(path: Path) -> list[tuple[Path, str]]:
     labeled = []
     for file in map(Path, sorted(walk(path), key=os.fsencode)):
-        if not is_image(file.name):
+        if not is_image(str(file)):
             continue
         inner = file.relative_to(path).parts
         if len(inner) == 1:

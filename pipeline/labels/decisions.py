@@ -45,7 +45,7 @@ def read_review(path: Path, ontology: Ontology) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        table = pl.read_csv(path, infer_schema=False, encoding="utf8")
+        table = pl.read_csv(path, infer_schema=False, encoding="utf8", glob=False)
         filled = table.filter(pl.col("class").str.strip_chars().fill_null("") != "")
         decided = [
             (image_id, name.strip()) for image_id, name in filled.select("id", "class").iter_rows()
@@ -86,7 +86,7 @@ def write_review(path: Path, table: pl.DataFrame, keep: Ontology | None = None) 
             in `table` stay at the end: an image that is away for a day must not cost the decision.
     """
     if keep is not None and (absent := set(read_review(path, keep)) - set(table["id"])):
-        old = pl.read_csv(path, infer_schema=False, encoding="utf8")
+        old = pl.read_csv(path, infer_schema=False, encoding="utf8", glob=False)
         rows = old.filter(pl.col("id").is_in(list(absent))).select(
             pl.col(name).cast(kind) if name in old.columns else pl.lit(None, kind).alias(name)
             for name, kind in table.schema.items()

@@ -95,10 +95,12 @@ def review_prompts(config: Config, listener: Listener = SILENT) -> tuple[list[Pr
         SourceError: no image can be read.
     """
     run = Run.of(config, listener)
-    with looked_at_aside(run) as images:
+    with looked_at_aside(run) as looked:
+        for sentence in looked.left_out:
+            run.listener.warn(sentence)
         run.listener.say(f"Loading {in_words(config.teachers)}.")
         panel = load_panel(config.teachers, run.ontology, run.ontology.classes)
-        usable = images.filter(pl.col("status") == "ok")
+        usable = looked.images.filter(pl.col("status") == "ok")
         asked = ask(panel, usable, config.max_pixels, run.listener)
     if asked.ids.is_empty():
         raise SourceError("None of the images can be read, so no prompt can be judged.")

@@ -38,6 +38,7 @@ class LabelInputs:
     """What there is to label."""
 
     images: pl.DataFrame  # with the schema `records.IMAGES`
+    left_out: list[str]  # what the sources hold and is not taken, in sentences
     human: dict[str, str]  # image id → class, decided by people
 
 
@@ -64,7 +65,9 @@ class LabelCounts:
 
 
 def _look(run: Run) -> LabelInputs:
-    return LabelInputs(look_at_images(run), human_decisions(run.workspace, run.ontology))
+    looked = look_at_images(run)
+    human = human_decisions(run.workspace, run.ontology)
+    return LabelInputs(looked.images, looked.left_out, human)
 
 
 def _digest(run: Run, inputs: LabelInputs) -> str:
@@ -101,10 +104,12 @@ def _asked(teachers: Sequence[TeacherConfig]) -> list[Any]:
 def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     config, ontology, workspace, listener = run.config, run.ontology, run.workspace, run.listener
     listener.say(describe(inputs.images))
+    for sentence in inputs.left_out:
+        listener.warn(sentence)
     listener.say(f"Loading {in_words(config.teachers)}.")
     panel = load_panel(config.teachers, ontology, ontology.classes)
-    warnings = prompt_warnings(panel, ontology)
-    for sentence in warnings:
+    doubts = prompt_warnings(panel, ontology)
+    for sentence in doubts:
         listener.warn(sentence)
     usable = inputs.images.filter(pl.col("status") == "ok")
     asked = ask(panel, usable, config.max_pixels, listener)
@@ -141,7 +146,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         vectors_of=next(
             (m.teacher.fingerprint for m in panel.members if m.teacher.gives_vectors), None
         ),
-        warnings=warnings,
+        warnings=[*inputs.left_out, *doubts],
         drift=_drift(run, asked, earlier),
         seconds_to_label=round(time.monotonic() - embedded, 3),
     )
@@ -211,6 +216,7 @@ LABEL = Stage(
     digest=_digest,
     leaves=lambda run: (run.workspace.images, run.workspace.labels, run.workspace.review),
     work=_work,
+    makes=lambda space: (space.images, space.frames, space.labels),
     summary=lambda counts: (
         f"{counts.usable:,} images: {counts.accepted:,} accepted, {counts.abstained:,} abstained"
     ),

@@ -70,7 +70,8 @@ class Stage(Generic[Inputs, Counts]):
     `look` reads what the stage depends on and changes nothing; it raises a WorkspaceError where an
     earlier step has not left it. `digest` names by content all that the result depends on. `work`
     leaves the files that `leaves` lists and returns its figures, a frozen record. `prepare` makes
-    what `look` must find, and is called only where the stage is to run, under the lock.
+    what `look` must find, and is called only where the stage is to run, under the lock. `makes`
+    names what the stage replaces in the workspace, its stamp aside.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Stage(Generic[Inputs, Counts]):
     leaves: Callable[[Run], Iterable[Path]]
     work: Callable[[Run, Inputs], Counts]
     summary: Callable[[Counts], str]
+    makes: Callable[[Workspace], Sequence[Path]] = lambda workspace: ()
     prepare: Callable[[Run], None] = lambda run: None
 
     def stamp(self, workspace: Workspace) -> Stamp[Counts] | None:
@@ -124,6 +126,7 @@ def current_stamp(
 def carry_out(stage: Stage[Inputs, Counts], run: Run) -> Stamp[Counts]:
     """Run a stage unless it is current. The caller holds the workspace's lock."""
     started = time.monotonic()
+    run.workspace.claim(*stage.makes(run.workspace), run.workspace.stamp(stage.name))
     stage.prepare(run)
     inputs = stage.look(run)
     stamp, digest = current_stamp(stage, run, inputs)

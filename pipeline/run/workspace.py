@@ -3,17 +3,26 @@
 An artifact is written beside its place and renamed into it, and a stage's stamp is written last:
 whatever moment a process is killed at, every file in the folder is whole, and a stage without a
 matching stamp is simply run again.
+
+What is replaced here is what the run has made itself, and it keeps a list of that. A file or folder
+of the same name that was there before is somebody else's.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pipeline.errors import WorkspaceError
+from pipeline.files import sweep, write_json
+
+_LIST = ".clip2yolo.json"  # the names of what the run has made in its folder
+_STAMPS = ("label.json", "dataset.json", "train.json", "evaluate.json")
+_FOLDERS = ("frames", "dataset", "student", "students")
 
 
 class Workspace:
@@ -37,6 +46,11 @@ class Workspace:
         self.report = root / "report.html"
         self.report_md = root / "report.md"
         self.uploads = root / "upload"
+        self._makes = (
+            *(self.images, self.frames, self.labels, self.dataset_table, self.dataset),
+            *(self.student, self.students, self.answers, self.evaluation),
+            *(self.report, self.report_md, *(root / name for name in _STAMPS)),
+        )
 
     def stamp(self, stage: str) -> Path:
         """Return where the stamp of a stage lies."""
@@ -59,6 +73,64 @@ class Workspace:
                 "Wait until it has finished, or give this run another `workspace:`."
             ) from None
         try:
+            for folder in (self.root, self.students, self.uploads):
+                sweep(folder)
+            self._refuse_strangers()
             yield
         finally:
             lock.release()
+
+    def claim(self, *paths: Path) -> None:
+        """Note that the run is about to make these, so that it may replace them from now on. The
+        caller holds the lock."""
+        made = _made(self.root)
+        if new := {path.name for path in paths} - made:
+            write_json(self.root / _LIST, sorted(made | new))
+
+    def _refuse_strangers(self) -> None:
+        """Raise a WorkspaceError where something that the run would replace is not its own."""
+        made = _made(self.root)
+        strangers = [path for path in self._makes if path.name not in made and _is_there(path)]
+        if strangers:
+            names = ", ".join(path.name for path in strangers)
+            raise WorkspaceError(
+                f"{self.root} holds what this run would replace and has not made: {names}. Move it "
+                "away, or give the run a `workspace:` of its own."
+            )
+
+
+def made_in(folder: str | Path, names: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the folders in `folder` that a run has made; () where it is no run's.
+
+    Args:
+        names: of all that `folder` holds.
+    """
+    if _LIST not in names and not any(name in names for name in _STAMPS):
+        return ()
+    made = _made(Path(folder))
+    return tuple(name for name in _FOLDERS if name in made)
+
+
+def _made(root: Path) -> set[str]:
+    """The names of what a run has made in its folder."""
+    try:
+        known = json.loads((root / _LIST).read_text("utf-8"))
+        return {str(name) for name in known}
+    except (OSError, ValueError, TypeError):
+        pass
+    # A run from before there was a list: its stamps tell, and all that has its names is its own.
+    if any(_is_stamp(root / name) for name in _STAMPS):
+        return {path.name for path in Workspace(root)._makes}
+    return set()
+
+
+def _is_stamp(path: Path) -> bool:
+    try:
+        known = json.loads(path.read_text("utf-8"))
+        return f"{known['stage']}.json" == path.name and "clip2yolo" in known["versions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()

@@ -75,5 +75,6 @@ TRAIN = Stage(
     digest=_digest,
     leaves=lambda run: (run.workspace.weights, run.workspace.student / "student.json"),
     work=_work,
+    makes=lambda space: (space.student,),
     summary=lambda counts: f"{counts.epochs} epochs, {counts.valid_top1:.1%} agreement on valid",
 )
