@@ -28,7 +28,7 @@ from pipeline.evaluation.record import (
     Precision,
 )
 from pipeline.evaluation.report import render_report
-from pipeline.evaluation.sample import Sample, choose_sample, known_truth
+from pipeline.evaluation.sample import Sample, check_truth, choose_sample, known_truth
 from pipeline.evaluation.wording import summary
 from pipeline.files import fingerprint, names_and_hashes, write_json, write_text
 from pipeline.labels.stage import LABEL
@@ -196,6 +196,7 @@ EVALUATE = Stage(
     name="evaluate",
     command="evaluate",
     counts=EvaluateCounts,
+    check=check_truth,
     look=_look,
     digest=_digest,
     leaves=lambda run: (

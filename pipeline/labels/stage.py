@@ -27,6 +27,7 @@ from pipeline.records import (
 )
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
+from pipeline.teachers import check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 
 _BLOCK = 20_000  # images labeled together
@@ -62,6 +63,11 @@ class LabelCounts:
     warnings: list[str]
     drift: Drift | None
     seconds_to_label: float  # with all vectors at hand
+
+
+def _check(run: Run) -> None:
+    for settings in run.config.teachers:
+        check_teacher(settings)
 
 
 def _look(run: Run) -> LabelInputs:
@@ -211,6 +217,7 @@ LABEL = Stage(
     name="label",
     command="label",
     counts=LabelCounts,
+    check=_check,
     prepare=extract_frames,
     look=_look,
     digest=_digest,
