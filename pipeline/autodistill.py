@@ -22,7 +22,7 @@ from autodistill.classification import ClassificationBaseModel, ClassificationTa
 from autodistill.detection import CaptionOntology
 from PIL import Image
 
-from pipeline.config import DatasetConfig, StudentConfig, TeacherConfig
+from pipeline.config import DatasetConfig, StudentConfig, TeacherConfig, with_model_paths
 from pipeline.dataset.export import export_dataset
 from pipeline.dataset.plan import plan_dataset
 from pipeline.errors import ConfigError, SourceError
@@ -58,7 +58,8 @@ class CLIP(ClassificationBaseModel):  # type: ignore[misc]
         self.ontology = ontology
         prompts = dict(zip(ontology.prompts(), ontology.classes(), strict=True))
         self._ontology = build_ontology(prompts)
-        teacher = TeacherConfig(model=model, **settings)
+        named = with_model_paths({"model": model, **settings}, "teacher", Path.cwd())
+        teacher = TeacherConfig(**named)
         self._panel = load_panel([teacher], self._ontology, self._ontology.classes)
 
     def predict(self, input: ImageInput) -> sv.Classifications:

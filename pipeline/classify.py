@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import SourceError, describe_os_error
+from pipeline.files import expanded
 from pipeline.images.sources import find_images
 from pipeline.ontology import Ontology
 from pipeline.pixels import MAX_PIXELS, read_bytes
@@ -154,7 +155,7 @@ def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
             yield name, functools.partial(_fetch, name)
         else:
             try:
-                paths = find_images([Path(name).expanduser()])
+                paths = find_images([expanded(Path(name))])
             except OSError as error:
                 raise SourceError(describe_os_error(error)) from error
             for path in paths:

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.complaints import Place, sentences
 from pipeline.errors import ConfigError, describe_os_error
+from pipeline.files import expanded
 from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Limit, Sampling, parse_limit, seconds_of
+from pipeline.yaml_text import read_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
+_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors", ".npz", ".npy")  # files that open_clip reads
+_MOST = 2**31 - 1  # what every library below can count to
+_LONGEST = 86_400.0  # seconds that one answer may take
+PositiveInt = Annotated[int, Field(ge=1, le=_MOST)]
+NotNegative = Annotated[int, Field(ge=0, le=_MOST)]
+Seconds = Annotated[float, Field(gt=0, le=_LONGEST)]
 
 
 class Section(BaseModel):
     """A strict, frozen part of the config: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SourceConfig(Section):
     """Where images come from. What is said of frames holds for videos only."""
 
     path: Path
-    every: str | Annotated[int, Field(ge=1)] | None = None
+    every: str | PositiveInt | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
     skip_similar: bool = False
 
@@ -68,7 +75,7 @@ class TeacherConfig(Section):
     trust_remote_code: bool = False  # kind transformers: run Python that a model brings
     url: str = "https://infer.roboflow.com"  # kind inference: the server
     connections: Annotated[int, Field(ge=1, le=64)] = 8  # kind inference: requests at a time
-    timeout: Annotated[float, Field(gt=0)] = 60.0  # kind inference: seconds for one answer
+    timeout: Seconds = 60.0  # kind inference: seconds for one answer
     retries: Annotated[int, Field(ge=0, le=20)] = 6  # kind inference: waiting longer each time
 
 
@@ -120,9 +127,9 @@ class StudentConfig(Section):
     imgsz: Annotated[int, Field(ge=32, le=2048)] = 224
     epochs: PositiveInt = 30
     batch: PositiveInt = 32
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: NotNegative = 0
     device: str = "auto"
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: NotNegative = 2
     start: Literal["scratch", "promoted"] = "scratch"  # "promoted": from the student in use
     keep: PositiveInt = 5  # evaluated students in `students/`
     train: dict[str, bool | int | float | str] = {}  # any further ultralytics setting
@@ -131,8 +138,8 @@ class StudentConfig(Section):
 class EvaluateConfig(Section):
     """What is measured beyond the accuracy, and what a student must reach to be used."""
 
-    latency_images: Annotated[int, Field(ge=8)] = 100
-    disagreements: Annotated[int, Field(ge=0)] = 24
+    latency_images: Annotated[int, Field(ge=8, le=_MOST)] = 100
+    disagreements: NotNegative = 24
     gates: dict[Literal["accuracy", "agreement", "speedup", "regression"], str] = {}
     margin: Fraction = 0.01  # a student that is worse than the promoted one by more is not promoted
 
@@ -156,7 +163,7 @@ class RoboflowConfig(Section):
     batch: str | None = None  # by default the run's name
     license: str = "Private"  # of a project that is created
     connections: Annotated[int, Field(ge=1, le=32)] = 8  # images under way at a time
-    timeout: Annotated[float, Field(gt=0)] = 60.0  # seconds for one answer
+    timeout: Seconds = 60.0  # seconds for one answer
     retries: Annotated[int, Field(ge=0, le=20)] = 8  # waiting longer each time
 
 
@@ -189,22 +196,6 @@ class Config(Section):
         return self.model_copy(update={"teachers": teachers})
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys without a word; a prompt given twice is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key!r} stands here twice; keep one of them",
-                    problem_mark=key_node.start_mark,
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_config(path: Path) -> Config:
     """Read and check a config file.
 
@@ -215,7 +206,7 @@ def load_config(path: Path) -> Config:
         ConfigError: the file cannot be read, is not YAML, or has a wrong key or value; the message
             names the file, the dotted key and the remedy.
     """
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:
@@ -223,36 +214,49 @@ def load_config(path: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"The config cannot be read. {describe_os_error(error)}") from error
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}") from None
-    if not isinstance(data, dict):
+        document = read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}.") from None
+    if not isinstance(document.data, dict):
         raise ConfigError(
             f"{path} must hold `key: value` lines (source, ontology, …). "
             "`clip2yolo init` writes one to start from."
         )
-    return parse_config(data, path)
+    known = {field.alias or name for name, field in Config.model_fields.items()}
+    data = {
+        key: value
+        for key, value in document.data.items()
+        if key in known or key not in document.only_merged
+    }
+    return parse_config(data, path, document.spelling)
 
 
-def parse_config(data: dict[str, Any], file: Path) -> Config:
-    """Check `data` as the content of the config `file` (see `load_config`)."""
-    data = dict(data)
+def parse_config(
+    given: dict[str, Any], file: Path, spelling: Callable[[Place], str | None] = lambda _: None
+) -> Config:
+    """Check `given` as the content of the config `file` (see `load_config`).
+
+    Args:
+        spelling: how the scalar at a place is written in the file, where that is known.
+    """
+    data = dict(given)
     if "file" in data:
         raise ConfigError(f"{file}: `file` is not a key that is known. Remove it.")
     data["file"] = file
     data.setdefault("workspace", f"runs/{file.stem}")
     base = file.parent
     for key in ("workspace", "truth", "pool_truth"):
-        if isinstance(data.get(key), str):
+        if isinstance(data.get(key), str) and data[key].strip():
             data[key] = _absolute(base, data[key])
     if "source" in data:
         data["source"] = _sources(data["source"], base)
     data["teacher"] = _teachers(data.get("teacher", {}), base)
-    data["student"] = _with_model_path(data.get("student", {}), "student", base)
+    data["student"] = with_model_paths(data.get("student", {}), "student", base)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, file)) from None
+        problems = sentences(error, given, spelling)
+        raise ConfigError("\n".join(f"{file}: {text}" for text in problems)) from None
 
 
 def _sources(given: Any, base: Path) -> Any:
@@ -261,7 +265,7 @@ def _sources(given: Any, base: Path) -> Any:
     named = [{"path": one} if isinstance(one, str) else one for one in several]
     return [
         one | {"path": _absolute(base, one["path"])}
-        if isinstance(one, dict) and isinstance(one.get("path"), str)
+        if isinstance(one, dict) and isinstance(one.get("path"), str) and one["path"].strip()
         else one
         for one in named
     ]
@@ -271,62 +275,39 @@ def _teachers(given: Any, base: Path) -> Any:
     """One teacher or several, each a name or a mapping, as a list of mappings."""
     several = given if isinstance(given, list) else [given]
     named = [{"model": one} if isinstance(one, str) else one for one in several]
-    return [_with_model_path(one, "teacher", base) for one in named]
+    return [with_model_paths(one, "teacher", base) for one in named]
 
 
 def _absolute(base: Path, text: str) -> Path:
     # Not resolve(): a link that a person named stays the link that they named. `a/../b` becomes
     # `b`, unless `a` is a link and that would be another place.
-    path = (base / Path(text).expanduser()).absolute()
+    path = (base / expanded(Path(text))).absolute()
     short = Path(os.path.normpath(path))
     return short if short.resolve() == path.resolve() else path
 
 
-def _with_model_path(part: Any, section: str, base: Path) -> Any:
-    """Make `local-dir:x` and `./x.pt` absolute; names such as `ViT-B-32` stay names."""
-    if not isinstance(part, dict) or not isinstance(part.get("model"), str):
+def with_model_paths(part: Any, section: str, base: Path) -> Any:
+    """Make `local-dir:x`, `./x.pt` and a teacher's `pretrained: weights/x.pt` absolute; names such
+    as `ViT-B-32` and tags such as `laion2b_s34b_b88k` stay names.
+
+    Args:
+        part: the settings of one teacher or of the student, checked or not.
+        section: "teacher" or "student". A teacher's model may have a slash in its name.
+        base: the folder that paths are relative to.
+    """
+    if not isinstance(part, dict):
         return part
-    model: str = part["model"]
-    if model.startswith("local-dir:"):
-        model = f"local-dir:{_absolute(base, model.removeprefix('local-dir:'))}"
-    elif not model.startswith("hf-hub:") and (
-        model.startswith((".", "~", "/")) or (section == "student" and "/" in model)
+    model, pretrained = part.get("model"), part.get("pretrained")
+    paths = {}
+    if isinstance(model, str) and model.startswith("local-dir:"):
+        paths["model"] = f"local-dir:{_absolute(base, model.removeprefix('local-dir:'))}"
+    elif isinstance(model, str) and (
+        model.startswith((".", "~", "/"))
+        or (section == "student" and "/" in model and not model.startswith("hf-hub:"))
     ):
-        model = str(_absolute(base, model))
-    return {**part, "model": model}
-
-
-def _explain(error: ValidationError, file: Path) -> str:
-    """One sentence for each problem, with its dotted key."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        if problem["loc"][:1] in (("teacher",), ("source",)) and problem["loc"][1:2] == (0,):
-            # A single teacher or source was wrapped into a list; people know only the keys.
-            problem["loc"] = tuple(part for part in problem["loc"] if part != 0)
-        # Unions add the alternative's name to the location; people know only the keys.
-        where = ".".join(
-            str(part)
-            for part in problem["loc"]
-            if (part == "path" and problem["loc"][0] == "source")
-            or (part != "[key]" and not str(part).startswith(("list[", "is-instance", "path")))
-        )
-        where = where or "the file"
-        kind, given = problem["type"], problem.get("input")
-        if kind == "extra_forbidden":
-            text = f"`{where}` is not a key that is known. Check its spelling or remove it."
-        elif kind == "missing":
-            text = f"`{where}` is missing. Add it."
-        elif "string" in kind:
-            text = f"`{where}` must be text, not {given!r}. Put it in quotes."
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            text = f"`{where}` is {given!r}: {message[:1].lower()}{message[1:]}."
-        lines.append(f"{file}: {text}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _one_line(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-    return " ".join(str(problem).split()) + at + "."
+        paths["model"] = str(_absolute(base, model))
+    if isinstance(pretrained, str) and (
+        "/" in pretrained or pretrained.startswith("~") or Path(pretrained).suffix in _WEIGHTS
+    ):
+        paths["pretrained"] = str(_absolute(base, pretrained))
+    return {**part, **paths}

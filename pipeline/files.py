@@ -22,6 +22,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pipeline.errors import ConfigError
+
 # Nanoseconds: the coarsest clock of a file system still in use (FAT). A file that was written in
 # the moment it was hashed may be written again within the same tick.
 RACY = 2 * 10**9
@@ -30,16 +32,41 @@ _ASIDE = ".tmp-"  # in the names of temporary folders
 _ALIVE = "alive.lock"  # in each of them, held by the process that writes there
 
 
+def expanded(path: Path) -> Path:
+    """Return the path with `~` and `~user` spelled out.
+
+    Raises:
+        ConfigError: there is no such user, or nobody knows where the home folder is.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{path} begins with a home folder that is not known here. Write the whole path, or "
+            "set `HOME`."
+        ) from None
+
+
 def cache_dir() -> Path:
-    """Return the cache folder: `CLIP2YOLO_CACHE`, or the platform's place for caches."""
+    """Return the cache folder: `CLIP2YOLO_CACHE`, or the platform's place for caches.
+
+    Raises:
+        ConfigError: none is named, and there is no home folder to put it into.
+    """
     if chosen := os.environ.get("CLIP2YOLO_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return expanded(Path(chosen)).absolute()
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        raise ConfigError(
+            "There is no home folder to keep the cache in. Set `CLIP2YOLO_CACHE` to a folder that "
+            "can be written to."
+        ) from None
     return base.absolute() / "clip2yolo"
 
 

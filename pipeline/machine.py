@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from pipeline.errors import DeviceError, OutOfMemory
+from pipeline.errors import ConfigError, DeviceError, OutOfMemory
 
 
 def cores() -> int:
@@ -29,17 +29,37 @@ def pick_device(asked: str) -> str:
     import torch
 
     asked = asked.split(",")[0].strip()
-    available = {"cpu": True, "cuda": torch.cuda.is_available()}
-    available["mps"] = torch.backends.mps.is_available()
+    count = {"cpu": 1, "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0}
+    count["mps"] = int(torch.backends.mps.is_available())
     if asked == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available.get(asked.split(":")[0], False):
-        there = ", ".join(name for name, here in available.items() if here)
+        return next(name for name in ("cuda", "mps", "cpu") if count[name])
+    kind, colon, index = asked.partition(":")
+    if count.get(kind, 0) <= (int(index) if index.isdecimal() else 0) or (
+        colon and not index.isdecimal()
+    ):
+        there = ", ".join(name for name, here in count.items() if here)
         raise DeviceError(
             f"The device {asked!r} is not available here (available: {there}). "
             "Set `device: auto` or name one of these."
         )
     return asked
+
+
+def check_device(asked: str, key: str) -> None:
+    """Refuse a device that is not there, or one of several.
+
+    Args:
+        key: of the config, that asked for it.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if asked not in ("auto", "cpu"):  # which are always there, so that torch need not be loaded
+        for one in asked.split(","):
+            try:
+                pick_device(one)
+            except DeviceError as error:
+                raise ConfigError(f"`{key}`: {error}") from error
 
 
 def streams_of(device: str) -> int:

@@ -30,6 +30,14 @@ __all__ = ["STAGES", "evaluate", "label", "review_prompts", "status", "train"]
 STAGES: tuple[Stage[Any, Any], ...] = (LABEL, EXPORT, TRAIN, EVALUATE)
 
 
+def _checked(config: Config, listener: Listener, verify: bool = False) -> Run:
+    """The run of a config in which no stage will find a mistake: hours may lie between them."""
+    run = Run.of(config, listener, verify)
+    for stage in STAGES:
+        stage.check(run)
+    return run
+
+
 def label(
     config: Config, listener: Listener = SILENT, verify: bool = False
 ) -> tuple[Stamp[LabelCounts], Stamp[DatasetCounts]]:
@@ -44,9 +52,10 @@ def label(
         What the stages `label` and `dataset` left.
 
     Raises:
+        ConfigError: a setting of any stage that cannot be used; nothing has been read by then.
         Clip2YoloError: bad input, a teacher that cannot be loaded, a busy workspace.
     """
-    run = Run.of(config, listener, verify)
+    run = _checked(config, listener, verify)
     with run.workspace.locked():
         return carry_out(LABEL, run), carry_out(EXPORT, run)
 
@@ -58,7 +67,7 @@ def train(config: Config, listener: Listener = SILENT) -> Stamp[TrainResult]:
         WorkspaceError: there is no dataset yet, or the workspace is busy.
         StudentError: the dataset or the settings cannot be trained with.
     """
-    run = Run.of(config, listener)
+    run = _checked(config, listener)
     with run.workspace.locked():
         return carry_out(TRAIN, run)
 
@@ -76,7 +85,7 @@ def evaluate(config: Config, listener: Listener = SILENT) -> Stamp[EvaluateCount
         SourceError: no image is left to evaluate on.
         GateError: the student does not reach what the config asks for; all is written and kept.
     """
-    run = Run.of(config, listener)
+    run = _checked(config, listener)
     with run.workspace.locked():
         stamp = carry_out(EVALUATE, run)
     raise_failed(stamp.counts.gates, run.workspace.report)

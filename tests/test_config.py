@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
+from hypothesis import strategies as st
 
 from pipeline.config import Config, load_config, parse_config
 from pipeline.errors import ConfigError
@@ -320,7 +323,7 @@ def test_keys_within_lists_are_named_by_their_number(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_is_none_is_named_by_its_key(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r": `evaluate\.gates\.beauty` is 'beauty': input should"):
+    with pytest.raises(ConfigError, match=r": `evaluate\.gates\.beauty` is 'beauty'; it must be "):
         with_value(tmp_path, "evaluate.gates", {"beauty": ">= 1"})
 
 
@@ -345,7 +348,7 @@ def test_how_often_a_frame_is_taken(
     assert source.names_frames == (every is not None)
 
 
-def test_frames_may_be_given_per_second(tmp_path: Path) -> None:
+def test_frames_may_be_givenper_second(tmp_path: Path) -> None:
     (source,) = with_value(tmp_path, "source", {"path": "v.mp4", "fps": 4}).sources
     assert (source.sampling.frames, source.sampling.seconds) == (None, 0.25)
     assert source.names_frames
@@ -503,3 +506,194 @@ def test_seeds_begin_with_zero(tmp_path: Path) -> None:
     seeded("dataset", -1)  # any number names a way to deal
     with pytest.raises(ConfigError, match=r"`student\.seed` is -1"):
         seeded("student", -1)
+
+
+# YAML, as people write it
+
+
+def test_a_list_as_key_stands_for_each_of_its_entries(tmp_path: Path) -> None:
+    text = "source: p\nontology:\n  [a red paper, a red sheet]: red\n  a blue paper: blue\n"
+    ontology = ontology_of(load_config(write(tmp_path, text)))
+    assert ontology.prompts == ("a red paper", "a red sheet", "a blue paper")
+    assert ontology.prompt_classes == (0, 0, 1)
+    with pytest.raises(ConfigError, match=r"'a red sheet' stands here twice; .* \(line 4, column"):
+        load_config(write(tmp_path, text.replace("a blue paper", "a red sheet")))
+
+
+def test_the_shared_file_with_a_list_as_key(shared: Path) -> None:
+    file = shared / "data" / "odd_files" / "list_key.yaml"
+    if not file.is_file():
+        pytest.skip(f"needs {file}")
+    assert load_config(file).ontology["a red sheet"] == "red"
+
+
+def test_what_is_merged_counts_less_than_what_is_written(tmp_path: Path) -> None:
+    text = MINIMAL + (
+        "small: &small {imgsz: 32, epochs: 2}\nshort: &short {epochs: 3, batch: 4}\n"
+        "student: {batch: 8, <<: [*small, *short]}\nlabel: &label {min_margin: 0.1}\n"
+        "dataset: {<<: &rest {seed: 3}}\n"
+    )
+    student = load_config(write(tmp_path, text)).student
+    assert (student.imgsz, student.epochs, student.batch) == (32, 2, 8)
+    # What is merged nowhere is no more known than any other key.
+    with pytest.raises(ConfigError, match="`spare` is not a key"):
+        load_config(write(tmp_path, text + "spare: &spare {epochs: 3}\n"))
+    with pytest.raises(ConfigError, match="`<<` takes a mapping"):
+        load_config(write(tmp_path, MINIMAL + "label: {<<: 3}\n"))
+
+
+def refusal(folder: Path, text: str) -> str:
+    """What is said of a config, which is one sentence."""
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(str(path)) and line.endswith(".")
+    return line.removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("cat: [a photo of a cat, a kitten]", "`a photo of a cat: cat`, `a kitten: cat`."),
+        ("a photo of a cat: [cat]", "`a photo of a cat: cat` if 'a photo of a cat' is the prompt"),
+        ("a cat: no", 'YAML reads `no` as false; write "no" in quotes'),
+        ("a cat: ON", 'YAML reads `ON` as true; write "ON" in quotes'),
+        ("a cat: 012", 'YAML reads `012` as the number 10; write "012" in quotes'),
+        ("a cat: 12:30:45", 'YAML reads `12:30:45` as the number 45045; write "12:30:45" in'),
+        ("a cat: null", 'YAML reads `null` as nothing; write "null" in quotes'),
+        ("a cat: 1.0", 'YAML reads `1.0` as the number 1.0; write "1.0" in quotes'),
+        ("a cat: 2024-01-02", 'YAML reads `2024-01-02` as a date; write "2024-01-02" in quotes'),
+        ("a cat:", "`ontology.a cat` must be text: nothing is written there"),
+        ("a cat: {b: c}", "`ontology.a cat` must be text"),
+        ("yes: cat", 'YAML reads `yes` as true; write "yes" in quotes (line 4, column 3)'),
+        ("12: cat", 'YAML reads `12` as the number 12; write "12" in quotes (line 4, column 3)'),
+        ("2024-01-02: cat", 'as a date; write "2024-01-02" in quotes (line 4, column 3)'),
+        ("? {a: b}\n  : cat", "a key is text, or a list of texts"),
+        ("[a, 12]: cat", 'YAML reads `12` as the number 12; write "12" in quotes (line 4, column'),
+    ],
+)
+def test_what_yaml_makes_of_a_word_is_said(tmp_path: Path, line: str, says: str) -> None:
+    assert says in refusal(tmp_path, f"source: x\nontology:\n  a dog: dog\n  {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("source: {path: x, every: 1.5}", "`source.every` is 1.5; it must be text or a whole num"),
+        ("source: [{path: x, every: 0}]", "`source.0.every` is 0; it must be text or at least 1."),
+        ("source: x\ntemplates: 3", "`templates` is 3; it must be 'none', 'photo' or 'openai7' or"),
+        ("source: x\ntemplates: [3]", "`templates.0` must be text: YAML reads `3` as the number 3"),
+        ("source: x\nstudent: {train: {lr0: [1]}}", "`student.train.lr0` is [1]; it must be true "),
+        ("source: x\nworkspace: no", "`workspace` must be a path: YAML reads `no` as false"),
+        ("source: x\ntruth: ''", "`truth` must be a path, not ''"),
+        ("source: x\nlabel: {min_margin: .nan}", "`label.min_margin` is nan; it must be a finite"),
+        ("source: x\nstudent: {train: {lr0: .inf}}", "`student.train.lr0` is inf; it must be"),
+        ("source: x\nstudent: {seed: 99999999999}", "`student.seed` is 99999999999; it must be at"),
+        ("source: x\nroboflow: {timeout: 1.0e+300}", "`roboflow.timeout` is 1e+300; it must be at"),
+    ],
+)
+def test_no_type_of_the_libraries_shows(tmp_path: Path, text: str, says: str) -> None:
+    said = refusal(tmp_path, f"ontology: {{a: b}}\n{text}\n")
+    assert says in said
+    for word in ("constrained", "literal", "list[", "input", "instance"):
+        assert word not in said
+
+
+LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
+MERGED_LAUGHS = "a0: &a0 {a: b}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x: " + "[" * 5000, "nested too deeply"),
+        ("x: " + "{a: " * 5000, "nested too deeply"),
+        ("x: &a [*a]", "recursive"),
+        ("x: &a {<<: *a}", "within itself"),
+        ("student: {epochs: " + "9" * 5000 + "}", "cannot be read as int"),
+        ("student: {epochs: " + "9" * 400 + "}", "`student.epochs` is "),
+        ("x: 2024-99-99", "'2024-99-99' cannot be read as timestamp"),
+        ("x: !!bool maybe", "'maybe' cannot be read as bool"),
+        ("x: !!timestamp soon", "'soon' cannot be read as timestamp"),
+        ("x: !!binary é", "failed to convert base64"),
+        ("student:\n\tepochs: 3", "indent with spaces, not tabs (line 4, column 1)"),
+        ("x: a\x00b", "the character U+0000 must not stand in it (line 3, column 5)"),
+        ("x: a\x1bb", "the character U+001B must not stand in it (line 3, column 5)"),
+        ("--- \nx: y", "another document"),
+        ("student: " + LAUGHS.splitlines()[0][4:] + "\n", "`student` is "),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_wild_yaml_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    assert says in refusal(tmp_path, f"{MINIMAL}{text}\n")
+
+
+@pytest.mark.parametrize("laughs", [LAUGHS, MERGED_LAUGHS])
+def test_what_grows_without_bounds_is_refused(tmp_path: Path, laughs: str) -> None:
+    """Each line is nine times the one before; written out, the last would fill any memory."""
+    with pytest.raises(ConfigError, match=r"`a0?29` is not a key|`student` is not|must be"):
+        load_config(write(tmp_path, f"{MINIMAL}{laughs}student: *a29\n"))
+
+
+def test_marks_and_line_ends_of_editors_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "pets.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
+    assert list(load_config(path).ontology) == ["a cat", "a dog"]
+    for encoding in ("utf-16", "latin-1"):
+        path.write_bytes((MINIMAL + "truth: é\n").encode(encoding))
+        with pytest.raises(ConfigError, match="not UTF-8 text\\. Save it as UTF-8"):
+            load_config(path)
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(st.text("{}[]:,&*!<> \n\t-?|'\"#%@`ab10.~é\x85\ufeff\u2028", max_size=40))
+def test_any_text_is_a_config_or_a_sentence(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "any.yaml"
+        path.write_bytes(text.encode())
+        try:
+            load_config(path)
+        except ConfigError as error:
+            assert str(error).startswith(str(path))
+
+
+def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    text = "student: {train: {lr0: 1e-3, weight_decay: 5E-4, lrf: .1e+0}}\n"
+    assert loaded(tmp_path, text).student.train == {
+        "lr0": 0.001, "weight_decay": 0.0005, "lrf": 0.1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [
+        ("laion2b_s34b_b88k", "laion2b_s34b_b88k"),
+        ("openai", "openai"),
+        ("weights/w.pt", "{base}/weights/w.pt"),
+        ("w.safetensors", "{base}/w.safetensors"),
+        ("../w", "{parent}/w"),
+        ("/w.pt", "/w.pt"),
+    ],
+)
+def test_pretrained_weights_are_relative_to_the_file(
+    tmp_path: Path, given: str, becomes: str
+) -> None:
+    base = tmp_path / "configs"
+    base.mkdir()
+    expected = becomes.format(base=base, parent=tmp_path)
+    named = {"model": "ViT-B-32", "pretrained": given}
+    for several in (named, ["pocket", named]):
+        assert with_value(base, "teacher", several).teachers[-1].pretrained == expected
+
+
+def test_a_home_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    for key in ("source", "truth", "workspace"):
+        with pytest.raises(ConfigError, match="~nobody-here/x begins with a home folder"):
+            with_value(tmp_path, key, "~nobody-here/x")
+    with pytest.raises(ConfigError, match="begins with a home folder"):
+        load_config(Path("~nobody-here/pets.yaml"))

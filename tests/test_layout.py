@@ -27,7 +27,7 @@ ROOMS = (
         "keys",
         "network",
     ),
-    ("values", "config", "ontology", "starter"),
+    ("values", "yaml_text", "complaints", "config", "ontology", "starter"),
     ("run",),
     ("images",),
     ("teachers",),

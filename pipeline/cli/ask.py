@@ -130,17 +130,20 @@ def _ask_teachers(
 
 
 def _teacher_named(text: str, device: str) -> TeacherConfig:
-    """A teacher from one word: a preset, a model of open_clip, or `kind:model`."""
-    from pipeline.config import TeacherConfig
+    """A teacher from one word: a preset, a model of open_clip with its weights after a slash, or
+    `kind:model`; paths are relative to where one stands."""
+    from pipeline.config import TeacherConfig, with_model_paths
     from pipeline.teachers import BACKENDS
 
     kind, _, model = text.partition(":")
-    if kind in BACKENDS and model:
-        return TeacherConfig(kind=kind, model=model, device=device)
     name, _, pretrained = text.partition("/")
-    if pretrained and not text.startswith(("local-dir:", "hf-hub:", ".", "/", "~")):
-        return TeacherConfig(model=name, pretrained=pretrained, device=device)
-    return TeacherConfig(model=text, device=device)
+    if kind in BACKENDS and model:
+        named = {"kind": kind, "model": model}
+    elif pretrained and not text.startswith(("local-dir:", "hf-hub:", ".", "/", "~")):
+        named = {"model": name, "pretrained": pretrained}
+    else:
+        named = {"model": text}
+    return TeacherConfig(**with_model_paths(named, "teacher", Path.cwd()), device=device)
 
 
 def _print_answer(answer: Answer, top: int | None) -> None:

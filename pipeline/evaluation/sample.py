@@ -15,7 +15,7 @@ from pipeline.dataset.near_duplicates import resembling
 from pipeline.dataset.stage import vectors_of
 from pipeline.errors import ConfigError, SourceError
 from pipeline.evaluation.assess import HeldOut
-from pipeline.images.truth import read_truth
+from pipeline.images.truth import labeled_files, read_truth
 from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead
@@ -150,6 +150,18 @@ def _small_pictures(images: pl.DataFrame, max_pixels: int) -> np.ndarray:
     return flat
 
 
+def check_truth(run: Run) -> None:
+    """Refuse a truth that is not there, or that has a class of its own. No image is opened.
+
+    Raises:
+        ConfigError: it is not there, or a class is none of the ontology.
+        SourceError: its folders or its table are not as they should be.
+    """
+    for path in (run.config.truth, run.config.pool_truth):
+        if path is not None:
+            _refuse_unknown(run, path, {name for _, name in labeled_files(path, _folders(run))})
+
+
 def known_truth(run: Run) -> dict[str, str]:
     """Return id → class for every image that a person has labeled, to judge the labels by.
 
@@ -169,16 +181,23 @@ def _read_known(run: Run, path: Path) -> pl.DataFrame:
     Raises:
         ConfigError: a class is none of the ontology.
     """
-    folders = [source.path for source in run.config.sources if source.path.is_dir()]
-    table, problems = read_truth(path, run.config.max_pixels, folders)
+    table, problems = read_truth(path, run.config.max_pixels, _folders(run))
     for sentence in problems[:_TOLD]:
         run.listener.warn(sentence)
     if len(problems) > _TOLD:
         run.listener.warn(f"{len(problems) - _TOLD} more files of {path} cannot be used.")
-    unknown = sorted(set(table["class"]) - set(run.ontology.classes))
+    _refuse_unknown(run, path, set(table["class"]))
+    return table
+
+
+def _folders(run: Run) -> list[Path]:
+    return [source.path for source in run.config.sources if source.path.is_dir()]
+
+
+def _refuse_unknown(run: Run, path: Path, classes: set[str]) -> None:
+    unknown = sorted(classes - set(run.ontology.classes))
     if unknown:
         raise ConfigError(
             f"{path} has the class {unknown[0]!r}, which the ontology does not have "
             f"({', '.join(run.ontology.classes)}). Rename it there, or add a prompt for it."
         )
-    return table

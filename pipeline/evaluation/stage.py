@@ -30,6 +30,7 @@ from pipeline.evaluation.record import (
 from pipeline.evaluation.report import render_report
 from pipeline.evaluation.sample import (
     Sample,
+    check_truth,
     choose_sample,
     known_truth,
     leave_out_look_alikes,
@@ -204,6 +205,7 @@ EVALUATE = Stage(
     name="evaluate",
     command="evaluate",
     counts=EvaluateCounts,
+    check=check_truth,
     look=_look,
     digest=_digest,
     leaves=lambda run: (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.errors import SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.images.manifest import MANIFESTS, read_manifest
 from pipeline.images.scan import scan
 from pipeline.images.sources import is_image, walk
@@ -32,16 +32,10 @@ def read_truth(
         file that cannot be used.
 
     Raises:
-        SourceError: there is no truth at that place, or one picture has two classes.
+        ConfigError: there is no truth at that place.
+        SourceError: it cannot be read, or one picture has two classes.
     """
-    if path.is_dir():
-        labeled = _labeled_folders(path)
-    elif path.is_file() and path.suffix.lower() in MANIFESTS:
-        rows = read_manifest(path, ("path", "class"))
-        labeled = [(_locate(path, row["path"], beside), row["class"]) for row in rows]
-    else:
-        what = "is no labeled folder, CSV or Parquet file" if path.exists() else "does not exist"
-        raise SourceError(f"The truth {path} {what}. Correct `truth` in the config.")
+    labeled = labeled_files(path, beside)
     scanned = scan([file for file, _ in labeled], max_pixels=max_pixels)
     problems = []
     seen: dict[str, tuple[str, str]] = {}
@@ -65,6 +59,22 @@ def read_truth(
         for image_id, (place, class_name) in seen.items()
     ]
     return table(found, TRUTH), problems
+
+
+def labeled_files(path: Path, beside: Sequence[Path] = ()) -> list[tuple[Path, str]]:
+    """Return each file that a person has labeled, and its class. No image is opened.
+
+    Raises:
+        ConfigError: there is no truth at that place.
+        SourceError: its folders or its table are not as they should be.
+    """
+    if path.is_dir():
+        return _labeled_folders(path)
+    if path.is_file() and path.suffix.lower() in MANIFESTS:
+        rows = read_manifest(path, ("path", "class"))
+        return [(_locate(path, row["path"], beside), row["class"]) for row in rows]
+    what = "is no labeled folder, CSV or Parquet file" if path.exists() else "does not exist"
+    raise ConfigError(f"The truth {path} {what}. Correct `truth` in the config.")
 
 
 def _labeled_folders(path: Path) -> list[tuple[Path, str]]:

@@ -35,6 +35,7 @@ from pipeline.records import (
 )
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
+from pipeline.teachers import check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 
 _BLOCK = 20_000  # images labeled together
@@ -72,6 +73,11 @@ class LabelCounts:
     warnings: list[str]
     drift: Drift | None
     seconds_to_label: float  # with all vectors at hand
+
+
+def _check(run: Run) -> None:
+    for settings in run.config.teachers:
+        check_teacher(settings)
 
 
 def _look(run: Run) -> LabelInputs:
@@ -240,6 +246,7 @@ LABEL = Stage(
     name="label",
     command="label",
     counts=LabelCounts,
+    check=_check,
     prepare=extract_frames,
     look=_look,
     digest=_digest,

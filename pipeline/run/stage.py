@@ -67,12 +67,14 @@ class Stamp(Generic[Counts]):
 class Stage(Generic[Inputs, Counts]):
     """One step of a run.
 
-    `look` reads what the stage depends on and changes nothing; it raises a WorkspaceError where an
-    earlier step has not left it. `digest` names by content all that the result depends on. `work`
-    leaves the files that `leaves` lists and returns its figures, a frozen record. `prepare` makes
-    what `look` must find, and is called only where the stage is to run, under the lock. `makes`
-    names what the stage replaces in the workspace, its stamp aside. `intact` says whether what it
-    left is as it left it, beyond being there.
+    `check` raises a ConfigError for a setting that `work` would fail on; it reads no image, fetches
+    nothing and is called for every stage before the first one works. `look` reads what the stage
+    depends on and changes nothing; it raises a WorkspaceError where an earlier step has not left
+    it. `digest` names by content all that the result depends on. `work` leaves the files that
+    `leaves` lists and returns its figures, a frozen record. `prepare` makes what `look` must find,
+    and is called only where the stage is to run, under the lock. `makes` names what the stage
+    replaces in the workspace, its stamp aside. `intact` says whether what it left is as it
+    left it, beyond being there.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Stage(Generic[Inputs, Counts]):
     work: Callable[[Run, Inputs], Counts]
     summary: Callable[[Counts], str]
     makes: Callable[[Workspace], Sequence[Path]] = lambda workspace: ()
+    check: Callable[[Run], None] = lambda run: None
     prepare: Callable[[Run], None] = lambda run: None
     intact: Callable[[Run], bool] = lambda run: True
 

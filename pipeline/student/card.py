@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import StudentError
 
@@ -16,6 +17,7 @@ class StudentCard:
     classes: tuple[str, ...]  # in the order of the student's answers
     imgsz: int  # pixels, the side of the square that it sees
     model: str  # that it was trained from: a name or a path
+    trained_with: dict[str, Any]  # the settings of `student`, as JSON has them
 
 
 def read_card(folder: Path) -> StudentCard:
@@ -27,7 +29,9 @@ def read_card(folder: Path) -> StudentCard:
     file = folder / "student.json"
     try:
         known = json.loads(file.read_text("utf-8"))
-        model = str(known["trained_with"]["model"])
-        return StudentCard(tuple(known["classes"]), int(known["imgsz"]), model)
+        settings = dict(known["trained_with"])
+        return StudentCard(
+            tuple(known["classes"]), int(known["imgsz"]), str(settings["model"]), settings
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudentError(f"{file} is damaged. Run `clip2yolo train` again.") from error

@@ -36,6 +36,26 @@ if not logging.getLogger().isEnabledFor(logging.INFO):
 __all__ = ["DEFAULT_CFG_DICT", "find_model", "load_checkpoint"]
 
 
+def check_model(name: str) -> None:
+    """Refuse what `find_model` could not find, or what is no classifier. Downloads nothing.
+
+    Raises:
+        StudentError: as `find_model`.
+    """
+    path = Path(name)
+    if path.suffix == ".pt" and not path.is_absolute():
+        _refuse_unpublished(name)
+        return
+    found = find_model(name)
+    if isinstance(found, dict):
+        try:
+            ClassificationModel(found, nc=2, verbose=False)
+        except Exception as error:
+            raise StudentError(
+                f"{name} is not an architecture as ultralytics writes them."
+            ) from error
+
+
 def find_model(name: str) -> Any:
     """Return the model that a student starts from, for `student.model` of the config.
 
@@ -103,12 +123,7 @@ def _architecture(path: Path) -> dict[str, Any]:
 
 def _published(name: str) -> Path:
     """Weights by name, from the cache or, once, from ultralytics' releases."""
-    if name not in GITHUB_ASSETS_NAMES or "-cls" not in name:
-        names = ", ".join(sorted(one for one in GITHUB_ASSETS_NAMES if "-cls." in one))
-        raise StudentError(
-            f"ultralytics publishes no classification weights {name!r}. It publishes {names}. "
-            "For a file of your own give its path, with a slash in it."
-        )
+    _refuse_unpublished(name)
     path = cache_dir() / "weights" / name
     if path.is_file():
         return path
@@ -123,6 +138,15 @@ def _published(name: str) -> Path:
             f"weights with `student: {{model: {name.removesuffix('.pt')}.yaml}}`."
         ) from error
     return path
+
+
+def _refuse_unpublished(name: str) -> None:
+    if name not in GITHUB_ASSETS_NAMES or "-cls" not in name:
+        names = ", ".join(sorted(one for one in GITHUB_ASSETS_NAMES if "-cls." in one))
+        raise StudentError(
+            f"ultralytics publishes no classification weights {name!r}. It publishes {names}. "
+            "For a file of your own give its path, with a slash in it."
+        )
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

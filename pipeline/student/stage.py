@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import polars as pl
 
 from pipeline.config import StudentConfig
-from pipeline.errors import WorkspaceError
+from pipeline.errors import ConfigError, StudentError, WorkspaceError
 from pipeline.labels.moved import look_at_folder
+from pipeline.machine import check_device
 from pipeline.records import DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
 from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
-from pipeline.student.train import TrainResult, train, training_digest
+from pipeline.student.train import TrainResult, check_settings, train, training_digest
+
+
+def _check(run: Run) -> None:
+    settings = run.config.student
+    check_device(settings.device, "student.device")
+    # What a student has been trained with is known to work, and ultralytics takes long to load.
+    with contextlib.suppress(StudentError):
+        if read_card(run.workspace.student).trained_with == settings.model_dump(mode="json"):
+            return
+    try:
+        check_settings(settings)
+    except StudentError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _look(run: Run) -> pl.DataFrame:
@@ -81,6 +97,7 @@ TRAIN = Stage(
     name="train",
     command="train",
     counts=TrainResult,
+    check=_check,
     look=_look,
     digest=_digest,
     leaves=lambda run: (run.workspace.weights, run.workspace.student / "student.json"),

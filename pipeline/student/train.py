@@ -78,6 +78,7 @@ def train(
     from pipeline.student.data import list_samples
     from pipeline.student.library import describe_failure, find_model, load_checkpoint
 
+    check_settings(config)
     samples = list_samples(dataset, classes, files)
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
@@ -122,6 +123,23 @@ def train(
     result = _finish(state, out, config, classes, reports, len(samples["train"]))
     shutil.rmtree(state, ignore_errors=True)
     return result
+
+
+def check_settings(config: StudentConfig) -> None:
+    """Refuse settings that ultralytics would, each with its key; nothing is read or downloaded.
+
+    Raises:
+        StudentError: a setting or the model cannot be trained with.
+    """
+    _settings(config, "cpu")
+    from pipeline.student.library import check_model
+    from pipeline.student.trainer import refusal
+
+    for key, value in config.train.items():
+        reason = refusal({**DEFAULTS, key: value}, key)
+        if reason is not None:
+            raise StudentError(f"`student.train.{key}` cannot be {value!r}. {reason}")
+    check_model(config.model)
 
 
 def _settings(config: StudentConfig, device: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pipeline.student import library
@@ -13,14 +14,68 @@ from pipeline.student.data import FolderImages
 # isort: split
 # After `library`, which has to set the environment first.
 import torch
+from ultralytics.cfg import CFG_BOOL_KEYS, get_cfg
 from ultralytics.data import build_dataloader
 from ultralytics.data.augment import classify_augmentations, classify_transforms
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.nn.tasks import ClassificationModel
 
 from pipeline.student.epochs import EpochReport, report_of
 
 _ = library
+
+
+def refusal(settings: dict[str, Any], key: str) -> str | None:
+    """Return the reason why ultralytics would refuse one of the settings, or would pass it over
+    in silence; None where it would take it.
+
+    Args:
+        settings: what it is told.
+        key: of the one in question.
+    """
+    value = settings[key]
+    if isinstance(value, bool) and key not in CFG_BOOL_KEYS:
+        return "It is neither true nor false: give a number or a word."
+    if key == "freeze" and (not isinstance(value, int) or value < 0):
+        return "It is the number of layers that stay as they are."
+    try:
+        args = get_cfg(overrides=settings)
+        _augmentations(args)
+        if key in ("optimizer", "momentum"):  # only there: torch takes seconds to load optimizers
+            _one_step(args)
+    except (TypeError, ValueError, NotImplementedError, AssertionError) as error:
+        text = " ".join(str(error).split()).split(" Request support")[0].rstrip(".")
+        return f"ultralytics says: {text[:300]}."
+    except ArithmeticError:
+        return f"{args.optimizer} cannot compute with it."
+    return None
+
+
+def _one_step(args: Any) -> None:
+    """Let the optimizer that ultralytics builds take a step on the smallest of models."""
+    net = torch.nn.Module()
+    net.model = torch.nn.Sequential(torch.nn.Linear(1, 1))  # MuSGD looks at a model's last layer
+    told = SimpleNamespace(args=args, data={})
+    optimizer = BaseTrainer.build_optimizer(
+        told, net, args.optimizer, args.lr0, args.momentum, args.weight_decay
+    )
+    net.model(torch.ones(1, 1)).sum().backward()
+    optimizer.step()
+
+
+def _augmentations(args: Any) -> Any:
+    return classify_augmentations(
+        size=args.imgsz,
+        scale=(1.0 - args.scale, 1.0),
+        hflip=args.fliplr,
+        vflip=args.flipud,
+        erasing=args.erasing,
+        auto_augment=args.auto_augment,
+        hsv_h=args.hsv_h,
+        hsv_s=args.hsv_s,
+        hsv_v=args.hsv_v,
+    )
 
 
 class Trainer(ClassificationTrainer):  # type: ignore[misc]
@@ -90,19 +145,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         """Return a split's images with ultralytics' own transforms."""
         args = self.args
         transforms = (
-            classify_augmentations(
-                size=args.imgsz,
-                scale=(1.0 - args.scale, 1.0),
-                hflip=args.fliplr,
-                vflip=args.flipud,
-                erasing=args.erasing,
-                auto_augment=args.auto_augment,
-                hsv_h=args.hsv_h,
-                hsv_s=args.hsv_s,
-                hsv_v=args.hsv_v,
-            )
-            if mode == "train"
-            else classify_transforms(size=args.imgsz)
+            _augmentations(args) if mode == "train" else classify_transforms(size=args.imgsz)
         )
         return FolderImages(self._samples[img_path], transforms, self._max_pixels)
 

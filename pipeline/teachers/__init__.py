@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError
+from pipeline.machine import check_device
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.presets import PRESETS
 
@@ -31,19 +32,39 @@ def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teac
         ConfigError: there is no backend of that name, or its settings do not belong together.
         TeacherError: its weights cannot be found, fetched or used.
     """
-    settings = resolve(settings)
+    settings = check_teacher(settings)
+    backend = importlib.import_module(BACKENDS[settings.kind])
+    return backend.load(settings, sentences)  # type: ignore[no-any-return]
+
+
+def check_teacher(settings: TeacherConfig) -> TeacherConfig:
+    """Refuse what no teacher could be loaded with, before anything is loaded or fetched.
+
+    Returns:
+        The settings, spelled out (see `resolve`).
+
+    Raises:
+        ConfigError: there is no backend or device of that name, or the settings do not belong
+            together.
+    """
     if settings.kind not in BACKENDS:
         raise ConfigError(
             f"`teacher.kind` is {settings.kind!r}. It must be one of: "
             f"{', '.join(sorted(BACKENDS))}."
+        )
+    named, settings = settings, resolve(settings)
+    if named.kind not in (settings.kind, TeacherConfig.model_fields["kind"].default):
+        raise ConfigError(
+            f"`teacher.model: {named.model}` is of `kind: {settings.kind}`, not {named.kind}. "
+            "Remove `kind`, or name another model."
         )
     if settings.kind in _NOT_OURS and settings.precision not in ("auto", "fp32"):
         raise ConfigError(
             f"`teacher.precision: {settings.precision}` does not apply to `kind: {settings.kind}`, "
             "which computes as it pleases. Remove it."
         )
-    backend = importlib.import_module(BACKENDS[settings.kind])
-    return backend.load(settings, sentences)  # type: ignore[no-any-return]
+    check_device(settings.device, "teacher.device")
+    return settings
 
 
 def resolve(settings: TeacherConfig) -> TeacherConfig:
