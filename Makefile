@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 
 # The built-in sample is drawn on first use; runs on other images do not need it.
 $(SAMPLE): $(READY)
-	PYTHONPATH=datasets $(BIN)/python -m packing_line.render
+	$(BIN)/clip2yolo demo --draw-only .
 
 ifeq ($(CONFIG),configs/packing_line.yaml)
 DATA := $(SAMPLE)
@@ -81,5 +81,4 @@ lock: ## Bring constraints.txt in line with pyproject.toml; what is pinned stays
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the environment, the runs and the drawn sample (not the embedding cache)
-	rm -rf $(VENV) runs datasets/packing_line/images datasets/packing_line/test datasets/packing_line/film
-	rm -f datasets/packing_line/pool_truth.csv $(SAMPLE)
+	rm -rf $(VENV) runs datasets/packing_line

@@ -49,8 +49,8 @@ def test_the_job_sets_itself_up() -> None:
     dry = {"run": script.replace("make ", "make --dry-run --always-make ", 1)}
     own = run(dry, REPOSITORY, CONFIG="configs/mine.yaml")
     sample = run(dry, REPOSITORY, CONFIG="configs/packing_line.yaml")
-    assert "pip install" in own and "packing_line.render" not in own
-    assert "packing_line.render" in sample
+    assert "pip install" in own and "clip2yolo demo" not in own
+    assert "clip2yolo demo" in sample
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
