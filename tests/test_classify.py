@@ -13,10 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from packing_line.scene import frame
 from pipeline.cli import main
 from pipeline.labels.prompts import advice, prompt_figures
 from pipeline.ontology import build_ontology
+from pipeline.sample.scene import frame
 from tests import slow_server
 from tests.fake_inference import KEY, serving
 from tests.fakes import picture

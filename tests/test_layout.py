@@ -36,7 +36,7 @@ ROOMS = (
     ("student",),
     ("evaluation",),
     ("roboflow",),
-    ("classify", "timeline", "autodistill", "stages"),
+    ("classify", "timeline", "autodistill", "stages", "sample"),
     ("cli",),
 )
 ORDER = {name: number for number, names in enumerate(ROOMS) for name in names}
@@ -48,7 +48,7 @@ KEEPERS = {
     "open_clip": ("teachers/open_clip.py", "teachers/attention.py", "teachers/inference.py"),
     "transformers": ("teachers/transformers.py",),
     "autodistill": ("teachers/autodistill.py", "autodistill.py"),
-    "av": ("images/video.py",),
+    "av": ("images/video.py", "sample/film.py"),
     "click": ("cli/",),
     "rich": ("terminal.py",),
 }

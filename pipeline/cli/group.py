@@ -50,6 +50,7 @@ def main() -> None:
     """Unlabeled images in, a small fast classifier out.
 
     \b
+    clip2yolo demo                                       see it work on a sample that it draws
     clip2yolo init --images photos/ --classes cat,dog    write a config
     clip2yolo run                                        label, train, evaluate
     """

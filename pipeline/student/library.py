@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ if not logging.getLogger().isEnabledFor(logging.INFO):
 
 import torch
 from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.nn import tasks
 from ultralytics.nn.modules import Classify
 from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
 from ultralytics.utils import LOGGER, ROOT, SETTINGS, YAML
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
+
+# Whoever imported ultralytics before us did so without the variable above.
+tasks.SAFE_LOAD = True
 
 _REPORTERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 SETTINGS.update({name: False for name in _REPORTERS if SETTINGS.get(name)})
@@ -118,7 +123,26 @@ def _architecture(path: Path) -> dict[str, Any]:
         raise StudentError(
             f"{path.name} does not classify (its head is {head}). Take one whose name has `-cls`."
         )
+    _build(description, source)
     return description
+
+
+def _build(description: dict[str, Any], source: Path) -> None:
+    """Build the architecture once, without memory for its weights, to refuse it before training.
+
+    ultralytics looks layers and activations up by the names that the file gives them; told to be
+    restricted, it takes nothing but torch's and its own layers, and evaluates nothing.
+    """
+    try:
+        with torch.device("meta"):
+            ClassificationModel(deepcopy(description), ch=3, nc=2, verbose=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise StudentError(
+            f"{source} is not an architecture that can be built ({reason}). Its layers and its "
+            "`activation` must be ones of torch or ultralytics, like nn.SiLU(); other code is "
+            "refused."
+        ) from error
 
 
 def _published(name: str) -> Path:
