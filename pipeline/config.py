@@ -252,7 +252,7 @@ def parse_config(data: dict[str, Any], file: Path) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, file)) from None
+        raise ConfigError("\n".join(f"{file}: {one}" for one in in_sentences(error))) from None
 
 
 def _sources(given: Any, base: Path) -> Any:
@@ -296,8 +296,8 @@ def _with_model_path(part: Any, section: str, base: Path) -> Any:
     return {**part, "model": model}
 
 
-def _explain(error: ValidationError, file: Path) -> str:
-    """One sentence for each problem, with its dotted key."""
+def in_sentences(error: ValidationError) -> list[str]:
+    """Return one sentence for each problem, with its dotted key."""
     lines = []
     for problem in error.errors(include_url=False):
         if problem["loc"][:1] in (("teacher",), ("source",)) and problem["loc"][1:2] == (0,):
@@ -321,8 +321,8 @@ def _explain(error: ValidationError, file: Path) -> str:
         else:
             message = problem["msg"].removeprefix("Value error, ")
             text = f"`{where}` is {given!r}: {message[:1].lower()}{message[1:]}."
-        lines.append(f"{file}: {text}")
-    return "\n".join(dict.fromkeys(lines))
+        lines.append(text)
+    return list(dict.fromkeys(lines))
 
 
 def _one_line(error: yaml.YAMLError) -> str:
