@@ -152,7 +152,7 @@ def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         if name == "-":
             yield name, sys.stdin.buffer.read
         elif name.lower().startswith(("http://", "https://")):
-            yield name, functools.partial(_fetch, name)
+            yield name, functools.partial(fetch, name)
         else:
             try:
                 paths = find_images([expanded(Path(name))])
@@ -162,7 +162,7 @@ def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 yield path, functools.partial(read_bytes, Path(path))
 
 
-def _fetch(address: str) -> bytes:
+def fetch(address: str) -> bytes:
     """Return what lies at an address.
 
     Raises:

@@ -47,7 +47,7 @@ KEEPERS = {
     "roboflow": ("roboflow/",),
     "open_clip": ("teachers/open_clip.py", "teachers/attention.py", "teachers/inference.py"),
     "transformers": ("teachers/transformers.py",),
-    "autodistill": ("teachers/autodistill.py", "autodistill.py"),
+    "autodistill": ("teachers/autodistill.py", "autodistill/"),
     "av": ("images/video.py", "sample/film.py"),
     "click": ("cli/",),
     "rich": ("terminal.py",),

@@ -38,7 +38,7 @@ SETTINGS.update({name: False for name in _REPORTERS if SETTINGS.get(name)})
 if not logging.getLogger().isEnabledFor(logging.INFO):
     LOGGER.setLevel(logging.ERROR)
 
-__all__ = ["DEFAULT_CFG_DICT", "find_model", "load_checkpoint"]
+__all__ = ["DEFAULT_CFG_DICT", "find_model", "find_weights", "load_checkpoint"]
 
 
 def check_model(name: str) -> None:
@@ -78,16 +78,27 @@ def find_model(name: str) -> Any:
     if path.suffix in (".yaml", ".yml"):
         return _architecture(path)
     if path.suffix == ".pt":
-        if not path.is_absolute():
-            path = _published(name)
-        elif not path.is_file():
-            raise StudentError(f"{path} does not exist. Correct `student.model` in the config.")
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(find_weights(name))
         return (checkpoint.get("ema") or checkpoint["model"]).float()
     raise StudentError(
         f"`student.model` is {name!r}. It must end in .yaml (an architecture, trained from random "
         "weights) or .pt (weights to start from), like yolov8n-cls.yaml or yolov8n-cls.pt."
     )
+
+
+def find_weights(name: str) -> Path:
+    """Return the file of weights: an absolute path, or weights that ultralytics publishes, which
+    are fetched once.
+
+    Raises:
+        StudentError: there is no such file, and none can be fetched.
+    """
+    path = Path(name)
+    if not path.is_absolute():
+        return _published(name)
+    if not path.is_file():
+        raise StudentError(f"{path} does not exist. Correct `student.model` in the config.")
+    return path
 
 
 def _architecture(path: Path) -> dict[str, Any]:

@@ -24,6 +24,9 @@ DEFAULTS: dict[str, Any] = {
     "warmup_bias_lr": 0.0,  # 0.1 is meant for SGD
 }
 
+# What lies in a student's folder.
+FILES = ("weights.pt", "student.json", "curve.csv", "curve.png")
+
 # What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
 SETTABLE = {
     *("optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "nbs"),
