@@ -41,7 +41,7 @@ class TrainResult:
     images: int  # of the train split
     parameters: int
     file_bytes: int
-    classes: list[str]  # in class order
+    classes: list[str]  # in the order of its answers
 
 
 def train(
@@ -62,7 +62,8 @@ def train(
 
     Args:
         dataset: `{train,valid,test}/<class>/…`, with every class folder in every split.
-        classes: in class order; index i of the student's answers is `classes[i]`.
+        classes: in any order. The student answers in that of `sorted`, in which ImageFolder and
+            ultralytics number the folders: its weights and the dataset agree for every tool.
         digest: names pictures and settings, see `training_digest`; by default the pictures' names
             and sizes stand for them.
         on_epoch: told after each epoch.
@@ -76,6 +77,7 @@ def train(
     from pipeline.student.data import list_samples
     from pipeline.student.library import describe_failure, find_model, load_checkpoint
 
+    classes = sorted(classes)
     samples = list_samples(dataset, classes)
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
@@ -160,11 +162,11 @@ def training_digest(pictures: str, config: StudentConfig, classes: Sequence[str]
     Args:
         pictures: names the images with their classes and splits.
         config: of it counts what changes the weights.
-        classes: in class order.
+        classes: in any order.
     """
     return fingerprint(
         pictures,
-        list(classes),
+        sorted(classes),
         DEFAULTS,
         config.model_dump(exclude={"device", "workers", "keep"}),
         names_and_hashes([Path(config.model)]),
