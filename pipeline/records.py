@@ -107,6 +107,12 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: np.ndarray  # (n, classes) float32
 
+    def in_order(self, classes: Sequence[str]) -> Prediction:
+        """Return the same answers with the columns in the order of `classes`, which must be the
+        same ones."""
+        columns = [self.classes.index(name) for name in classes]
+        return Prediction(tuple(classes), self.probabilities[:, columns])
+
 
 def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pl.DataFrame:
     """Return `rows` as a table with exactly the columns and types of `schema`."""

@@ -21,7 +21,8 @@ def against_promoted(
     run: Run, new: Student, paths: Sequence[Path], answers: pl.DataFrame
 ) -> Against | None:
     """Ask the student in use about the same images and compare; None where there is none, or where
-    it answers in other classes.
+    it answers in other classes. Their order may differ: it did before students were trained in the
+    order of the folders.
 
     Args:
         run: whose student is in use.
@@ -33,7 +34,7 @@ def against_promoted(
     if promoted is None:
         return None
     old = Student.load(promoted, run.config.student.device)
-    if old.classes != new.classes:
+    if set(old.classes) != set(new.classes):
         run.listener.warn(
             f"The promoted student {promoted.name} knows other classes ({', '.join(old.classes)}), "
             "so the new one cannot be compared with it."

@@ -108,6 +108,12 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     run.listener.say(f"Loading {in_words(config.teachers)} and the student.")
     panel = load_panel(config.teachers, run.ontology, classes)
     student = Student.load(run.workspace.student, config.student.device)
+    if set(student.classes) != set(classes):
+        raise WorkspaceError(
+            f"The student in {run.workspace.student} knows other classes "
+            f"({', '.join(student.classes)}) than the ontology ({', '.join(classes)}). "
+            "Run `clip2yolo run`."
+        )
     asked = ask(panel, sample.table(), config.max_pixels, run.listener)
     readable = set(asked.ids)
     sample.keep([image_id in readable for image_id in sample.ids], "unreadable")
@@ -122,7 +128,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     with run.listener.bar("Student", "images") as progress:
         learned = predict_files(
             student, sample.paths, max_pixels=config.max_pixels, progress=progress
-        )
+        ).in_order(classes)
     rows = np.linspace(
         0, len(sample.paths) - 1, min(config.evaluate.latency_images, len(sample.paths))
     )

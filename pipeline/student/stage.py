@@ -83,7 +83,7 @@ def _from_promoted(run: Run) -> StudentConfig:
         listener.say(f"No student is promoted yet, so this one starts from {settings.model}.")
         return settings
     classes = read_card(promoted).classes
-    if classes != run.ontology.dataset_classes:
+    if set(classes) != set(run.ontology.dataset_classes):
         listener.warn(
             f"The promoted student {promoted.name} knows other classes "
             f"({', '.join(classes)}), so this one starts from {settings.model}."
