@@ -108,10 +108,12 @@ class Prediction:
     probabilities: np.ndarray  # (n, classes) float32
 
     def in_order(self, classes: Sequence[str]) -> Prediction:
-        """Return the same answers with the columns in the order of `classes`, which must be the
-        same ones."""
-        columns = [self.classes.index(name) for name in classes]
-        return Prediction(tuple(classes), self.probabilities[:, columns])
+        """Return the same answers with the columns in the order of `classes`: those that are known
+        here, and others, which get no probability."""
+        shares = np.zeros((len(self.probabilities), len(classes)), np.float32)
+        for column, name in enumerate(self.classes):
+            shares[:, classes.index(name)] = self.probabilities[:, column]
+        return Prediction(tuple(classes), shares)
 
 
 def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pl.DataFrame:

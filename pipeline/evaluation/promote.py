@@ -34,7 +34,7 @@ def against_promoted(
     if promoted is None:
         return None
     old = Student.load(promoted, run.config.student.device)
-    if set(old.classes) != set(new.classes):
+    if not set(old.classes) <= set(run.ontology.dataset_classes):
         run.listener.warn(
             f"The promoted student {promoted.name} knows other classes ({', '.join(old.classes)}), "
             "so the new one cannot be compared with it."
