@@ -164,7 +164,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     label_stamp = LABEL.stamp(run.workspace)
     evaluation = replace(
         evaluation,
-        against=against_promoted(run, student, sample.paths, answers),
+        against=against_promoted(run, sample.paths, answers),
         drift=None if label_stamp is None else label_stamp.counts.drift,
     )
     return replace(evaluation, gates=check_gates(config.evaluate.limits, evaluation))
