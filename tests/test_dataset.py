@@ -387,3 +387,25 @@ def test_what_readers_pass_over_becomes_a_png_of_the_same_pixels(
     with pytest.raises(SourceError, match="max_pixels"):
         export_dataset(plan, tmp_path / "other", max_pixels=107)
     export_dataset(plan, tmp_path / "other", max_pixels=108)
+
+
+def test_every_split_has_an_image_of_each_class_where_there_are_enough() -> None:
+    names = [f"{number:03d}" for number in range(45)]
+    classes = ["red"] * 36 + ["blue"] * 4 + ["green"] * 3 + ["gray"] * 2
+    accepted = pl.DataFrame(
+        {"id": names, "path": [f"/p/{name}.jpg" for name in names], "class": classes}
+    )
+    plan = plan_dataset(accepted, None, DatasetConfig(near_duplicate=None))
+    there = plan.group_by("split").agg(pl.col("class").unique().sort())
+    found = dict(there.iter_rows())
+    assert all(
+        {"red", "blue", "green"} <= set(found[split]) for split in ("train", "valid", "test")
+    )
+    assert "gray" in found["train"]
+    # What was exported before stays where it is, as long as train has something to learn from.
+    again = plan_dataset(accepted, None, DatasetConfig(near_duplicate=None, seed=1), plan)
+    assert again.sort("id")["split"].to_list() == plan.sort("id")["split"].to_list()
+    only_test = plan.filter(pl.col("class") == "green").with_columns(split=pl.lit("test"))
+    moved = plan_dataset(accepted, None, DatasetConfig(near_duplicate=None), only_test)
+    greens = moved.filter(pl.col("class") == "green").sort("id")["split"].to_list()
+    assert greens == ["train", "test", "test"]

@@ -148,7 +148,7 @@ def test_a_plan_follows_the_images_and_not_their_order() -> None:
     vectors[[7, 9]] = vectors[3]
     vectors[20] = vectors[31]
     accepted = pl.DataFrame(
-        {"id": names, "path": [f"/p/{name}.jpg" for name in names], "class": ["red", "blue"] * 20}
+        {"id": names, "path": [f"/p/{name}.jpg" for name in names], "class": ["red"] * 40}
     )
     plan = plan_dataset(accepted, vectors, DatasetConfig())
     groups = dict(plan.select("id", "group").rows())
@@ -158,7 +158,7 @@ def test_a_plan_follows_the_images_and_not_their_order() -> None:
     assert dict(plan.select("id", "split").rows()) == {
         one: deal(group, SHARES, 0) for one, group in groups.items()
     }
-    assert plan["file"][5] == f"{plan['split'][5]}/blue/05-05.jpg"
+    assert plan["file"][5] == f"{plan['split'][5]}/red/05-05.jpg"
     order = np.random.default_rng(1).permutation(40)
     again = plan_dataset(accepted[order], vectors[order], DatasetConfig())
     assert again["id"].to_list() == [names[at] for at in order]

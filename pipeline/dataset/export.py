@@ -125,16 +125,16 @@ def place_image(source: Path, target: Path, max_pixels: int) -> None:
 
 def file_name(path: Path, image_id: str) -> str:
     """Return a name people recognize, made unique by the content, as `IMG_1-3f0a9c….jpg`. Its
-    suffix is the content's, whatever the original is called.
-
-    Raises:
-        SourceError: the file has vanished.
-    """
+    suffix is the content's, whatever the original is called; that of a file that is not there, its
+    own."""
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")
     # File systems count bytes: 60 characters of some scripts are more than a name may have.
     stem = stem[:60].encode()[:150].decode("utf-8", "ignore") or "image"
-    with _still_there(path):
-        return f"{stem}-{image_id[:12]}{_kept_suffix(path) or '.png'}"
+    try:
+        suffix = _kept_suffix(path) or ".png"
+    except FileNotFoundError:  # whoever puts it into its place will say so
+        suffix = path.suffix.lower()
+    return f"{stem}-{image_id[:12]}{suffix}"
 
 
 def _place(

@@ -50,7 +50,7 @@ def plan_dataset(
         same = (film[pairs[:, 0]] == film[pairs[:, 1]]) & (film[pairs[:, 0]] != None)  # noqa: E711
         pairs = np.concatenate([pairs[~same.astype(bool)], frame_blocks(accepted)])
     assignment = assign_splits(accepted["id"], pairs, config.splits, config.seed, previous)
-    _let_every_class_be_learned(accepted["class"], assignment)
+    _give_every_split_its_classes(accepted["class"], accepted["id"], assignment, config, previous)
     if "video" in accepted.columns:
         for row in straddling(accepted, assignment.splits):
             assignment.splits[row] = None
@@ -103,20 +103,38 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
     return sentences
 
 
-def _let_every_class_be_learned(classes: pl.Series, assignment: Assignment) -> None:
-    """Move a group of images to train for each class that has images and none there: a class that
-    is to be told apart must be learned, and folder readers number the classes that train has."""
+def _give_every_split_its_classes(
+    classes: pl.Series, ids: pl.Series, assignment: Assignment, config: DatasetConfig,
+    previous: pl.DataFrame | None,
+) -> None:  # fmt: skip
+    """Move a group of images for each class that a split lacks, where there are groups enough.
+
+    Folder readers number the classes by the folders of a split, so that one without a class shifts
+    all that follow; and what is to be told apart must be learned. Of images that were exported
+    before, only those of a class that train lacks are moved.
+    """
+    known = pl.Series("id", [] if previous is None else previous["id"], dtype=pl.String)
     rows = pl.DataFrame(
         {"class": classes, "split": pl.Series(assignment.splits, dtype=pl.String),
-         "group": assignment.groups}
+         "group": assignment.groups, "old": ids.is_in(known.implode())}
     ).filter(pl.col("split").is_not_null())  # fmt: skip
-    learned = rows.filter(pl.col("split") == "train")["class"].unique()
-    lacking = rows.filter(~pl.col("class").is_in(learned.implode()))
-    chosen = set(lacking.group_by("class").agg(pl.col("group").min())["group"])
-    if chosen:
-        for row, group in enumerate(assignment.groups):
-            if group in chosen and assignment.splits[row] is not None:
-                assignment.splits[row] = "train"
+    groups = rows.group_by("class", "group").agg(pl.col("split").first(), pl.col("old").any())
+    moved: dict[str, str] = {}
+    for (_,), some in groups.sort("class", "group").group_by(["class"], maintain_order=True):
+        there = dict(some.select("group", "split").iter_rows()) | {
+            group: moved[group] for group in some["group"] if group in moved
+        }
+        fresh = set(some.filter(~pl.col("old"))["group"])
+        if "train" not in there.values():
+            moved[next(iter(there))] = there[next(iter(there))] = "train"
+        for split in ("valid", "test"):
+            free = [one for one, at in there.items() if at == "train" and one in fresh]
+            more = list(there.values()).count("train") > 1
+            if getattr(config.splits, split) and split not in there.values() and free and more:
+                moved[free[0]] = there[free[0]] = split
+    for row, group in enumerate(assignment.groups if moved else ()):
+        if group in moved and assignment.splits[row] is not None:
+            assignment.splits[row] = moved[group]
 
 
 def _file_names(images: pl.DataFrame, previous: pl.DataFrame | None) -> pl.Series:
