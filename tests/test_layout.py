@@ -38,6 +38,8 @@ KEEPERS = {
     "transformers": ("teachers/transformers.py",),
     "autodistill": ("teachers/autodistill.py", "autodistill.py"),
     "av": ("images/video.py",),
+    "pi_heif": ("pixels/formats.py",),
+    "simplejpeg": ("pixels/jpeg.py",),
     "click": ("cli/",),
     "rich": ("terminal.py",),
 }
