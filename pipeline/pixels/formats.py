@@ -66,13 +66,13 @@ def open_image(data: bytes) -> ImageFile:
     formats = _with_heif() if data[4:8] == b"ftyp" else _formats()
     for name in formats:
         factory, accept = Image.OPEN[name]
-        taken = accept is None or accept(data[:16])
-        if not taken or isinstance(taken, str):  # a string: known, but its library is missing
-            continue
+        taken: bool | str = False
         try:
-            return factory(io.BytesIO(data), "")
+            taken = accept is None or accept(data[:16])
+            if taken and not isinstance(taken, str):  # a string: known, but its library is missing
+                return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
-            if accept is not None:
+            if accept is not None and taken:
                 refused = name, in_words(error)
     if refused is None:
         raise UnidentifiedImageError
