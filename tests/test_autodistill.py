@@ -125,6 +125,10 @@ def test_arrays_are_grey_or_blue_green_red(base: CLIP) -> None:
     wanted = base.predict(Image.fromarray(grey)).confidence
     for given in (grey, grey[..., np.newaxis], grey.astype(np.uint16) * 257, grey / 255):
         assert base.predict(given).confidence == pytest.approx(wanted, abs=1e-6)
+    mask = grey > 127
+    wanted = base.predict(Image.fromarray(mask)).confidence
+    for given in (mask, mask * np.uint8(255)):
+        assert base.predict(given).confidence == pytest.approx(wanted, abs=1e-6)
     for odd in (np.zeros(4, np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.int64)):
         with pytest.raises(SourceError, match="is no picture"):
             base.predict(odd)

@@ -49,6 +49,8 @@ KEEPERS = {
     "transformers": ("teachers/transformers.py",),
     "autodistill": ("teachers/autodistill.py", "autodistill/"),
     "av": ("images/video.py", "sample/film.py"),
+    "pi_heif": ("pixels/formats.py",),
+    "simplejpeg": ("pixels/jpeg.py",),
     "click": ("cli/",),
     "rich": ("terminal.py",),
 }

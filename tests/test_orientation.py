@@ -65,14 +65,14 @@ def xmp(number: int, as_element: bool) -> bytes:
     return b"http://ns.adobe.com/xap/1.0/\0" + text.encode()
 
 
-def jpeg(size: tuple[int, int], *segments: bytes) -> bytes:
+def jpeg(size: tuple[int, int], *segments: bytes, **options: int) -> bytes:
     """A JPEG that looks different from every side, with segments of metadata."""
     width, height = size
     rows, columns = np.mgrid[0:height, 0:width]
     red, green = rows * 255 // height, columns * 255 // width
     pixels = np.stack([red, green, (rows // 8 + columns // 8) % 2 * 200], axis=2).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90, **options)
     data = buffer.getvalue()
     marked = [b"\xff\xe1" + struct.pack(">H", len(one) + 2) + one for one in segments]
     return data[:2] + b"".join(marked) + data[2:]
@@ -87,12 +87,16 @@ numbers = st.integers(0, 12)
     in_xmp=st.none() | st.tuples(st.integers(0, 9), st.booleans()),
     size=st.sampled_from([SMALL, LARGE]),
     upright=st.booleans(),
+    options=st.sampled_from([{}, {"progressive": True}, {"subsampling": 0}]),
+    ended=st.booleans(),
 )
 def test_odd_metadata_turn_a_picture_alike_on_every_way(
     in_exif: tuple[int, int] | None,
     in_xmp: tuple[int, bool] | None,
     size: tuple[int, int],
     upright: bool,
+    options: dict[str, int],
+    ended: bool,
 ) -> None:
     size = size[::-1] if upright else size
     segments, wanted = [], 1
@@ -103,7 +107,8 @@ def test_odd_metadata_turn_a_picture_alike_on_every_way(
         segments.append(exif(*in_exif))
         wanted = in_exif[1] if in_exif[0] in WHOLE else 1
     turn = TURNED.get(wanted, TURNED[1])
-    data, plain = jpeg(size, *segments), jpeg(size)
+    data, plain = jpeg(size, *segments, **options), jpeg(size, **options)
+    data = data if ended else data[:-2] + b"a phone's trailer"
 
     shown = np.asarray(read_rgb(data))
     assert (shown == turn(np.asarray(read_rgb(plain)))).all()
@@ -142,6 +147,31 @@ def test_odd_files_are_the_same_on_every_way(shared: Path) -> None:
         except OSError:
             continue
         assert opened == whole, path
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("exif_orientation_9.jpg", (300, 200)), ("exif_orientation_ascii.jpg", (300, 200)),
+        ("xmp_only_orientation.jpg", None), ("no_EOI_samsung_trailer.jpg", None),
+    ],
+)  # fmt: skip
+def test_odd_files_stand_upright(name: str, size: tuple[int, int] | None, shared: Path) -> None:
+    """As stored where no size is given; turned by a quarter where XMP says so."""
+    path = shared / "data" / "odd_files" / name
+    width, height = size or Image.open(path).size
+    if name.startswith("xmp"):
+        width, height = height, width
+    shown = np.asarray(read_rgb(path))
+    assert shown.shape == (height, width, 3)
+    for shortest in (None, 3, 8, 50, 1000):
+        found = read_pixels(path, shortest=shortest)
+        assert (found.height, found.width) == (height, width)
+        scale = height // found.array.shape[0]
+        smaller = np.asarray(
+            Image.fromarray(shown).resize(found.array.shape[1::-1], Image.Resampling.BOX)
+        )
+        assert np.abs(smaller.astype(int) - found.array).mean() < (6 if scale > 1 else 0.01)
 
 
 def test_a_file_that_ends_without_saying_so_is_usable() -> None:

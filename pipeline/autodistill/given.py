@@ -86,7 +86,7 @@ def _bytes(place: str) -> bytes:
 
 def _from_array(array: np.ndarray) -> Image.Image:
     """A grey array (H, W) or (H, W, 1), or a BGR(A) one, as OpenCV has them."""
-    known = array.dtype in (np.uint8, np.uint16) or array.dtype.kind == "f"
+    known = array.dtype in (bool, np.uint8, np.uint16) or array.dtype.kind == "f"
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or not known or not array.size:
         raise SourceError(

@@ -21,8 +21,9 @@ _NO_PICTURES = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC", "PDF"}
 _HEIF = "HEIF"
 _HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
 
-# A library's source file and line, or another path: they say nothing to a user.
-_PATH = re.compile(r"\w*[/\\][\w./\\-]+|\.(c|cc|cpp|h|py)\b")
+# A library's source file and line, another path, a number for an error, Python's own: they say
+# nothing to a user.
+_NO_WORDS = re.compile(r"\w*[/\\][\w./\\-]+|\.(c|cc|cpp|h|py)\b|error -?\d|decoder object|^unpack ")
 
 
 @cache
@@ -65,13 +66,13 @@ def open_image(data: bytes) -> ImageFile:
     formats = _with_heif() if data[4:8] == b"ftyp" else _formats()
     for name in formats:
         factory, accept = Image.OPEN[name]
-        taken = accept is None or accept(data[:16])
-        if not taken or isinstance(taken, str):  # a string: known, but its library is missing
-            continue
+        taken: bool | str = False
         try:
-            return factory(io.BytesIO(data), "")
+            taken = accept is None or accept(data[:16])
+            if taken and not isinstance(taken, str):  # a string: known, but its library is missing
+                return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
-            if accept is not None:
+            if accept is not None and taken:
                 refused = name, in_words(error)
     if refused is None:
         raise UnidentifiedImageError
@@ -85,6 +86,6 @@ def in_words(error: Exception) -> str:
     """Return a decoder's reason, where it is one; what Python or C says of itself is none."""
     text = " ".join(str(error).split())
     meant = isinstance(error, (OSError, SyntaxError, EOFError)) or type(error) is ValueError
-    if not text or not meant or _PATH.search(text):
+    if not text or not meant or _NO_WORDS.search(text):
         return "a part of it makes no sense"
     return (text if len(text) < 120 else text[:120].rpartition(" ")[0] + " …").rstrip(". ")
