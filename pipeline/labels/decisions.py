@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,30 @@ from pipeline.run.workspace import Workspace
 REVIEW_COLUMNS = ("path", "class", "guess", "rival", "confidence", "margin", "reason", "id")
 
 
-def review_table(labels: pl.DataFrame, ontology: Ontology) -> pl.DataFrame:
+def review_table(
+    labels: pl.DataFrame, ontology: Ontology, decided_here: Sequence[str] | None = None
+) -> pl.DataFrame:
     """Return what a person should look at, most doubtful first.
 
     `class` is empty where the teacher abstained, for the person to fill in; rows that a person has
     decided keep their class, so nothing that was filled in is lost when the file is written again.
+
+    Args:
+        labels: of labels.parquet; accepted ones are passed over.
+        ontology: whose classes they have.
+        decided_here: ids that were decided in the review file, by default all that a person has
+            decided. What was decided on Roboflow is for Roboflow to take back: its class is only
+            the reason here, since in `class` it would count as decided here from then on.
     """
     names = pl.Series(ontology.classes, dtype=pl.String)
     open_rows = labels.filter(pl.col("decision").is_in(["abstained", "human"]))
+    if decided_here is not None:
+        pulled = (pl.col("decision") == "human") & ~pl.col("id").is_in(list(decided_here))
+        said = pl.format("Decided on Roboflow: {}.", "class")
+        open_rows = open_rows.with_columns(
+            pl.when(~pulled).then("class").alias("class"),
+            pl.when(pulled).then(said).otherwise("reason").alias("reason"),
+        )
     rivals = [
         names[int(np.argsort(-np.asarray(row), kind="stable")[1])]
         for row in open_rows["probabilities"].to_list()

@@ -16,7 +16,12 @@ from pipeline.files import fingerprint, names_and_hashes
 from pipeline.images.look import extract_frames, look_at_images
 from pipeline.images.scan import describe, with_failures
 from pipeline.labels.decide import label_table
-from pipeline.labels.decisions import human_decisions, review_table, write_review
+from pipeline.labels.decisions import (
+    human_decisions,
+    read_review,
+    review_table,
+    write_review,
+)
 from pipeline.labels.drift import Drift, drift
 from pipeline.records import (
     LABELS,
@@ -168,7 +173,9 @@ def _write_labels(run: Run, inputs: LabelInputs, usable: pl.DataFrame, asked: As
         .filter(pl.col("decision") != "accepted")
         .collect()
     )
-    write_review(workspace.review, review_table(undecided, run.ontology), keep=run.ontology)
+    decided_here = list(read_review(workspace.review, run.ontology))
+    review = review_table(undecided, run.ontology, decided_here)
+    write_review(workspace.review, review, keep=run.ontology)
 
 
 def _earlier(workspace: Workspace) -> pl.Series:
