@@ -408,6 +408,8 @@ def test_pulled_decisions_override_the_teacher_and_a_review_overrides_them(
     change_config(run_folder, lambda config: config["label"].update(min_confidence=0.4))
     assert answer("label", "--verify", "--precision", "fp32")["label"]["human"] == 2
     review = pl.read_csv(run / "review.csv", infer_schema=False)
+    rows = review.filter(pl.col("id").is_in([first, second])).select("class", "reason").rows()
+    assert rows == [(None, "Decided on Roboflow: banana.")] * 2
     changed = pl.when(pl.col("id") == first).then(pl.lit("apple")).otherwise("class")
     review.with_columns(changed.alias("class")).write_csv(run / "review.csv")
     answer("label")
@@ -416,3 +418,8 @@ def test_pulled_decisions_override_the_teacher_and_a_review_overrides_them(
         .filter(pl.col("decision") == "human").select("id", "class").iter_rows()
     )  # fmt: skip
     assert decided == {first: "apple", second: "banana"}
+    # Taken back there, it is undecided again; what the review says stays.
+    pulled.clear().write_csv(run / "human.csv")
+    assert answer("label")["label"]["human"] == 1
+    labels = pl.read_parquet(run / "labels.parquet").filter(pl.col("decision") == "human")
+    assert labels.select("id", "class").rows() == [(first, "apple")]

@@ -20,14 +20,28 @@ REVIEW_COLUMNS = ("path", "class", "guess", "rival", "confidence", "margin", "re
 _DECIDED = ("path", "class", "id")
 
 
-def review_table(labels: pl.DataFrame, ontology: Ontology) -> pl.DataFrame:
+def review_table(
+    labels: pl.DataFrame, ontology: Ontology, elsewhere: Mapping[str, str] | None = None
+) -> pl.DataFrame:
     """Return what a person should look at, most doubtful first.
 
     `class` is empty where the teacher abstained, for the person to fill in; rows that a person has
     decided keep their class, so nothing that was filled in is lost when the file is written again.
+
+    Args:
+        labels: of labels.parquet; accepted ones are passed over.
+        ontology: whose classes they have.
+        elsewhere: image id → where it was decided, if not in the review file. It is for that place
+            to take back: the class is only the reason here, since in `class` it would count as
+            decided here from then on.
     """
     names = pl.Series(ontology.classes, dtype=pl.String)
     open_rows = labels.filter(pl.col("decision").is_in(["abstained", "human"]))
+    where = pl.col("id").replace_strict(elsewhere or {}, default=None, return_dtype=pl.String)
+    open_rows = open_rows.with_columns(
+        pl.when(where.is_null()).then("class").alias("class"),
+        pl.coalesce(pl.format("{}: {}.", where, "class"), "reason").alias("reason"),
+    )
     rivals = [
         names[int(np.argsort(-np.asarray(row), kind="stable")[1])]
         for row in open_rows["probabilities"].to_list()

@@ -203,10 +203,15 @@ def _write_labels(run: Run, inputs: LabelInputs, usable: pl.DataFrame, asked: As
             )
     undecided = (
         pl.scan_parquet(workspace.labels, glob=False)
-        .filter((pl.col("decision") == "abstained") | pl.col("id").is_in(inputs.filled_in))
+        .filter(pl.col("decision") != "accepted")
         .collect()
     )
-    write_review(workspace.review, review_table(undecided, run.ontology))
+    moved = set(inputs.moved["id"])
+    elsewhere = {
+        one: "Moved by hand to" if one in moved else "Decided on Roboflow"
+        for one in inputs.human.keys() - set(inputs.filled_in)
+    }
+    write_review(workspace.review, review_table(undecided, run.ontology, elsewhere))
     if not inputs.moved.is_empty():
         write_decisions(workspace.moved, inputs.moved)
 
