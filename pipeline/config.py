@@ -256,7 +256,7 @@ def parse_config(
         return Config.model_validate(data)
     except ValidationError as error:
         problems = sentences(error, given, spelling)
-        raise ConfigError("\n".join(f"{file}: {text}" for text in problems)) from None
+        raise ConfigError(*(f"{file}: {text}" for text in problems)) from None
 
 
 def _sources(given: Any, base: Path) -> Any:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 
 class Clip2YoloError(Exception):
     """Anything that is the input's or the machine's fault, not a defect of clip2yolo.
 
-    The message is one or more whole sentences: what is wrong, where, and what to do about it.
-    The command line prints it as it is and exits with `exit_code`.
+    The message is one or more whole sentences: what is wrong, where, and what to do about it. The
+    command line prints them and exits with `exit_code`. Each argument is a line of its own; a line
+    break within one came in with somebody's file name.
     """
 
     exit_code = 1
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*map(str, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class ConfigError(Clip2YoloError):
@@ -75,4 +84,17 @@ def describe_os_error(error: OSError) -> str:
     if error.errno is None:  # numpy's way to say that a file took less than it was given
         return f"A file could not be written whole ({error}). Free some space and run again."
     advice = _OS_ADVICE.get(error.errno) or error.strerror or str(error)
+    if error.filename and _is_for_the_cache(Path(os.fsdecode(error.filename))):
+        advice += "; `CLIP2YOLO_CACHE` may name another folder for the cache"
     return f"{where}: {advice}."
+
+
+def _is_for_the_cache(path: Path) -> bool:
+    """Say whether a path lies in the cache folder, or is what that folder would lie in."""
+    from pipeline.files import cache_dir
+
+    try:
+        cache = cache_dir()
+    except ConfigError:
+        return False
+    return path == cache or cache in path.parents or path in cache.parents

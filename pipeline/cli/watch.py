@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import main, on_a_run, print_json
+from pipeline.cli.group import echo, main, on_a_run, print_json
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def watch(
         for one in watched.events:
             figures = f"{one.start:.3f}", f"{one.end:.3f}"
             rows.writerow([*figures, one.class_name, f"{one.confidence:.5f}"])
-        click.echo(text.getvalue(), nl=False)
+        echo(*text.getvalue().splitlines())
     else:
         print_table(
             f"{video.name} through {predictor.name}",
