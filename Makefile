@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 SAMPLE := datasets/packing_line/sample.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup label data train evaluate run upload status test test-slow lint format bench pocket-teacher lock clean
+.PHONY: help setup label data train evaluate run upload status test test-slow lowest lint format bench pocket-teacher lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 
 # The built-in sample is drawn on first use; runs on other images do not need it.
 $(SAMPLE): $(READY)
-	PYTHONPATH=datasets $(BIN)/python -m packing_line.render
+	$(BIN)/clip2yolo demo --draw-only .
 
 ifeq ($(CONFIG),configs/packing_line.yaml)
 DATA := $(SAMPLE)
@@ -59,6 +59,16 @@ test: $(READY) ## Run the tests
 test-slow: $(READY) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+lowest: ## Test and run the sample with the lowest version of every dependency that is declared
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet uv
+	$(VENV)-lowest/bin/uv pip compile pyproject.toml --extra dev --resolution lowest-direct \
+		--python $(VENV)-lowest/bin/python --quiet -o $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/uv pip sync --python $(VENV)-lowest/bin/python $(VENV)-lowest/lowest.txt
+	PYTHONPATH=. $(VENV)-lowest/bin/python -m pytest -m "not slow"
+	PYTHONPATH=. $(VENV)-lowest/bin/python -m pipeline.cli demo $(VENV)-lowest/demo
+	rm -rf $(VENV)-lowest
+
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -81,5 +91,4 @@ lock: ## Bring constraints.txt in line with pyproject.toml; what is pinned stays
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the environment, the runs and the drawn sample (not the embedding cache)
-	rm -rf $(VENV) runs datasets/packing_line/images datasets/packing_line/test datasets/packing_line/film
-	rm -f datasets/packing_line/pool_truth.csv $(SAMPLE)
+	rm -rf $(VENV) runs datasets/packing_line

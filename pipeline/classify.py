@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,8 @@ from pipeline.teachers.panel import Panel
 
 _BATCH = 32
 _MAX_DOWNLOAD = 64 << 20  # bytes
-_TIMEOUT = 30.0  # seconds
+_TIMEOUT = 30.0  # seconds without a byte
+_WHOLE = 60.0  # seconds from asking for a picture to its last byte
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         if name == "-":
             yield name, sys.stdin.buffer.read
         elif name.lower().startswith(("http://", "https://")):
-            yield name, functools.partial(_fetch, name)
+            yield name, functools.partial(fetch, name)
         else:
             try:
                 paths = find_images([expanded(Path(name))])
@@ -160,28 +162,40 @@ def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 yield path, functools.partial(read_bytes, Path(path))
 
 
-def _fetch(address: str) -> bytes:
+def fetch(address: str) -> bytes:
     """Return what lies at an address.
 
     Raises:
         SourceError: nothing can be had there.
     """
     import requests
+    from urllib3.exceptions import HTTPError
 
+    from pipeline.network import TooLarge, TooSlow, failed_proxy, receive
+
+    def ask() -> requests.Response:
+        answer = requests.get(address, timeout=_TIMEOUT, stream=True)
+        if answer.status_code != 200:
+            answer.close()
+            raise SourceError(f"The server answered with status {answer.status_code}.")
+        return answer
+
+    data = io.BytesIO()
     try:
-        with requests.get(address, timeout=_TIMEOUT, stream=True) as answer:
-            if answer.status_code != 200:
-                raise SourceError(f"The server answered with status {answer.status_code}.")
-            data = bytearray()
-            for chunk in answer.iter_content(1 << 16):
-                data += chunk
-                if len(data) > _MAX_DOWNLOAD:
-                    raise SourceError(
-                        f"It is larger than {_MAX_DOWNLOAD >> 20} MB. Download it yourself."
-                    )
-    except requests.RequestException as error:
-        raise SourceError(f"It cannot be fetched ({type(error).__name__}).") from error
-    return bytes(data)
+        receive(ask, data, _WHOLE, _MAX_DOWNLOAD)
+    except TooLarge:
+        raise SourceError(
+            f"It is larger than {_MAX_DOWNLOAD >> 20} MB. Download it yourself."
+        ) from None
+    except TooSlow:
+        raise SourceError(
+            f"The server takes longer than {_WHOLE:g} s for it. Download it yourself."
+        ) from None
+    except (requests.RequestException, HTTPError) as error:
+        proxy = failed_proxy(error, address)
+        why = f"the proxy {proxy} does not answer" if proxy else type(error).__name__
+        raise SourceError(f"It cannot be fetched ({why}).") from error
+    return data.getvalue()
 
 
 def _batches(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.complaints import Place, sentences
 from pipeline.errors import ConfigError, describe_os_error
-from pipeline.files import expanded
+from pipeline.files import expanded, naming
 from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Limit, Sampling, parse_limit, seconds_of
 from pipeline.yaml_text import read_yaml
@@ -117,7 +117,7 @@ class DatasetConfig(Section):
     splits: SplitsConfig = SplitsConfig()
     seed: int = 0
     near_duplicate: Fraction | None = 0.98
-    files: Literal["link", "copy"] = "link"
+    files: Literal["copy", "link"] = "copy"
 
 
 class StudentConfig(Section):
@@ -173,8 +173,8 @@ class Config(Section):
     file: Path = Field(exclude=True)
     workspace: Path
     sources: list[SourceConfig] = Field(alias="source", min_length=1)
-    # Pillow itself refuses more than 178,956,970 as a decompression bomb.
-    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = MAX_PIXELS
+    # Of what is decoded: a large JPEG at a part of its size, see `pipeline.pixels.jpeg.reduction`.
+    max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
     truth: Path | None = None
     pool_truth: Path | None = None
     ontology: dict[str, str]
@@ -208,7 +208,8 @@ def load_config(path: Path) -> Config:
     """
     path = expanded(path).absolute()
     try:
-        text = path.read_text("utf-8")
+        with naming(path):
+            text = path.read_text("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
     except OSError as error:

@@ -6,19 +6,22 @@ import errno
 import os
 from pathlib import Path
 
+from pipeline.keys import without_key
+
 
 class Clip2YoloError(Exception):
     """Anything that is the input's or the machine's fault, not a defect of clip2yolo.
 
     The message is one or more whole sentences: what is wrong, where, and what to do about it. The
     command line prints them and exits with `exit_code`. Each argument is a line of its own; a line
-    break within one came in with somebody's file name.
+    break within one came in with somebody's file name. Whatever the words were made of, no Roboflow
+    key is in them.
     """
 
     exit_code = 1
 
     def __init__(self, *lines: object) -> None:
-        super().__init__(*map(str, lines))
+        super().__init__(*(without_key(str(line)) for line in lines))
 
     def __str__(self) -> str:
         return "\n".join(self.args)
@@ -80,9 +83,10 @@ _OS_ADVICE = {
 
 def describe_os_error(error: OSError) -> str:
     """Return one sentence for an `OSError`: which path, what happened, what to do."""
-    where = str(error.filename) if error.filename else "The operating system"
     if error.errno is None:  # numpy's way to say that a file took less than it was given
-        return f"A file could not be written whole ({error}). Free some space and run again."
+        where, why = error.filename or "A file", " ".join(map(str, error.args))
+        return f"{where} could not be written whole ({why}). Free some space and run again."
+    where = str(error.filename) if error.filename else "The operating system"
     advice = _OS_ADVICE.get(error.errno) or error.strerror or str(error)
     if error.filename and _is_for_the_cache(Path(os.fsdecode(error.filename))):
         advice += "; `CLIP2YOLO_CACHE` may name another folder for the cache"

@@ -60,6 +60,17 @@ DATASET: Schema = {
 }
 SPLITS = ("train", "valid", "test")
 
+# What lies in the dataset's folder, as it was written there; kept in that folder, so that the two
+# are replaced in one step.
+EXPORTED: Schema = {
+    "id": pl.String,
+    "class": pl.String,
+    "split": pl.String,
+    "file": pl.String,  # below the folder
+    "bytes": pl.Int64,
+}
+EXPORTED_FILE = ".clip2yolo.parquet"
+
 TRUTH: Schema = {"id": pl.String, "path": pl.String, "class": pl.String}
 
 

@@ -14,6 +14,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.keys import without_key
 from pipeline.listener import Listener, Progress, no_progress
 from pipeline.printable import printable
 
@@ -34,10 +35,11 @@ class TerminalListener(Listener):
 
     def say(self, sentence: str) -> None:
         if not self.quiet:
-            self.console.print(printable(sentence), markup=False)
+            self.console.print(printable(without_key(sentence)), markup=False)
 
     def warn(self, sentence: str) -> None:
-        self.console.print(f"warning: {printable(sentence)}", style="yellow", markup=False)
+        words = f"warning: {printable(without_key(sentence))}"
+        self.console.print(words, style="yellow", markup=False)
 
     def epoch(self, report: Any) -> None:
         self.say(

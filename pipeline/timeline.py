@@ -28,7 +28,7 @@ class Event:
     start: float  # seconds from the video's first frame
     end: float
     class_name: str
-    confidence: float  # mean probability of the class over the event's frames
+    confidence: float  # mean probability of the class over the event's seconds
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def watch(
 ) -> Watched:
     """Ask the predictor about a video's frames and smooth the answers into events.
 
-    Memory holds a few dozen frames and one row of probabilities a frame.
+    Memory holds a few dozen frames and one row of probabilities a frame. A frame counts
+    from when it appears until the next one that was looked at does.
 
     Args:
         min_seconds: what lasts less is taken for flicker.
@@ -62,7 +63,7 @@ def watch(
     """
     damage = Damage()
     frames = read_frames(video, sampling, damage, max_pixels, progress)
-    times: list[float] = []
+    edges: list[float] = []
     answers: list[np.ndarray] = []
 
     def take(_: None) -> list[Frame]:
@@ -72,41 +73,45 @@ def watch(
     coming = work_ahead(take, itertools.repeat(None), workers=1, ahead=1, name="video")
     with contextlib.closing(coming) as batches:
         for batch in itertools.takewhile(bool, batches):
-            times += [frame.seconds for frame in batch]
+            edges[-1:] = [batch[0].seconds, *(frame.until for frame in batch)]
             answers.append(predictor.predict([predictor.prepare(frame.image) for frame in batch]))
-    events = find_events(np.array(times), np.concatenate(answers), predictor.classes, min_seconds)
-    return Watched(events, len(times), events[-1].end, damage.sentence())
+    events = find_events(np.array(edges), np.concatenate(answers), predictor.classes, min_seconds)
+    return Watched(events, len(edges) - 1, edges[-1], damage.sentence())
 
 
 def find_events(
-    times: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], min_seconds: float
+    edges: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], min_seconds: float
 ) -> list[Event]:
     """Return the timeline of the likeliest course of classes, if changing class has a price.
 
     The course is found by Viterbi's algorithm (1967): each frame speaks for a class by the
-    logarithm of its probability, and a change costs as much as `min_seconds` of frames can say, so
-    that what is shorter does not pay for a change there and back. An event begins and ends half-way
-    between its frames and their neighbours.
+    logarithm of its probability, for as many seconds as it is shown, and a change costs as much as
+    `min_seconds` can say at most, so that what is shorter does not pay for a change there and back.
+    An event begins with its first frame and ends where the next event begins.
 
     Args:
-        times: seconds (n,), rising, n at least 1.
-        probabilities: (n, classes).
+        edges: seconds (n + 1,), never falling, at which each frame appears and the last one ends.
+        probabilities: (n, classes), n at least 1.
         min_seconds: what lasts less is taken for flicker; 0 smooths nothing.
     """
-    steps = np.diff(times)
-    step = float(np.median(steps)) if len(steps) else 0.0
-    says = np.log(np.maximum(probabilities, _LEAST))
-    widest = float(-np.log(_LEAST))
-    price = widest * (min_seconds / step) / 2 if step > 0 else 0.0
-    course = _cheapest(says, price)
-    edges = np.concatenate([[times[0]], times[:-1] + steps / 2, [times[-1] + step]])
+    seconds = np.diff(edges)
+    if not seconds.any():
+        seconds = np.ones(len(seconds))  # a film that lasts no time: its frames count alike
+    # What is never seen, since the next frame has the same time, is no event.
+    seen = np.flatnonzero(seconds)
+    seconds, probabilities = seconds[seen], probabilities[seen]
+    edges = np.append(edges[seen], edges[-1])
+    says = np.log(np.maximum(probabilities, _LEAST)) * seconds[:, None]
+    course = _cheapest(says, float(-np.log(_LEAST)) * min_seconds / 2)
     starts = [0, *(np.flatnonzero(np.diff(course)) + 1).tolist(), len(course)]
     return [
         Event(
             start=float(edges[first]),
             end=float(edges[stop]),
             class_name=classes[int(course[first])],
-            confidence=float(probabilities[first:stop, course[first]].mean()),
+            confidence=float(
+                np.average(probabilities[first:stop, course[first]], weights=seconds[first:stop])
+            ),
         )
         for first, stop in itertools.pairwise(starts)
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from packing_line.render import draw_sample
+from pipeline.sample.draw import draw_sample
 from tests.repository import REPOSITORY
 
 # The machines that run the tests are shared: how long an example takes says nothing.

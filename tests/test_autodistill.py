@@ -47,23 +47,23 @@ def test_the_notebook_runs(tmp_path: Path, sample: Path, monkeypatch: pytest.Mon
     path, _, answer = dataset[0]
     assert Path(path).parent == photos and 0 <= answer.class_id[0] < 3
 
-    reopened = [
+    splits = [
         sv.ClassificationDataset.from_folder_structure(str(tmp_path / "dataset" / split))
         for split in ("train", "valid", "test")
     ]
-    assert sum(map(len, reopened)) == 60
-    assert all(sorted(one.classes) == sorted(dataset.classes) for one in reopened)
-    with pytest.raises(SourceError, match="holds files already"):
-        base.label(str(photos), output_folder="./dataset")
+    assert sum(map(len, splits)) == 60
+    assert all(sorted(one.classes) == sorted(dataset.classes) for one in splits)
+    again = base.label(str(photos), extension=".jpg", output_folder="./dataset")
+    assert again.image_paths == dataset.image_paths
 
     target = YOLOv8("yolov8n-cls.yaml")
     with pytest.raises(ConfigError, match="not been trained"):
         target.predict(path)
-    target.train("./dataset", epochs=1, imgsz=32, workers=0)
+    target.train("./dataset/data.yaml", epochs=1, device="cpu", imgsz=32, workers=0)
     found = target.predict(path, confidence=0.0)
     assert sorted(found.class_id) == [0, 1, 2] and found.confidence.sum() == pytest.approx(1)
-    again = YOLOv8(str(tmp_path / "runs" / "student"))
-    assert again.predict(path, 0.0).confidence == pytest.approx(found.confidence)
+    reopened = YOLOv8(str(tmp_path / "runs" / "student"))
+    assert reopened.predict(path, 0.0).confidence == pytest.approx(found.confidence)
 
 
 def test_answers_are_those_of_the_whole_batch_and_of_every_kind_of_input(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -230,3 +231,21 @@ def test_only_who_bears_a_name_counts_as_use(tmp_path: Path) -> None:
     # A teacher that nobody has asked yet has no folder, and asking makes none.
     assert not EmbeddingCache(tmp_path, "new", "another").has(["ab" * 32]).any()
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes nothing: /sys")
+def test_a_cache_that_takes_nothing_costs_only_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path("/sys/clip2yolo/embeddings")
+    some, given = ids(3), vectors(3)
+    cache = EmbeddingCache(root, "f" * 64, "a teacher")
+    assert not cache.has(some).any()
+    cache.put(some[:2], given[:2])
+    cache.put(some[2:], given[2:])
+    assert cache.has(some).all() and np.array_equal(cache.vectors(some), given)
+    cache.merge()
+    # Whoever asks later in this process finds them, too.
+    assert EmbeddingCache(root, "f" * 64).has(some).all()
+    told = [one.getMessage() for one in caplog.records]
+    assert len(told) == 1 and "CLIP2YOLO_CACHE" in told[0] and str(root) in told[0]

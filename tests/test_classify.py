@@ -13,10 +13,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from packing_line.scene import frame
 from pipeline.cli import main
 from pipeline.labels.prompts import advice, prompt_figures
 from pipeline.ontology import build_ontology
+from pipeline.sample.scene import frame
+from tests import slow_server
 from tests.fake_inference import KEY, serving
 from tests.fakes import picture
 
@@ -78,6 +79,41 @@ def test_many_ways_in_give_one_answer(photos: Path) -> None:
         server.server_close()
     assert len({json.dumps(one[0]["answers"]) for one in found}) == 1
     assert missing.exit_code == 1 and "status 404" in missing.stderr
+
+
+def test_an_address_has_an_end_in_bytes(photos: Path) -> None:
+    with slow_server.serving(slow_server.endless) as address:
+        done = clip2yolo("classify", address, *PROMPTS, "-t", "pocket")
+    assert done.exit_code == 1
+    assert done.stderr.endswith("It is larger than 64 MB. Download it yourself.\n")
+
+
+@pytest.mark.slow
+def test_an_address_has_an_end_in_time(photos: Path) -> None:
+    answer = slow_server.drop_by_drop(slow_server.HEAD + b"Content-Length: 500000\r\n\r\n")
+    with slow_server.serving(answer, pause=0.5) as address:
+        done = clip2yolo("classify", address, *PROMPTS, "-t", "pocket")
+    assert done.exit_code == 1
+    assert done.stderr.endswith("The server takes longer than 60 s for it. Download it yourself.\n")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("http://photos.example/1.jpg", "the proxy 127.0.0.1:9 does not answer"),
+        (f"http://{'a' * 70}.example/1.jpg", "LocationParseError"),
+        ("http://[::1/1.jpg", "InvalidURL"),
+    ],
+)
+def test_an_address_that_leads_nowhere_says_why(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, address: str, says: str
+) -> None:
+    if "proxy" in says:
+        monkeypatch.setenv("http_proxy", "http://ann:secret@127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", "")
+    done = clip2yolo("classify", address, *PROMPTS, "-t", "pocket")
+    assert done.exit_code == 1 and "secret" not in done.stderr
+    assert done.stderr.endswith(f"It cannot be fetched ({says}).\n")
 
 
 def test_the_terminal_shows_five_decimals_and_as_many_rows_as_asked(photos: Path) -> None:

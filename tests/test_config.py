@@ -201,7 +201,7 @@ FRACTIONS = ("label.min_confidence", "label.min_margin", "dataset.near_duplicate
              "evaluate.margin")  # fmt: skip
 LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     **{key: ([0.0, 1.0, 0, 1], [-0.001, 1.001, "0.5"]) for key in FRACTIONS},
-    "max_pixels": ([1, 178_956_970], [0, 178_956_971, 1.5]),
+    "max_pixels": ([1, 1_000_000_000], [0, 1.5]),
     "source.every": ([1, "1ms"], [0, -1, "0s", "soon", 1.5]),
     "source.fps": ([0.001], [0, -1.0]),
     "teacher.batch": ([1, None], [0]),

@@ -19,9 +19,9 @@ import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from packing_line.render import draw_sample
 from pipeline.cli import main
 from pipeline.files import cache_dir
+from pipeline.sample.draw import draw_sample
 from pipeline.student.kept import Students
 from pipeline.teachers.cache import cache_entries
 from tests.fakes import sha256

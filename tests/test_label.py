@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.labels.decide import label_table
-from pipeline.labels.decisions import read_review, review_table, write_review
+from pipeline.labels.decisions import read_decisions, review_table, write_review
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.records import LABELS
 from pipeline.teachers.zero_shot import class_probabilities, prompt_probabilities
@@ -21,6 +21,11 @@ from tests.fakes import ColorTeacher, picture, unit
 ONTOLOGY = build_ontology(
     {"a cat": "cat", "a kitten": "cat", "a dog": "dog", "a street": "none"}, ["{}"], "none", True
 )
+
+
+def read_review(path: Path) -> dict[str, str]:
+    """Image id → class, of the rows that are filled in."""
+    return dict(read_decisions(path, ONTOLOGY).select("id", "class").iter_rows())
 
 
 def labels_for(probabilities: list[list[float]], **options: object) -> pl.DataFrame:
@@ -172,10 +177,10 @@ def test_review_is_sorted_by_doubt_and_survives_a_round_trip(tmp_path: Path) -> 
     review = pl.read_csv(path)
     assert review["id"].to_list() == ["id2", "id0"]
     assert review["rival"].to_list()[0] == "dog"
-    assert read_review(path, ONTOLOGY) == {}
+    assert read_review(path) == {}
     filled = review.with_columns(pl.Series("class", [" dog ", None], dtype=pl.String))
     filled.write_csv(path)
-    assert read_review(path, ONTOLOGY) == {"id2": "dog"}
+    assert read_review(path) == {"id2": "dog"}
 
 
 def test_decisions_about_absent_images_are_kept(tmp_path: Path) -> None:
@@ -184,22 +189,22 @@ def test_decisions_about_absent_images_are_kept(tmp_path: Path) -> None:
     write_review(path, review_table(labels_for([[0.4, 0.3, 0.3]] * 2), ONTOLOGY))
     review = pl.read_csv(path).with_columns(pl.lit("dog").alias("class"))
     review.write_csv(path)
-    human = read_review(path, ONTOLOGY)
+    human = read_review(path)
     labels = labels_for([[0.4, 0.3, 0.3]], human=human)
-    write_review(path, review_table(labels, ONTOLOGY), keep=ONTOLOGY)
-    assert read_review(path, ONTOLOGY) == {"id0": "dog", "id1": "dog"}
+    write_review(path, review_table(labels, ONTOLOGY))
+    assert read_review(path) == {"id0": "dog", "id1": "dog"}
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [("id,class\nx,horse\n", "'horse', which the ontology does not have"),
-     ("a,b\n1,2\n", "cannot be read as the review table"),
+     ("a,b\n1,2\n", "cannot be read as a table of decisions"),
      ('id,class\n"x', "cannot be read|does not have")],
 )  # fmt: skip
 def test_spoiled_reviews_are_refused_not_ignored(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "review.csv").write_text(text)
     with pytest.raises(ConfigError, match=reason):
-        read_review(tmp_path / "review.csv", ONTOLOGY)
+        read_review(tmp_path / "review.csv")
 
 
 def color_ontology(**prompts: str) -> Ontology:

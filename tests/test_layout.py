@@ -26,6 +26,7 @@ ROOMS = (
         "terminal",
         "pool",
         "keys",
+        "network",
     ),
     ("values", "yaml_text", "complaints", "config", "ontology", "starter"),
     ("run",),
@@ -36,7 +37,7 @@ ROOMS = (
     ("student",),
     ("evaluation",),
     ("roboflow",),
-    ("classify", "timeline", "autodistill", "stages"),
+    ("classify", "timeline", "autodistill", "stages", "sample"),
     ("cli",),
 )
 ORDER = {name: number for number, names in enumerate(ROOMS) for name in names}
@@ -47,8 +48,8 @@ KEEPERS = {
     "roboflow": ("roboflow/",),
     "open_clip": ("teachers/open_clip.py", "teachers/attention.py", "teachers/inference.py"),
     "transformers": ("teachers/transformers.py",),
-    "autodistill": ("teachers/autodistill.py", "autodistill.py"),
-    "av": ("images/video.py",),
+    "autodistill": ("teachers/autodistill.py", "autodistill/"),
+    "av": ("images/video.py", "sample/film.py"),
     "click": ("cli/",),
     "rich": ("terminal.py",),
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from PIL import Image
 
 from pipeline.errors import SourceError
 from pipeline.pixels import check_header, image_suffixes, read_pixels, read_rgb
+from tests.repository import REPOSITORY
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -70,7 +74,7 @@ def quarters_of(pixels: np.ndarray) -> str:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_however_the_camera_was_held_all_ways_in_show_it_upright(
     orientation: int, kind: str
 ) -> None:
@@ -161,10 +165,11 @@ def test_wider_integers_are_taken_for_sixteen_bits() -> None:
     assert grey_values(values) == [0, 0, 1, 128, 254, 255, 255]
 
 
-def test_floats_are_shares_up_to_a_maximum_of_exactly_one() -> None:
+def test_floats_are_shares_unless_most_of_them_are_above_one() -> None:
     assert grey_values(np.array([0, 0.25, 0.5, 1.0], np.float32)) == [0, 64, 128, 255]
-    above = np.nextafter(np.float32(1), np.float32(2))
-    assert grey_values(np.array([0, 0.25, 0.6, above], np.float32)) == [0, 0, 1, 1]
+    assert grey_values(np.array([0, 0.25, 0.6, 1.01], np.float32)) == [0, 64, 153, 255]
+    assert grey_values(np.array([0, 0.25, 0.6, 700], np.float32)) == [0, 64, 153, 255]
+    assert grey_values(np.array([0, 0.25, 2, 3], np.float32)) == [0, 0, 2, 3]
     assert grey_values(np.array([0.4, 99.6, 254.6, 300], np.float32)) == [0, 100, 255, 255]
 
 
@@ -283,8 +288,72 @@ def test_what_is_no_image_gets_a_sentence(tmp_path: Path) -> None:
             read_rgb(tmp_path / name)
 
 
+# 96 x 64 in four colors, as a phone encodes them (HEVC in HEIF); the second one says in a box and
+# in EXIF that it was held turned.
+HEIC = {
+    1: (
+        "0000SW^{RQXk}?*00000ZE0pPXk}?*ZE0a<00042ZDn*}000000000XXk=`10000000000aA{+700000000000"
+        "000000000B57=IV*mgE07O6l0RRC200001dH?|c00000005W(001LtX>Mi!000000RR916=`l}WdZ;I000310B"
+        "Ck&F#rGn01j|zbZr0t000010002iX>f9I0002DX>en20001ZXm(>m0RwOV0058x000009`FGC{rLC*01pFT009"
+        "6PKmiN^|NjGU00093kN^M!000939=ZZRVE_RDD?$MQ18@KU0|1Z!00RI30{|YNFo6Y@>PacCZUPz%2mk;B0LTC"
+        "U0{{p>VgLaE2SfqEa<C#m0000JV{dG7ZewhC0096E00w{n000zeb8uw<00000003YB002M$000nhX?SS>00003"
+        "2nYxO000+haBX1#00000000310R({p0|Wp70HAGTVRQfh0F)>JuM>cH)>BkR|NgAgul>WGfAHGLV5$rF%a{KPp"
+        "8wyG^MN5tC4{EtF3q%GtpMMOju?sC$`;DZgZ+OM|Cdz?2A}`3k?8!*&VT138jSu#aC4|t76Or{to`EZF*`*0yx"
+        "X6|>ip_*>tcq*8V|6B*JubdHeXG~pQPkZ_-N)AVm2S}(Rt|g$=hvREMAqnm-G"
+    ),
+    6: (
+        "0000SW^{RQXk}?*00000ZE0pPXk}?*ZE0a<0004@ZDn*}000000000XXk=`10000000000aA{+700000000000"
+        "000000000G-+&aV*mgE07O6l0ssL300001#Q*^S00000005W(0ssI200LbA0RR9100000Bme*aIB98aW&i*H00"
+        "062000$fZf0cy000000RRAKc4ILB0000LX>Mj^0ssI300IC2MR;ju000004sdC7Z2$lO00031007`=aB^?}006"
+        "*gaAR)(004Msc4I>U18@KU0FVFx0000U@BsY%`1k+-4+CHT0RR|40Sp2E{{wIU00RJ!0009300RIXx&lC90096"
+        "iLID8-Z~y=U0FVFx0{{R603M()fd!W8Nhz*w0vZem00093$N&HX00=;000968L;=Baup&SJ000wXZ)|dIV{CW;"
+        "0RRmE27mwn02FC+aAg1h000000AK(B06+i$01$9#cxeCt0009B2nYZG010VwZ*&6y000<iaBX1#00000000310"
+        "R@2q0|bQt000_ka%E-!00000000hSWOHKx0ssL30RR91#BF3@bN~PVlqdnO6M%TuQ&dO){;bol{llJr@Y=~>st"
+        "fqbm;Vc%|KE}GfgwvJgr?>$&9q;w0N;v^7>V1;7Rt<n{eKnzmsJV|pZ~Iv=={yjf9E0^jQ&J$bEs7o0+FYz{o?"
+        "8|J4E@s+n>bh{OWS+Vur;U53q*UXb3bmUrolJq~uTdXyzAUHXrcOdFb`Y+ihJeUX{C-^Z)<=21R&jW&i+9O#mt"
+        "Y000O80Ra*K0{{R30RRR70000000"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])  # the second is AVIF's, too
+@pytest.mark.parametrize("orientation", HEIC)
+def test_phones_heic_is_turned_once(orientation: int, brand: bytes) -> None:
+    data = base64.b85decode(HEIC[orientation]).replace(b"ftypheic", b"ftyp" + brand)
+    upright = np.asarray(read_rgb(data))
+    assert quarters_of(upright) == TURNED[orientation]
+    found = read_pixels(data, shortest=8)
+    assert (found.array == upright).all() and (found.height, found.width) == upright.shape[:2]
+    check_header(data, 96 * 64)
+    for read in (read_rgb, read_pixels, check_header):
+        with pytest.raises(SourceError, match=r"6,144 pixels, more than `max_pixels`"):
+            read(data, 96 * 64 - 1)
+    for length in (20, 300, len(data) - 9):
+        with pytest.raises(SourceError, match="damaged"):
+            read_rgb(data[:length])
+
+
+def test_heic_is_read_from_many_threads_at_once() -> None:
+    """The reader is loaded by the first one that needs it."""
+    program = """
+import base64, sys
+from concurrent.futures import ThreadPoolExecutor
+from pipeline.pixels import image_suffixes, read_rgb
+assert ".heic" in image_suffixes() and "pi_heif" not in sys.modules
+data = base64.b85decode(sys.argv[1])
+with ThreadPoolExecutor(8) as pool:
+    print({image.size for image in pool.map(read_rgb, [data] * 16)})
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, HEIC[6]],
+        capture_output=True, text=True, check=True, cwd=REPOSITORY, timeout=120,
+    )  # fmt: skip
+    assert ran.stdout.strip() == "{(64, 96)}" and ran.stderr == ""
+
+
 def test_suffixes_are_those_of_pictures() -> None:
     suffixes = image_suffixes()
+    assert {".heic", ".heif", ".hif"} <= suffixes
     assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tiff", ".bmp", ".avif", ".jp2"} <= suffixes
     assert not {".eps", ".pdf", ".mpg", ".h5"} & suffixes
 

@@ -10,9 +10,8 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.labels.decide import label_table
-from pipeline.labels.decisions import human_decisions, read_review, review_table, write_review
+from pipeline.labels.decisions import match, read_decisions, review_table, write_review
 from pipeline.ontology import build_ontology
-from pipeline.run.workspace import Workspace
 
 ONTOLOGY = build_ontology({"a cat": "cat", "a dog": "dog", "a street": "none"})
 COLUMNS = ["path", "class", "guess", "rival", "confidence", "margin", "reason", "id"]
@@ -30,6 +29,11 @@ def review_of(rows: dict[str, list[float]], human: dict[str, str] | None = None)
         human=human,
     )
     return review_table(labels, ONTOLOGY)
+
+
+def read_review(path: Path) -> dict[str, str]:
+    """Image id → class, of the rows that are filled in."""
+    return dict(read_decisions(path, ONTOLOGY).select("id", "class").iter_rows())
 
 
 def decide(path: Path, decisions: dict[str, str]) -> None:
@@ -74,56 +78,72 @@ def test_the_file_is_the_table_with_four_decimals(tmp_path: Path) -> None:
 def test_decisions_about_absent_images_stay_and_doubts_about_them_go(tmp_path: Path) -> None:
     path = tmp_path / "review.csv"
     doubtful = {one: [0.4, 0.35, 0.25] for one in ("a", "b", "c", "d")}
-    write_review(path, review_of(doubtful), keep=ONTOLOGY)
+    write_review(path, review_of(doubtful))
     decide(path, {"b": "dog", "c": "none"})
     before = pl.read_csv(path, infer_schema=False).filter(pl.col("id") == "b")
     # b and d are away now; twice, so that what was kept is kept again.
     for _ in range(2):
-        table = review_of({one: doubtful[one] for one in ("a", "c")}, read_review(path, ONTOLOGY))
-        write_review(path, table, keep=ONTOLOGY)
+        table = review_of({one: doubtful[one] for one in ("a", "c")}, read_review(path))
+        write_review(path, table)
         written = pl.read_csv(path, infer_schema=False)
         assert written["id"].to_list() == ["a", "c", "b"]
         assert written["class"].to_list() == [None, "none", "dog"]
         assert written.filter(pl.col("id") == "b").equals(before)
-    assert read_review(path, ONTOLOGY) == {"b": "dog", "c": "none"}
+    assert read_review(path) == {"b": "dog", "c": "none"}
     # Back again, each has its row once.
-    write_review(path, review_of(doubtful, read_review(path, ONTOLOGY)), keep=ONTOLOGY)
+    write_review(path, review_of(doubtful, read_review(path)))
     written = pl.read_csv(path, infer_schema=False)
     assert sorted(written["id"]) == ["a", "b", "c", "d"]
-    assert read_review(path, ONTOLOGY) == {"b": "dog", "c": "none"}
+    assert read_review(path) == {"b": "dog", "c": "none"}
 
 
 def test_nothing_is_kept_where_nobody_asks_for_it(tmp_path: Path) -> None:
     path = tmp_path / "review.csv"
     write_review(path, review_of({"a": [0.4, 0.35, 0.25]}))
     decide(path, {"a": "dog"})
-    write_review(path, review_of({"b": [0.4, 0.35, 0.25]}))
-    assert read_review(path, ONTOLOGY) == {}
+    write_review(path, review_of({"b": [0.4, 0.35, 0.25]}), keep=False)
+    assert read_review(path) == {}
 
 
 def test_a_file_with_the_two_columns_alone_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "review.csv"
     path.write_text("id,class\nx, dog \ny,\nz,   \n")
-    assert read_review(path, ONTOLOGY) == {"x": "dog"}
-    write_review(path, review_of({"a": [0.4, 0.35, 0.25]}), keep=ONTOLOGY)
-    assert read_review(path, ONTOLOGY) == {"x": "dog"}
-    assert read_review(tmp_path / "none.csv", ONTOLOGY) == {}
+    assert read_review(path) == {"x": "dog"}
+    write_review(path, review_of({"a": [0.4, 0.35, 0.25]}))
+    assert read_review(path) == {"x": "dog"}
+    assert read_review(tmp_path / "none.csv") == {}
 
 
 def test_what_a_review_may_not_say(tmp_path: Path) -> None:
     path = tmp_path / "review.csv"
     path.write_text("id,class\nx,Dog\n")
     with pytest.raises(ConfigError, match=r"'Dog'.*Use one of: cat, dog, none; or leave"):
-        read_review(path, ONTOLOGY)
-    for text in ("id,label\nx,dog\n", "path,class\nx,dog\n", ""):
+        read_review(path)
+    for text in ("id,label\nx,dog\n", "name,class\nx,dog\n", ""):
         path.write_text(text)
         with pytest.raises(ConfigError, match="Save it as UTF-8 CSV"):
-            read_review(path, ONTOLOGY)
+            read_review(path)
 
 
-def test_the_review_file_overrides_what_was_pulled(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    assert human_decisions(workspace, ONTOLOGY) == {}
-    workspace.human.write_text("id,class\na,cat\nb,cat\n")
-    workspace.review.write_text("id,class\nb,dog\nc,none\na,\n")
-    assert human_decisions(workspace, ONTOLOGY) == {"a": "cat", "b": "dog", "c": "none"}
+def test_a_decision_finds_its_image_by_id_or_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "review.csv"
+    path.write_text(
+        "path,class,id\n/p/a.jpg,dog,a\n/p/b.jpg,cat,\n/p/c.jpg,none,1.2E+10\n/moved/d.jpg,dog,d\n"
+        "/p/gone.jpg,cat,gone\n,dog,\n"
+    )
+    images = pl.DataFrame({"id": list("abcde"), "path": [f"/p/{one}.jpg" for one in "abcde"]})
+    decided, lost = match(read_decisions(path, ONTOLOGY), images)
+    assert decided == {"a": "dog", "b": "cat", "c": "none", "d": "dog"}
+    assert lost["path"].to_list() == ["/p/gone.jpg", None]
+    # What names no image is kept, whatever it lacks.
+    write_review(path, review_of({"e": [0.4, 0.35, 0.25]}))
+    assert read_decisions(path, ONTOLOGY)["class"].to_list() == [
+        "dog", "cat", "none", "dog", "cat", "dog"
+    ]  # fmt: skip
+
+
+def test_a_table_without_ids_is_matched_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "review.csv"
+    path.write_text("\ufeff class ,path\r\ndog,/p/a.jpg\r\n\r\n", "utf-8")
+    images = pl.DataFrame({"id": ["a", None], "path": ["/p/a.jpg", "/p/broken.jpg"]})
+    assert match(read_decisions(path, ONTOLOGY), images)[0] == {"a": "dog"}

@@ -329,6 +329,28 @@ def test_keys_that_cannot_be_and_servers_that_are_not_there(
     assert "Run the same command again later" in call(folder, server, "upload", status=1)[1]
 
 
+@pytest.mark.parametrize("around", ["{}\r\n", ' "{}"', "\ufeff{}"])
+def test_a_key_with_something_around_it_is_used_without_and_never_shown(
+    tmp_path: Path, server: FakeRoboflow, around: str
+) -> None:
+    folder, given = run_folder(tmp_path, 3, retries=0), around.format(KEY)
+    server.environment = lambda: {"API_URL": server.url, "ROBOFLOW_API_KEY": given}  # type: ignore[method-assign]
+    call(folder, server, "upload", "--create", "-v")
+    server.environment = lambda: {"API_URL": "http://127.0.0.1:9", "ROBOFLOW_API_KEY": given}  # type: ignore[method-assign]
+    _, err = call(folder, server, "upload", "-v", status=1)
+    assert "api_key=<key>" in err
+
+
+def test_a_key_that_is_written_otherwise_in_an_address_is_not_shown(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    folder = run_folder(tmp_path, 3, retries=0)
+    given = 'rf_k3y that"must never'
+    server.environment = lambda: {"API_URL": "http://127.0.0.1:9", "ROBOFLOW_API_KEY": given}  # type: ignore[method-assign]
+    _, err = call(folder, server, "upload", "-v", status=1)
+    assert "api_key=<key>" in err and "k3y" not in err
+
+
 def test_the_weights_arrive_packaged(tmp_path: Path, server: FakeRoboflow) -> None:
     from pipeline.student import train
     from pipeline.student.kept import Students

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from packing_line import film
 from pipeline.cli import main
+from pipeline.sample import film
 from tests.repository import REPOSITORY
 from tests.tiny_models import write_model
 

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from packing_line.render import draw_sample
 from pipeline import stages
 from pipeline.cli import main
 from pipeline.config import load_config, parse_config
 from pipeline.errors import WorkspaceError
 from pipeline.run.stage import Run, Stage, carry_out, next_command, stage_states
+from pipeline.sample.draw import draw_sample
 from tests.repository import REPOSITORY
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -127,8 +128,10 @@ def test_brackets_and_colons_in_names_are_only_letters(folder: Path) -> None:
     assert "a [red]cup :cat:" in shown.stdout
 
 
-NASTY = ["::warning::x", "\x1b[31mred", "a\n::error::b", "a\r::c", "\u202egnp", "\u2066a",
-         "\x9b2J", "##[error]d", "a\u2028::b", "\udcff\udc80", "  ::set-output name=a::b", "##vso[x]"]  # fmt: skip
+NASTY = [
+    "::warning::x", "\x1b[31mred", "a\n::error::b", "a\r::c", "\u202egnp", "\u2066a", "\x9b2J",
+    "##[error]d", "a\u2028::b", "\udcff\udc80", "  ::set-output name=a::b", "##vso[x]",
+]  # fmt: skip
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names cannot be on Windows")
@@ -234,3 +237,51 @@ def test_somebody_without_a_home_is_told_where_to_put_the_cache() -> None:
     )  # fmt: skip
     assert done.returncode == 2 and "Set `CLIP2YOLO_CACHE`" in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_waiting_for_the_hub_is_said(folder: Path) -> None:
+    known = folder / "home" / "hub" / "models--some--body"
+    weights = known / "snapshots" / "abc" / "open_clip_model.safetensors"
+    weights.parent.mkdir(parents=True)
+    (known / "refs").mkdir()
+    (known / "refs" / "main").write_text("abc")
+    # In a process of its own: the hub's library reads its settings when it is imported.
+    code = (
+        "from pathlib import Path\nfrom click.testing import CliRunner\n"
+        "from pipeline.cli import main\n"
+        "words = 'classify photos/red_000.png -p a -p b -t hf-hub:some/body'.split()\n"
+        "print(CliRunner().invoke(main, words).output)\n"
+        f"Path({str(weights)!r}).write_bytes(b'damaged')\n"
+        "print('Then:', CliRunner().invoke(main, words).output)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1",
+                          "HF_HOME": str(folder / "home")},
+    )  # fmt: skip
+    fetched, here = done.stdout.split("Then: ")
+    assert fetched.startswith("Fetching some/body from the Hugging Face hub.\nerror: ")
+    assert here.startswith("error: ")
+
+
+def no_room() -> None:
+    """What a full disk looks like: writing beyond the first bytes of a file fails."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
+def test_what_could_not_be_written_or_read_is_named(folder: Path) -> None:
+    words = ["init", "--images", "photos", "--classes", "a,b", "-o", "new.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *words], cwd=folder, check=False,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, preexec_fn=no_room,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.startswith("error: new.yaml: ")
+    assert not (folder / "new.yaml").exists()
+    if Path("/proc/self/mem").exists():  # a file that opens and cannot be read
+        done = clip2yolo("label", "--config", "/proc/self/mem")
+        assert done.exit_code == 2 and "read. /proc/self/mem: " in done.stderr

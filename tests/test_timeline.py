@@ -17,8 +17,8 @@ from tests.films import write_video
 LEAST = 0.05  # what a frame's doubt counts at most
 
 
-def told(times: list[float], shares: Any, min_seconds: float, classes: str = "ab") -> list[Event]:
-    return find_events(np.array(times), np.array(shares, float), list(classes), min_seconds)
+def told(edges: list[float], shares: Any, min_seconds: float, classes: str = "ab") -> list[Event]:
+    return find_events(np.array(edges), np.array(shares, float), list(classes), min_seconds)
 
 
 def sure(course: str, of: float = 1.0) -> list[list[float]]:
@@ -27,7 +27,8 @@ def sure(course: str, of: float = 1.0) -> list[list[float]]:
 
 
 def every(step: float, course: str) -> list[float]:
-    return [number * step for number in range(len(course))]
+    """Where frames of one length begin, and where the last one ends."""
+    return [number * step for number in range(len(course) + 1)]
 
 
 def names(events: list[Event]) -> str:
@@ -71,11 +72,18 @@ def test_at_the_end_one_change_is_enough() -> None:
         assert names(told(every(0.5, frames), sure(frames), 1.6)) == course
 
 
-def test_a_pause_of_the_camera_does_not_change_how_long_a_frame_counts() -> None:
-    frames = "aabaa"
-    times = [0.0, 0.5, 1.0, 1.5, 60.0]  # half a second as a rule
-    assert names(told(times, sure(frames), 0.6)) == "a"
-    assert names(told(times, sure(frames), 0.4)) == "aba"
+def test_a_frame_counts_for_as_long_as_it_is_shown() -> None:
+    # One frame of `b` among many short ones of `a`: its seconds count, not how many frames it is.
+    shares = sure("a" * 20 + "b" + "a" * 20)
+    for lasts, course in ((0.5, "a"), (0.9, "a"), (1.1, "aba"), (30.0, "aba")):
+        edges = np.cumsum([0.0] + [0.1] * 20 + [lasts] + [0.1] * 20)
+        events = told(edges.tolist(), shares, 1.0)
+        assert names(events) == course
+        if course == "aba":
+            assert (events[1].start, events[1].end) == pytest.approx((2.0, 2.0 + lasts))
+    # Nor do twenty frames that are shown together for a moment.
+    edges = np.cumsum([0.0] + [0.5] * 5 + [0.01] * 20 + [0.5] * 5)
+    assert names(told(edges.tolist(), sure("a" * 5 + "b" * 20 + "a" * 5), 0.4)) == "a"
 
 
 def test_the_course_is_the_best_of_all() -> None:
@@ -90,36 +98,43 @@ def test_the_course_is_the_best_of_all() -> None:
         best = courses[(says[np.arange(n), courses].sum(axis=1) - price * changes).argmax()]
         events = told(every(step, "x" * n), shares, min_seconds, "abc")
         found = [
-            one.class_name
-            for one in events
-            for _ in range(sum(one.start <= number + 0.01 < one.end for number in range(n)))
+            one.class_name for one in events for _ in range(round((one.end - one.start) / step))
         ]
         assert found == ["abc"[kind] for kind in best], seed
         seen.add(len(events))
     assert len(seen) > 2
 
 
-def test_events_meet_half_way_between_their_frames() -> None:
-    # The steps are 1, 0.5, 2.5 and 1 s, so the last frame stands for their median.
-    events = told([0.25, 1.25, 1.75, 4.25, 5.25], sure("aabba"), 0.0)
+def test_events_begin_and_end_where_frames_do() -> None:
+    events = told([0.25, 1.25, 1.75, 4.25, 5.25, 9.0], sure("aabba"), 0.0)
     assert [(one.class_name, one.start, one.end) for one in events] == [
-        ("a", 0.25, 1.5),
-        ("b", 1.5, 4.75),
-        ("a", 4.75, 6.25),
+        ("a", 0.25, 1.75),
+        ("b", 1.75, 5.25),
+        ("a", 5.25, 9.0),
     ]
 
 
 def test_confidence_is_the_mean_over_the_events_own_frames() -> None:
     shares = [[0.9, 0.1], [0.6, 0.4], [0.25, 0.75], [0.0, 1.0]]
-    events = told([0.0, 1.0, 2.0, 3.0], shares, 0.0)
+    events = told(every(1.0, "aabb"), shares, 0.0)
     assert [one.confidence for one in events] == pytest.approx([0.75, 0.875])
     # A frame that was taken for flicker counts in the event that it lies in, for that class.
-    (event,) = told([0.0, 1.0, 2.0, 3.0], [[1.0, 0.0], [0.25, 0.75], [1.0, 0.0], [0.75, 0.25]], 9.0)
+    shares = [[1.0, 0.0], [0.25, 0.75], [1.0, 0.0], [0.75, 0.25]]
+    (event,) = told(every(1.0, "aaaa"), shares, 9.0)
     assert event.class_name == "a" and event.confidence == pytest.approx(0.75)
+    # By their seconds: 1 of 3 at 0.6, 2 of 3 at 0.9.
+    (event,) = told([0.0, 1.0, 3.0], [[0.6, 0.4], [0.9, 0.1]], 0.0)
+    assert event.confidence == pytest.approx(0.8)
 
 
-def test_a_single_frame_is_an_event_without_a_length() -> None:
-    assert told([3.5], [[0.25, 0.75]], 2.0) == [Event(3.5, 3.5, "b", 0.75)]
+def test_a_single_frame_is_an_event() -> None:
+    assert told([3.5, 4.0], [[0.25, 0.75]], 2.0) == [Event(3.5, 4.0, "b", 0.75)]
+    assert told([3.5, 3.5], [[0.25, 0.75]], 2.0) == [Event(3.5, 3.5, "b", 0.75)]
+
+
+def test_frames_that_are_never_seen_are_no_events() -> None:
+    edges = [0.0, 1.0, 1.0, 2.0, 2.0]
+    assert told(edges, sure("abab"), 0.0) == [Event(0.0, 2.0, "a", 1.0)]
 
 
 def test_zero_seconds_smooth_nothing() -> None:
@@ -136,11 +151,11 @@ def test_what_was_watched_is_counted(tmp_path: Path) -> None:
     assert every_frame.seconds == pytest.approx(3.7, abs=1e-3)  # the last frame is shown, too
     borders = [(one.class_name, one.start, one.end) for one in every_frame.events]
     assert borders == [
-        ("red", 0.0, pytest.approx(1.65, abs=1e-3)),
-        ("blue", pytest.approx(1.65, abs=1e-3), pytest.approx(3.7, abs=1e-3)),
+        ("red", 0.0, pytest.approx(1.7, abs=1e-3)),
+        ("blue", pytest.approx(1.7, abs=1e-3), pytest.approx(3.7, abs=1e-3)),
     ]
     some = watch(film, ColorPredictor(), Sampling(None, 0.5, False), 0.0)
-    assert some.frames == 8 and some.seconds == pytest.approx(4.0, abs=1e-3)
+    assert some.frames == 8 and some.seconds == pytest.approx(3.7, abs=1e-3)
     assert some.problem is None
     # Longer than the film: it is all one class.
     assert len(watch(film, ColorPredictor(), Sampling(1, None, False), 60.0).events) == 1

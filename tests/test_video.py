@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import os
 import struct
@@ -82,7 +83,7 @@ def test_a_variable_frame_rate_is_followed(tmp_path: Path) -> None:
     found = [frame.seconds for frame in read_frames(film, EVERY)]
     assert found == pytest.approx(times, abs=2e-3)
     kept = [frame.number for frame in read_frames(film, Sampling(None, 1.0, False))]
-    assert kept == [0, 4, 7]  # the first at or after each whole second
+    assert kept == [0, 3, 6, 7]  # what is shown at each whole second
 
 
 def test_only_frames_that_differ(tmp_path: Path) -> None:
@@ -175,16 +176,6 @@ def test_a_film_that_is_none_is_remembered_until_it_or_the_limit_changes(tmp_pat
     assert len(known_frames(videos, small, MAX_PIXELS)[0]) == 10
 
 
-@pytest.mark.parametrize(("rate", "step"), [(25, 0.3), (7, 0.5), (30, 1.0)])
-def test_a_grid_of_times_does_not_drift(tmp_path: Path, rate: int, step: float) -> None:
-    film = write_video(tmp_path / "a.mkv", ["red"] * (rate * 20), rate=rate)
-    found = [frame.seconds for frame in read_frames(film, Sampling(None, step, False))]
-    # The first frame at or after each point of the grid.
-    wanted = [int(np.ceil(n * step * rate - 1e-6)) / rate for n in range(round(20 / step))]
-    wanted = [at for at in wanted if at < 20 - 1e-6]
-    assert found == pytest.approx(wanted, abs=2e-3)
-
-
 def test_a_film_that_ends_before_it_should_is_told(tmp_path: Path) -> None:
     film = write_video(tmp_path / "a.mkv", ["red", "blue"] * 50, rate=5)
     data = film.read_bytes()
@@ -212,15 +203,10 @@ def test_what_lasts_less_than_asked_is_flicker(frames: int, events: int) -> None
     """With certain answers every 0.1 s, a stay of more than 0.4 s pays for both its changes."""
     truth = np.array([0] * 20 + [1] * frames + [0] * 20)
     shares = np.where(truth[:, None] == np.arange(2)[None], 1.0, 0.0)
-    found = find_events(np.arange(len(truth)) / 10, shares, ["a", "b"], 0.4)
+    found = find_events(np.arange(len(truth) + 1) / 10, shares, ["a", "b"], 0.4)
     assert len(found) == events
     if events == 3:
-        assert (found[1].start, found[1].end) == pytest.approx((1.95, 1.95 + frames / 10))
-
-
-def test_a_single_frame_is_an_event() -> None:
-    (event,) = find_events(np.array([2.5]), np.array([[0.25, 0.75]]), ["a", "b"], 0.4)
-    assert (event.class_name, event.start, event.end, event.confidence) == ("b", 2.5, 2.5, 0.75)
+        assert (found[1].start, found[1].end) == pytest.approx((2.0, 2.0 + frames / 10))
 
 
 def test_a_folder_of_videos(tmp_path: Path) -> None:
@@ -246,17 +232,20 @@ def test_the_grid_does_not_drift(tmp_path: Path, rate: int, step: float) -> None
     times = [round(number * 1000 / rate) for number in range(frames)]
     film = write_video(tmp_path / "a.mkv", ["red"] * frames, rate=rate, still=True)
     grid = range(0, times[-1] + 1, round(step * 1000))
-    # The first frame at or after each point of the grid.
-    wanted = list(dict.fromkeys(next(at for at in times[point * rate // 1000 :] if at >= point)
-                                for point in grid))  # fmt: skip
+    # What is shown at each point of the grid.
+    wanted = list(dict.fromkeys(times[bisect.bisect(times, point + 1) - 1] for point in grid))
     found = [frame.seconds for frame in read_frames(film, Sampling(None, step, False))]
     assert found == pytest.approx([at / 1000 for at in wanted], abs=1e-6)
 
 
-def test_points_of_the_grid_without_a_frame_are_not_made_up_for(tmp_path: Path) -> None:
+def test_a_frame_that_stays_is_taken_once(tmp_path: Path) -> None:
     times = [0.0, 0.5, 3.25, 3.5, 3.75, 4.0, 4.5]
     film = write_video(tmp_path / "a.mkv", ["red"] * 7, times)
-    assert numbers(film, Sampling(None, 1.0, False)) == [0, 2, 5]
+    found = list(read_frames(film, Sampling(None, 1.0, False)))
+    assert [frame.number for frame in found] == [0, 1, 5]  # shown at 0; at 1, 2 and 3; at 4
+    # None lasted the tenth of a second that the header states, so the last is not said to, either.
+    until = [frame.until for frame in found]
+    assert until == pytest.approx([0.5, 4.0, 4.5 + 0.375], abs=2e-3)
 
 
 def test_times_count_from_the_first_frame(tmp_path: Path) -> None:
@@ -521,28 +510,28 @@ def test_neighbouring_frames_never_straddle_a_split(
 
 
 def test_a_timeline_without_flicker() -> None:
-    times = np.arange(40) / 10
     truth = np.array([0] * 10 + [1] * 14 + [0] * 16)
     shares = np.where(truth[:, None] == np.arange(2)[None], 0.9, 0.1)
     shares[[4, 30]] = shares[[4, 30]][:, ::-1]  # two frames are wrong
-    events = find_events(times, shares, ["a", "b"], 0.4)
+    edges = np.arange(41) / 10
+    events = find_events(edges, shares, ["a", "b"], 0.4)
     assert [(one.class_name, one.start, one.end) for one in events] == [
-        ("a", 0.0, pytest.approx(0.95)),
-        ("b", pytest.approx(0.95), pytest.approx(2.35)),
-        ("a", pytest.approx(2.35), pytest.approx(4.0)),
+        ("a", 0.0, pytest.approx(1.0)),
+        ("b", pytest.approx(1.0), pytest.approx(2.4)),
+        ("a", pytest.approx(2.4), pytest.approx(4.0)),
     ]
     assert events[1].confidence == pytest.approx(0.9)
-    assert len(find_events(times, shares, ["a", "b"], 0.0)) == 7
+    assert len(find_events(edges, shares, ["a", "b"], 0.0)) == 7
 
 
 @given(
     shares=st.lists(st.floats(0, 1), min_size=1, max_size=60), least=st.sampled_from([0, 0.2, 5])
 )
 def test_events_cover_the_video_without_gaps(shares: list[float], least: float) -> None:
-    times = np.arange(len(shares)) * 0.1
+    edges = np.arange(len(shares) + 1) * 0.1
     table = np.stack([shares, 1 - np.array(shares)], axis=1)
-    events = find_events(times, table, ["a", "b"], least)
-    assert events[0].start == 0 and events[-1].end >= times[-1]
+    events = find_events(edges, table, ["a", "b"], least)
+    assert events[0].start == 0 and events[-1].end == edges[-1]
     for one, other in itertools.pairwise(events):
         assert one.end == other.start and one.class_name != other.class_name
 
@@ -551,7 +540,7 @@ def test_watching_a_film(tmp_path: Path) -> None:
     film = write_video(tmp_path / "a.mp4", ["red"] * 20 + ["blue"] * 20 + ["red"] * 20)
     watched = watch(film, ColorPredictor(), Sampling(None, 0.1, False), 0.3)
     assert [one.class_name for one in watched.events] == ["red", "blue", "red"]
-    assert [one.start for one in watched.events] == pytest.approx([0, 1.95, 3.95], abs=0.02)
+    assert [one.start for one in watched.events] == pytest.approx([0, 2, 4], abs=0.02)
     assert watched.frames == 60 and watched.problem is None and set(NAMES) > {"red", "blue"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,9 +20,15 @@ from tests.repository import REPOSITORY
 WORKFLOWS = REPOSITORY / ".github" / "workflows"
 
 
+def jobs(name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((WORKFLOWS / name).read_text())["jobs"]
+    return found
+
+
 def steps(name: str) -> dict[str, dict[str, Any]]:
-    (job,) = yaml.safe_load((WORKFLOWS / name).read_text())["jobs"].values()
-    return {step["name"]: step for step in job["steps"] if "name" in step}
+    """The named steps of all jobs; of those with one name, the first."""
+    every = [step for job in jobs(name).values() for step in job["steps"] if "name" in step]
+    return {step["name"]: step for step in reversed(every)}
 
 
 def run(step: dict[str, Any], folder: Path, status: int = 0, **environment: str) -> str:
@@ -31,14 +38,50 @@ def run(step: dict[str, Any], folder: Path, status: int = 0, **environment: str)
         cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == status, done.stderr
-    return done.stdout
+    return done.stdout if status == 0 else done.stdout + done.stderr
 
 
-def test_ci_runs_what_the_readme_tells_people() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    commands = [step["run"] for step in steps("ci.yml").values() if "run" in step]
-    assert commands == ["make lint", "make test", "make test-slow"]
-    assert all(command in readme for command in commands)
+def test_ci_runs_what_people_can_run() -> None:
+    """Everything by targets of make; the first job by those that the README names."""
+    readme, makefile = ((REPOSITORY / n).read_text() for n in ("README.md", "Makefile"))
+    commands = {
+        name: [step["run"] for step in job["steps"] if "run" in step]
+        for name, job in jobs("ci.yml").items()
+    }
+    assert commands["check"] == ["make lint", "make test", "make test-slow"]
+    assert all(command in readme for command in commands["check"])
+    for words in (command.split() for several in commands.values() for command in several):
+        assert words[0] == "make" and all(f"\n{word}:" in makefile for word in words[1:])
+
+
+def test_ci_tries_every_python_and_the_lowest_versions() -> None:
+    wanted = re.search(
+        r'requires-python = ">=3\.(\d+)"', (REPOSITORY / "pyproject.toml").read_text()
+    )
+    assert wanted is not None
+    found = jobs("ci.yml")
+    pythons = {*found["pythons"]["strategy"]["matrix"]["python"], "3.11"}
+    assert pythons == {f"3.{minor}" for minor in range(int(wanted[1]), 14)}
+    assert found["lowest"]["steps"][-1]["run"] == "make lowest"
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "retrain.yml"])
+def test_no_job_has_more_power_than_it_needs(name: str) -> None:
+    text = (WORKFLOWS / name).read_text()
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    for action, comment in used:
+        release = (
+            r"@[0-9a-f]{40} # v\d+\.\d+\.\d+" if "docker://" not in action else r":\d+\.\d+\.\d+"
+        )
+        assert re.search(release + "$", action + comment), f"{action} is not named by its commit"
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+    for job in jobs(name).values():
+        checkouts = [step for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+        if "write" in str(job.get("permissions")):
+            assert not checkouts and "make" not in str(job) and ".venv" not in str(job)
+        if "secrets." in str(job):
+            assert "github.event_name != 'pull_request'" in job["if"]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
@@ -49,8 +92,8 @@ def test_the_job_sets_itself_up() -> None:
     dry = {"run": script.replace("make ", "make --dry-run --always-make ", 1)}
     own = run(dry, REPOSITORY, CONFIG="configs/mine.yaml")
     sample = run(dry, REPOSITORY, CONFIG="configs/packing_line.yaml")
-    assert "pip install" in own and "packing_line.render" not in own
-    assert "packing_line.render" in sample
+    assert "pip install" in own and "clip2yolo demo" not in own
+    assert "clip2yolo demo" in sample
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -91,16 +134,26 @@ def test_the_retraining_job(tmp_path: Path, sample: Path) -> None:
     run(job["Retrain"], tmp_path, status=3, **github)
     assert "**failed**" in summary.read_text()
 
+    settings["evaluate"]["gates"] = {"accuracy": "high"}
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    output.unlink()
+    said = run(job["Retrain"], tmp_path, status=2, **github)
+    assert said.count("error: ") == 1 and "gates" in said and "Traceback" not in said
+    assert not output.exists()  # so that nothing is posted
+
     (tmp_path / "bin").mkdir()
     gh = tmp_path / "bin" / "gh"
     gh.write_text('#!/bin/sh\necho "$@" > gh.txt\ncat "$5" >> gh.txt\n')
     gh.chmod(0o755)
     path = f"{gh.parent}:{os.environ['PATH']}"
     comment = job["Comment on the pull request"]
-    run(comment, tmp_path, REPORT=str(report), NUMBER="7", PATH=path)
+    shutil.copy(report, tmp_path)  # as the artifact is downloaded
+    run(comment, tmp_path, NUMBER="7", PATH=path)
     said = (tmp_path / "gh.txt").read_text()
-    assert said.startswith(f"pr comment 7 --body-file {report}") and "**failed**" in said
+    assert said.startswith("pr comment 7 --body-file report.md") and "**failed**" in said
 
+    settings["evaluate"].pop("gates")
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
     send = job["Send the labels to Roboflow"]
     assert "nothing is sent" in run(send, tmp_path, CONFIG="line.yaml", ROBOFLOW_API_KEY="")
     with fake_roboflow() as server:

@@ -7,9 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from painter import Body, Camera, Finish, Lens, Light, Scene, develop, render, rest, rgb, spin
-from painter.scene import Rng
-from painter.shapes import Arc, Box
+from pipeline.sample.painter import (
+    Body,
+    Camera,
+    Finish,
+    Lens,
+    Light,
+    Scene,
+    develop,
+    render,
+    rest,
+    rgb,
+    spin,
+)
+from pipeline.sample.painter.scene import Rng
+from pipeline.sample.painter.shapes import Arc, Box
 from pocket_world.captions import EMPTY, Facts
 from pocket_world.surfaces import SURFACES, belt_frame
 from pocket_world.things import THINGS

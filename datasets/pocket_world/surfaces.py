@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from painter import Body, Finish, blend, ramp, rgb, spin
-from painter.noise import Array, noise2, noise3
-from painter.scene import Ground, Rng
-from painter.shapes import Box, Lathe
+from pipeline.sample.painter import Body, Finish, blend, ramp, rgb, spin
+from pipeline.sample.painter.noise import Array, noise2, noise3
+from pipeline.sample.painter.scene import Ground, Rng
+from pipeline.sample.painter.shapes import Box, Lathe
 
 
 def _tint(rng: Rng, codes: list[str]) -> Array:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from painter import Body, Finish, blend, ramp, rgb, spin
-from painter.fruit import apple, banana, lie, orange, stem, tumble
-from painter.noise import Array, noise3, slope3
-from painter.scene import Rng
-from painter.shapes import Arc, Box, Cluster, Lathe, Round, Sheet, quintuple
+from pipeline.sample.painter import Body, Finish, blend, ramp, rgb, spin
+from pipeline.sample.painter.fruit import apple, banana, lie, orange, stem, tumble
+from pipeline.sample.painter.noise import Array, noise3, slope3
+from pipeline.sample.painter.scene import Rng
+from pipeline.sample.painter.shapes import Arc, Box, Cluster, Lathe, Round, Sheet, quintuple
 
 PAINTS = {
     "red": ["#b3202a", "#cc2f2a"],

@@ -11,6 +11,7 @@ import click
 from pipeline.cli.group import echo, main, on_a_run, print_json, set_logging
 from pipeline.errors import ConfigError
 from pipeline.printable import printable
+from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.classify import Answer
@@ -124,7 +125,7 @@ def _ask_teachers(
         # A class may not be called everything that a prompt may; nobody sees these names.
         ontology = build_ontology({text: f"answer {n}" for n, text in enumerate(prompts)})
         asked, max_pixels = [_teacher_named(teacher, device)], MAX_PIXELS
-    panel = load_panel(asked, ontology, ontology.classes)
+    panel = load_panel(asked, ontology, ontology.classes, listener)
     for sentence in prompt_warnings(panel, ontology):
         listener.warn(sentence)
     return classify_with_teachers(images, panel, ontology, max_pixels)
@@ -231,7 +232,7 @@ def ontology(config: Config, listener: TerminalListener, as_json: bool) -> None:
         print_json([asdict(one) for one in figures])
         return
     print_table(
-        f"Prompts on {images:,} images",
+        f"Prompts on {counted(images, 'image')}",
         ["prompt", "class", "won", "mean margin", "nearest rival"],
         [
             [

@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.group import echo, main, print_json
 from pipeline.errors import ConfigError
+from pipeline.values import counted
 
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _DAY = 86_400.0
@@ -64,7 +65,7 @@ def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
     echo(f"Together {sum(entry.size for entry in entries) / 1e6:,.1f} MB.")
     if unused_for is not None or down_to is not None:
         freed = sum(entry.size for entry in removed) / 1e6
-        echo(f"Removed the vectors of {len(removed)} teachers, {freed:,.1f} MB.")
+        echo(f"Removed the vectors of {counted(len(removed), 'teacher')}, {freed:,.1f} MB.")
 
 
 def _bytes_of(text: str) -> int:

@@ -17,6 +17,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import Clip2YoloError, describe_os_error
+from pipeline.keys import keep_keys_out_of_logs
 from pipeline.printable import READABLE, printable, printable_json
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def main() -> None:
     """Unlabeled images in, a small fast classifier out.
 
     \b
+    clip2yolo demo                                       see it work on a sample that it draws
     clip2yolo init --images photos/ --classes cat,dog    write a config
     clip2yolo run                                        label, train, evaluate
     """
@@ -124,15 +126,16 @@ def set_logging(verbose: bool) -> None:
         def format(self, record: logging.LogRecord) -> str:
             record = copy.copy(record)
             record.msg, record.args = printable(record.getMessage()), None
+            if record.exc_info and record.exc_info[0] is not None:
+                told = record.exc_text or self.formatException(record.exc_info)
+                record.exc_text = "\n".join(map(printable, told.splitlines()))
             return super().format(record)
-
-        def formatException(self, ei: Any) -> str:
-            return "\n".join(map(printable, super().formatException(ei).splitlines()))
 
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine(logging.BASIC_FORMAT))
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
     logging.captureWarnings(True)
+    keep_keys_out_of_logs()
     logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
 
 

@@ -11,6 +11,7 @@ import click
 
 from pipeline.cli.evaluate import print_evaluate, recall_failed_gates
 from pipeline.cli.group import echo, main, on_a_run, print_json, say_if_skipped
+from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -208,7 +209,7 @@ def _print_label(
     human = f", {counts.human:,} decided by a person" if counts.human else ""
     echo(
         f"{counts.accepted:,} accepted, {counts.abstained:,} abstained{human}; "
-        f"{counts.embedded:,} images embedded, {counts.from_cache:,} from the cache; "
+        f"{counted(counts.embedded, 'image')} embedded, {counts.from_cache:,} from the cache; "
         f"{labels.seconds + dataset.seconds:.1f} s."
     )
     workspace = Workspace(config.workspace)
@@ -234,7 +235,7 @@ def _print_train(
         return
     counts = result.counts
     echo(
-        f"Student: {Workspace(config.workspace).weights} ({counts.epochs} epochs, "
+        f"Student: {Workspace(config.workspace).weights} ({counted(counts.epochs, 'epoch')}, "
         f"{counts.valid_top1:.1%} agreement with its labels on valid; {result.seconds:.1f} s)"
     )
 

@@ -13,6 +13,7 @@ import click
 
 from pipeline.cli.group import echo, main, on_a_run, print_json
 from pipeline.errors import ConfigError
+from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -84,7 +85,7 @@ def watch(
             left=("class",),
         )
     listener.say(
-        f"{watched.frames:,} frames of {clock(watched.seconds)} in {took:.1f} s, "
+        f"{counted(watched.frames, 'frame')} of {clock(watched.seconds)} in {took:.1f} s, "
         f"{watched.seconds / max(took, 1e-9):.1f} times as fast as it plays."
     )
 
@@ -100,4 +101,4 @@ def _predictor(config: Config, student: bool, listener: TerminalListener) -> Pre
         return Student.load(Workspace(config.workspace).student, config.student.device)
     ontology = ontology_of(config)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    return load_panel(config.teachers, ontology, ontology.classes)
+    return load_panel(config.teachers, ontology, ontology.classes, listener)

@@ -1,106 +1,239 @@
-"""The folder dataset: class folders in every split, each image under a name of its own."""
+"""The folder dataset: class folders in every split, each image under a name of its own.
+
+Other tools write into datasets (some re-save JPEGs in place), so what lies here are copies, which
+share their blocks with the originals where the file system can do that, and never the originals
+themselves unless somebody asks for links.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import SourceError
 from pipeline.files import replacing
+from pipeline.images.kinds import content_of
 from pipeline.listener import Progress, no_progress
 from pipeline.pixels import MAX_PIXELS, read_rgb
-from pipeline.records import SPLITS
+from pipeline.records import EXPORTED, EXPORTED_FILE, SPLITS
 
-# What torchvision's ImageFolder, ultralytics and supervision all list and open.
-_COMMON_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-_SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
+# What torchvision's ImageFolder, ultralytics, supervision, datasets, FiftyOne and Roboflow all list
+# and open: for each content the suffixes it may have, the usual one first.
+_COMMON = {
+    "jpg": (".jpg", ".jpeg"),
+    "png": (".png",),
+    "bmp": (".bmp",),
+    "webp": (".webp",),
+    "tif": (".tif", ".tiff"),
+}
+_PLAIN_TIFF = {"1", "L", "P", "RGB", "RGBA", "CMYK"}  # modes that every reader reads alike
+_HEAD = 512  # bytes that tell what a file is
+_CLONE = 0x40049409  # FICLONE of linux/fs.h: the copy shares the original's blocks
+
+
+@dataclass
+class Exported:
+    """What came of an export, beside the folder."""
+
+    as_png: Counter[str] = field(default_factory=Counter)  # suffix of the originals → files
+    unlinked: str | None = None  # why links were asked for and copies made
+
+    def sentences(self) -> list[str]:
+        """Say what a person would not expect."""
+        said = []
+        if self.as_png:
+            kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.as_png.most_common())
+            said.append(
+                f"Written as PNG with the same pixels, since other tools would read them wrongly "
+                f"or not at all: {kinds}."
+            )
+        if self.unlinked:
+            said.append(f"No hard links can be made here ({self.unlinked}); files are copied.")
+        return said
 
 
 def export_dataset(
     plan: pl.DataFrame,
-    classes: Sequence[str],
     folder: Path,
     *,
-    files: str = "link",
+    files: str = "copy",
+    earlier: Mapping[str, str] | None = None,
+    foreign: Sequence[str] = (),
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
-) -> None:
+) -> Exported:
     """Write `folder/{train,valid,test}/<class>/…`, replacing an earlier export in one step.
 
-    Bytes are hard-linked where the file system allows it and copied elsewhere, never re-encoded.
-    Formats that dataset readers pass over in silence (GIF, AVIF, …) are the exception: they arrive
-    as a PNG of exactly the pixels the teacher saw, since their bytes would not arrive at all.
+    Bytes are copied, never re-encoded. What dataset readers pass over or read wrongly (GIF, AVIF,
+    16 bits a sample, …) is the exception: it arrives as a PNG of exactly the pixels that the
+    teacher saw. A class has a folder in those splits that hold images of it: some readers refuse
+    an empty one.
 
     Args:
         plan: what `plan_dataset` decided.
-        classes: every one gets a folder in every split, with images or without.
-        files: "link" or "copy".
+        files: "copy", or "link" for hard links to the originals where they can be made.
+        earlier: image id → file below `folder` of the export that is replaced; what is unchanged of
+            it is taken over without being copied again.
+        foreign: files below `folder` that are not of the earlier export and shall stay.
 
     Raises:
         SourceError: a source image has vanished or cannot be read any more.
     """
+    done = Exported()
+    kept, sizes = earlier or {}, []
     with replacing(folder) as aside:
         for split in SPLITS:
-            for name in classes:
-                (aside / split / name).mkdir(parents=True)
-        for done, (path, file) in enumerate(plan.select("path", "file").iter_rows(), start=1):
+            (aside / split).mkdir(parents=True)
+        rows = plan.select("id", "path", "file").iter_rows()
+        for number, (image_id, path, file) in enumerate(rows, start=1):
             source, target = Path(path), aside / file
-            place_image(source, target, max_pixels, copy=files == "copy")
-            progress(done, len(plan))
+            target.parent.mkdir(exist_ok=True)
+            old = folder / kept[image_id] if files == "copy" and image_id in kept else None
+            with _still_there(source):
+                _place(source, target, old, files, max_pixels, done)
+                sizes.append(target.stat().st_size)
+            progress(number, len(plan))
+        for file in foreign:
+            if not (aside / file).exists():
+                (aside / file).parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(folder / file, aside / file)
+        table = plan.with_columns(bytes=pl.Series(sizes, dtype=pl.Int64))
+        table.select(list(EXPORTED)).write_parquet(aside / EXPORTED_FILE)
+    return done
 
 
-def place_image(source: Path, target: Path, max_pixels: int, copy: bool = False) -> None:
-    """Put an image's bytes at `target`, or its pixels as PNG where dataset readers know no better.
+def place_image(source: Path, target: Path, max_pixels: int) -> None:
+    """Put a copy of an image at `target`, or its pixels as PNG where readers know no better.
 
     Raises:
         SourceError: it has vanished or cannot be read any more.
     """
-    try:
-        if target.suffix == ".png" and _true_suffix(source) is None:
-            read_rgb(source, max_pixels).save(target)
-        elif copy or not _link(source, target):
-            shutil.copyfile(source, target)
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"{source} was labeled but is not there any more. Run `clip2yolo label` again."
-        ) from error
+    with _still_there(source):
+        _place(source, target, None, "copy", max_pixels, Exported())
 
 
 def file_name(path: Path, image_id: str) -> str:
-    """Return a name people recognize, made unique by the content, as `IMG_1-3f0a9c….jpg`."""
+    """Return a name people recognize, made unique by the content, as `IMG_1-3f0a9c….jpg`. Its
+    suffix is the content's, whatever the original is called.
+
+    Raises:
+        SourceError: the file has vanished.
+    """
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")
     # File systems count bytes: 60 characters of some scripts are more than a name may have.
     stem = stem[:60].encode()[:150].decode("utf-8", "ignore") or "image"
-    return f"{stem}-{image_id[:12]}{_true_suffix(path) or '.png'}"
+    with _still_there(path):
+        return f"{stem}-{image_id[:12]}{_kept_suffix(path) or '.png'}"
 
 
-def _true_suffix(path: Path) -> str | None:
-    """The suffix to keep the bytes under, or None where dataset readers know none for them."""
-    suffix = path.suffix.lower()
-    if suffix in _COMMON_SUFFIXES:
-        return suffix
+def _place(
+    source: Path, target: Path, old: Path | None, files: str, max_pixels: int, done: Exported
+) -> None:
+    as_png = target.suffix == ".png" and _kept_suffix(source) is None
+    if as_png:
+        done.as_png[source.suffix.lower() or "without suffix"] += 1
+    state = source.stat()
+    if old is not None and _is_unchanged(old, state, as_png):
+        _link_or_copy(old, target)  # our own file of the export that is about to go
+        return
+    if as_png:
+        read_rgb(source, max_pixels).save(target)
+    elif files == "link" and done.unlinked is None:
+        try:
+            os.link(source.resolve(), target)
+            return
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            # What a file system answers that knows no links is any of a dozen numbers.
+            done.unlinked = error.strerror or type(error).__name__
+    if not as_png:
+        _copy(source, target)
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def _is_unchanged(old: Path, source: os.stat_result, as_png: bool) -> bool:
+    """Whether an exported file is as it was written, with its original's time, and a copy."""
+    try:
+        state = old.lstat()
+    except OSError:
+        return False
+    if os.path.samestat(state, source):
+        return False  # a link, made when links were asked for
+    same_size = state.st_size == source.st_size or (as_png and state.st_size > 0)
+    return same_size and state.st_mtime_ns == source.st_mtime_ns
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy bytes; where the file system can, both files share them until one is changed."""
+    if sys.platform == "linux":
+        import fcntl
+
+        try:
+            with source.open("rb") as given, target.open("wb") as taken:
+                fcntl.ioctl(taken, _CLONE, given.fileno())
+                return
+        except FileNotFoundError:
+            raise
+        except OSError:
+            pass
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # would name the original
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
+
+
+def _kept_suffix(path: Path) -> str | None:
+    """The suffix to keep the bytes under, or None where dataset readers would not read them, or
+    not as the teacher did."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    content = content_of(head)
+    suffixes = _COMMON.get(content or "")
+    if suffixes is None:
+        return None
+    if content == "png" and head[24:25] == b"\x10":  # 16 bits a sample
+        return None
+    if content == "tif" and not _is_plain_tiff(path):
+        return None
+    return path.suffix.lower() if path.suffix.lower() in suffixes else suffixes[0]
+
+
+def _is_plain_tiff(path: Path) -> bool:
     try:
         with Image.open(path) as image:
-            return _SUFFIX_OF_FORMAT.get(image.format or "")
+            return image.mode in _PLAIN_TIFF and getattr(image, "n_frames", 1) == 1
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return False
+
+
+@contextlib.contextmanager
+def _still_there(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise SourceError(
             f"{path} was labeled but is not there any more. Run `clip2yolo label` again."
         ) from error
-
-
-def _link(source: Path, target: Path) -> bool:
-    """Hard-link; False where this file system, or its rules, do not allow it."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK):
-            return False
-        raise
-    return True

@@ -65,6 +65,24 @@ def near_duplicates(vectors: np.ndarray, threshold: float) -> np.ndarray:
     return np.stack([found // n, found % n], axis=1)
 
 
+def resembling(vectors: np.ndarray, count: int, threshold: float) -> np.ndarray:
+    """Say which of the first `count` rows look like any of the others, (count,) bool. Every pair is
+    compared.
+
+    Args:
+        vectors: unit vectors (n, dim), of any float type.
+        threshold: cosine after centring, 0 to 1, as for `near_duplicates`.
+    """
+    centred = _Centred(vectors)
+    found = np.zeros(count, bool)
+    for first in range(0, count, _BLOCK):
+        rows = centred[slice(first, min(first + _BLOCK, count))]
+        for start in range(count, len(vectors), _EXACT):
+            alike = rows @ centred[slice(start, start + _EXACT)].T >= threshold
+            found[first : first + len(rows)] |= alike.any(axis=1)
+    return found
+
+
 class _Centred:
     """Rows of a matrix without its mean, at length 1, made when they are asked for."""
 

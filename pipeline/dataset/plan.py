@@ -12,8 +12,9 @@ from pipeline.config import DatasetConfig
 from pipeline.dataset.export import file_name
 from pipeline.dataset.films import frame_blocks, straddling
 from pipeline.dataset.near_duplicates import near_duplicates
-from pipeline.dataset.splits import assign_splits
+from pipeline.dataset.splits import Assignment, assign_splits
 from pipeline.records import DATASET
+from pipeline.values import counted
 
 _FEW = 10
 _BLOCK = 50_000  # rows of a table that are Python objects at a time
@@ -50,6 +51,7 @@ def plan_dataset(
         same = (film[pairs[:, 0]] == film[pairs[:, 1]]) & (film[pairs[:, 0]] != None)  # noqa: E711
         pairs = np.concatenate([pairs[~same.astype(bool)], frame_blocks(accepted)])
     assignment = assign_splits(accepted["id"], pairs, config.splits, config.seed, previous)
+    _let_every_class_be_learned(accepted["class"], assignment)
     if "video" in accepted.columns:
         for row in straddling(accepted, assignment.splits):
             assignment.splits[row] = None
@@ -58,7 +60,7 @@ def plan_dataset(
         .with_columns(
             pl.Series("split", assignment.splits, dtype=pl.String),
             assignment.groups.alias("group"),
-            _file_names(accepted).alias("name"),
+            _file_names(accepted, previous).alias("name"),
         )
         .filter(pl.col("split").is_not_null())
         .with_columns(file=pl.concat_str("split", "class", "name", separator="/"))
@@ -70,7 +72,13 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
     """Return one sentence for each thing about the dataset that a person should know."""
     sentences = []
     counts = dict(plan.group_by("class").len().iter_rows())
-    few = [f"{name} ({counts.get(name, 0)})" for name in classes if counts.get(name, 0) < _FEW]
+    none = [name for name in classes if not counts.get(name)]
+    if none:
+        sentences.append(
+            f"No image was labeled as: {_some(none)}. Such a class gets no folder, and the student "
+            "does not learn it. Add images, reword its prompts or lower `label.min_confidence`."
+        )
+    few = [f"{name} ({counts[name]})" for name in classes if 0 < counts.get(name, 0) < _FEW]
     if few:
         sentences.append(
             f"Too few images to learn from (under {_FEW}): {_some(few)}. Add images, reword "
@@ -85,22 +93,48 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
         largest = plan.group_by("group").len()["len"].max()
         if isinstance(largest, int) and largest > max(20, len(plan) // 5):
             sentences.append(
-                f"{largest} of {len(plan)} images count as near-duplicates of one another and share"
-                " one split; if they are not, raise `dataset.near_duplicate`."
+                f"{largest:,} of {len(plan):,} images count as near-duplicates of one another and "
+                "share one split; if they are not, raise `dataset.near_duplicate`."
             )
     if left_out:
         sentences.append(
-            f"{left_out} images were left out, since they would leak: they resemble images of two "
-            "splits, or follow a video frame that went to another one."
+            f"Left out, as that would leak: {counted(left_out, 'image')} resembling images of two "
+            "splits, or following a video frame that went to another one."
         )
     return sentences
 
 
-def _file_names(images: pl.DataFrame) -> pl.Series:
+def _let_every_class_be_learned(classes: pl.Series, assignment: Assignment) -> None:
+    """Move a group of images to train for each class that has images and none there: a class that
+    is to be told apart must be learned, and folder readers number the classes that train has."""
+    rows = pl.DataFrame(
+        {"class": classes, "split": pl.Series(assignment.splits, dtype=pl.String),
+         "group": assignment.groups}
+    ).filter(pl.col("split").is_not_null())  # fmt: skip
+    learned = rows.filter(pl.col("split") == "train")["class"].unique()
+    lacking = rows.filter(~pl.col("class").is_in(learned.implode()))
+    chosen = set(lacking.group_by("class").agg(pl.col("group").min())["group"])
+    if chosen:
+        for row, group in enumerate(assignment.groups):
+            if group in chosen and assignment.splits[row] is not None:
+                assignment.splits[row] = "train"
+
+
+def _file_names(images: pl.DataFrame, previous: pl.DataFrame | None) -> pl.Series:
+    """The name of each image's file; one that was exported before keeps its name unlooked at."""
+    rows = images.select("id", "path")
+    if previous is None or "file" not in previous.columns:
+        rows = rows.with_columns(file=pl.lit(None, pl.String))
+    else:
+        before = previous.select("id", "path", "file").unique(["id", "path"])
+        rows = rows.join(before, ["id", "path"], "left", maintain_order="left")
     blocks = [pl.Series([], dtype=pl.String)]
-    for start in range(0, len(images), _BLOCK):
-        rows = images[start : start + _BLOCK].select("id", "path").iter_rows()
-        blocks.append(pl.Series([file_name(Path(path), image_id) for image_id, path in rows]))
+    for start in range(0, len(rows), _BLOCK):
+        names = [
+            file.rsplit("/", 1)[-1] if file else file_name(Path(path), image_id)
+            for image_id, path, file in rows[start : start + _BLOCK].iter_rows()
+        ]
+        blocks.append(pl.Series(names, dtype=pl.String))
     return pl.concat(blocks)
 
 

@@ -14,6 +14,7 @@ from pipeline.dataset.export import export_dataset
 from pipeline.dataset.plan import plan_dataset, warnings_about
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.files import fingerprint
+from pipeline.labels.moved import FolderState, exported, look_at_folder
 from pipeline.labels.stage import LABEL
 from pipeline.records import (
     DATASET,
@@ -27,8 +28,13 @@ from pipeline.records import (
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
 from pipeline.teachers.panel import cached_vectors
+from pipeline.values import counted
 
 _BLOCK = 20_000  # vectors copied together
+_LINKS = (
+    "`dataset.files: link`: the files in dataset/ are your own photos under a second name. A tool "
+    "that writes into the dataset changes them."
+)
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,12 @@ def _digest(run: Run, inputs: DatasetInputs) -> str:
 
 def _leaves(run: Run) -> Iterator[Path]:
     yield run.workspace.dataset_table
-    for split in SPLITS:
-        for class_name in run.ontology.dataset_classes:
-            yield run.workspace.dataset / split / class_name
+    yield from (run.workspace.dataset / split for split in SPLITS)
+
+
+def _is_intact(run: Run) -> bool:
+    state = look_at_folder(run.workspace)
+    return state is not None and state.whole
 
 
 def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
@@ -97,21 +106,29 @@ def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
             "`dataset.near_duplicate: null` if that is meant."
         )
     dealt = Dealt(config.dataset.seed, config.dataset.splits.model_dump())
-    plan = plan_dataset(
-        _with_video(accepted, workspace), vectors, config.dataset, _previous_plan(workspace, dealt)
-    )
+    before, state = exported(workspace), look_at_folder(workspace)
+    previous = _previous_plan(workspace, dealt)
+    if previous is not None and state is not None:
+        previous = _as_moved(previous, state)
+    plan = plan_dataset(_with_video(accepted, workspace), vectors, config.dataset, previous)
     with listener.bar("Exporting", "images") as progress:
-        export_dataset(
+        done = export_dataset(
             plan,
-            classes,
             workspace.dataset,
             files=config.dataset.files,
+            earlier=None if before is None else dict(before.select("id", "file").iter_rows()),
+            foreign=() if state is None else state.foreign,
             max_pixels=config.max_pixels,
             progress=progress,
         )
     write_table(workspace.dataset_table, plan)
     left_out = len(accepted) - len(plan)
-    warnings = warnings_about(plan, classes, left_out)
+    warnings = [
+        *([] if state is None else _mended(state)),
+        *done.sentences(),
+        *([_LINKS] if config.dataset.files == "link" else []),
+        *warnings_about(plan, classes, left_out),
+    ]
     for sentence in warnings:
         listener.warn(sentence)
     sizes = {(split, name): n for split, name, n in plan.group_by("split", "class").len().rows()}
@@ -123,6 +140,29 @@ def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
         dealt=dealt,
         warnings=warnings,
     )
+
+
+def _as_moved(previous: pl.DataFrame, state: FolderState) -> pl.DataFrame:
+    """The last export's table with the splits that files were moved to by hand."""
+    moved = state.moved.select("id", now="split")
+    rows = previous.join(moved, "id", "left", maintain_order="left")
+    return rows.with_columns(split=pl.coalesce("now", "split")).drop("now")
+
+
+def _mended(state: FolderState) -> list[str]:
+    """What was found in the dataset's folder that was not as it was written, in sentences."""
+    said = []
+    if count := len(state.moved):
+        said.append(f"Moved by hand, and so decided: {counted(count, 'file')} of the dataset.")
+    if count := len(state.missing) + len(state.damaged):
+        some = ", ".join([*state.missing, *state.damaged][:3])
+        said.append(f"Missing or changed, and written again: {counted(count, 'file')} ({some}).")
+    if state.doubled:
+        said.append(
+            f"In a second place, and passed over: {', '.join(state.doubled[:3])}. To decide, move "
+            "a file instead of copying it."
+        )
+    return said
 
 
 def _with_video(accepted: pl.DataFrame, workspace: Workspace) -> pl.DataFrame:
@@ -180,6 +220,7 @@ EXPORT = Stage(
     look=_look,
     digest=_digest,
     leaves=_leaves,
+    intact=_is_intact,
     work=_work,
     makes=lambda space: (space.dataset_table, space.dataset),
     summary=lambda counts: ", ".join(

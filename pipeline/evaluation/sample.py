@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
+from pipeline.dataset.near_duplicates import resembling
+from pipeline.dataset.stage import vectors_of
 from pipeline.errors import ConfigError, SourceError
 from pipeline.evaluation.assess import HeldOut
 from pipeline.images.truth import labeled_files, read_truth
+from pipeline.machine import cores
+from pipeline.pixels import read_rgb
+from pipeline.pool import work_ahead
 from pipeline.run.stage import Run
+from pipeline.values import counted
 
 _TOLD = 5  # files that cannot be used, of which each is named
+_LEARNED = "the student was trained or chosen on"
+_ALIKE = "that look like images the student was trained or chosen on"
+_SAME = 0.999  # cosine from which two vectors are of one picture, saved twice
+_SMALL = (24, 24)  # pixels, where there are no vectors to compare
 
 
 @dataclass
@@ -78,17 +90,65 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
             "of the background class, which the dataset leaves out",
         )
         learned = set(plan.filter(pl.col("split") != "test")["id"])
-        sample.keep(
-            [image_id not in learned for image_id in sample.ids],
-            "the student was trained or chosen on",
-        )
+        sample.keep([image_id not in learned for image_id in sample.ids], _LEARNED)
+    _refuse_nothing(sample)
+    return sample
+
+
+def _refuse_nothing(sample: Sample) -> None:
     if not sample.ids:
         why = "".join(f" ({count} {reason})" for reason, count in sample.excluded.items())
         raise SourceError(
             f"No image is left to evaluate on: {sample.source} holds none{why}. Give `truth:` a "
             "labeled folder of other images, or label more images."
         )
-    return sample
+
+
+def leave_out_look_alikes(run: Run, plan: pl.DataFrame, sample: Sample) -> None:
+    """Take out of the sample what looks like an image that the student was trained or chosen on: a
+    photo that was saved again has other bytes and is not held out for that.
+
+    What counts as alike is what counts for the splits, `dataset.near_duplicate`; where that is
+    null, the same picture. Where the teacher gives no vectors, the pictures themselves are
+    compared, made small.
+
+    Raises:
+        SourceError: no image is left.
+    """
+    learned = plan.filter(pl.col("split") != "test").select("id", "path")
+    both = pl.concat([sample.table(), learned])
+    threshold = run.config.dataset.near_duplicate or _SAME
+    vectors = vectors_of(run, both)
+    if vectors is None:
+        vectors, threshold = _small_pictures(both, run.config.max_pixels), _SAME
+    alike = resembling(vectors, len(sample.ids), threshold)
+    sample.keep((~alike).tolist(), _ALIKE)
+    if count := int(alike.sum()):
+        run.listener.warn(
+            f"{count:,} of {len(alike):,} images of {sample.source} look like images that the "
+            "student was trained or chosen on, and are not evaluated on."
+        )
+    _refuse_nothing(sample)
+
+
+def _small_pictures(images: pl.DataFrame, max_pixels: int) -> np.ndarray:
+    """Pictures as unit vectors (n, dim): their pixels, made small. One that cannot be read any more
+    is like no other."""
+
+    def small(path: str) -> np.ndarray:
+        try:
+            picture = read_rgb(Path(path), max_pixels).resize(_SMALL, Image.Resampling.BOX)
+        except SourceError:
+            return np.zeros((_SMALL[1], _SMALL[0], 3), np.float32)
+        return np.asarray(picture, np.float32)
+
+    with contextlib.closing(
+        work_ahead(small, images["path"], workers=cores(), ahead=64, name="look-alikes")
+    ) as pictures:
+        flat = np.stack(list(pictures)).reshape(len(images), -1)
+    flat -= flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    return flat
 
 
 def check_truth(run: Run) -> None:
@@ -126,7 +186,9 @@ def _read_known(run: Run, path: Path) -> pl.DataFrame:
     for sentence in problems[:_TOLD]:
         run.listener.warn(sentence)
     if len(problems) > _TOLD:
-        run.listener.warn(f"{len(problems) - _TOLD} more files of {path} cannot be used.")
+        run.listener.warn(
+            f"{counted(len(problems) - _TOLD, 'more file')} of {path} cannot be used."
+        )
     _refuse_unknown(run, path, set(table["class"]))
     return table
 

@@ -28,7 +28,13 @@ from pipeline.evaluation.record import (
     Precision,
 )
 from pipeline.evaluation.report import render_report
-from pipeline.evaluation.sample import Sample, check_truth, choose_sample, known_truth
+from pipeline.evaluation.sample import (
+    Sample,
+    check_truth,
+    choose_sample,
+    known_truth,
+    leave_out_look_alikes,
+)
 from pipeline.evaluation.wording import summary
 from pipeline.files import fingerprint, names_and_hashes, write_json, write_text
 from pipeline.labels.stage import LABEL
@@ -38,6 +44,7 @@ from pipeline.student import Student
 from pipeline.student.kept import Students
 from pipeline.student.stage import TRAIN
 from pipeline.teachers.panel import Answers, Panel, ask, in_words, load_panel
+from pipeline.values import counted
 
 _COMPARED = 1000  # images, with one precision and with another
 
@@ -100,7 +107,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     """Ask everybody, time them, and compare: all but what becomes of the student."""
     config, classes = run.config, run.ontology.dataset_classes
     run.listener.say(f"Loading {in_words(config.teachers)} and the student.")
-    panel = load_panel(config.teachers, run.ontology, classes)
+    panel = load_panel(config.teachers, run.ontology, classes, run.listener)
     student = Student.load(run.workspace.student, config.student.device)
     asked = ask(panel, sample.table(), config.max_pixels, run.listener)
     readable = set(asked.ids)
@@ -109,6 +116,9 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         raise SourceError(
             f"No image of {sample.source} can be read, so there is nothing to compare."
         )
+    if sample.truth is not None:
+        leave_out_look_alikes(run, plan, sample)
+        asked = asked.only(sample.ids)
     taught = asked.answers()
     with run.listener.bar("Student", "images") as progress:
         learned = predict_files(
@@ -118,7 +128,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         0, len(sample.paths) - 1, min(config.evaluate.latency_images, len(sample.paths))
     )
     encoded = [sample.paths[int(row)].read_bytes() for row in rows]
-    run.listener.say(f"Timing both on {len(encoded)} images.")
+    run.listener.say(f"Timing both on {counted(len(encoded), 'image')}.")
     with run.listener.bar("Timing", "images") as progress:
         latency = measure_latency(
             [panel, student], encoded, max_pixels=config.max_pixels, progress=progress

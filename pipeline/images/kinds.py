@@ -110,7 +110,7 @@ def _head(path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
             return file.read(_HEAD)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return b""
 
 

@@ -112,7 +112,7 @@ def _state(path: str) -> tuple[int, int] | None:
     try:
         state = os.stat(path)
         path.encode("utf-8")
-    except (OSError, UnicodeEncodeError):
+    except (OSError, ValueError):
         return None
     return state.st_size, state.st_mtime_ns
 
@@ -154,6 +154,8 @@ def _look(path: str, before: Mapping[str, Any] | None, max_pixels: int) -> dict[
             return row | {"reason": before["reason"]}
     except OSError as error:
         return row | {"reason": _os_reason(error)}
+    except ValueError:
+        return row | {"reason": "No file can have such a name."}
     except SourceError as error:
         return row | {"reason": str(error)}
     except MemoryError:

@@ -1,7 +1,12 @@
-"""`review.csv`: where the teacher was in doubt, for a person to decide, and what they decided."""
+"""What people decided: in `review.csv`, on Roboflow (`human.csv`), by moving files (`moved.csv`).
+
+Each is a table with the columns `path`, `class` and `id`. A row is matched to its image by the id,
+or where an editor lost or altered that, by the path.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +15,9 @@ import polars as pl
 from pipeline.errors import ConfigError
 from pipeline.files import replacing
 from pipeline.ontology import Ontology
-from pipeline.run.workspace import Workspace
 
 REVIEW_COLUMNS = ("path", "class", "guess", "rival", "confidence", "margin", "reason", "id")
+_DECIDED = ("path", "class", "id")
 
 
 def review_table(labels: pl.DataFrame, ontology: Ontology) -> pl.DataFrame:
@@ -34,63 +39,110 @@ def review_table(labels: pl.DataFrame, ontology: Ontology) -> pl.DataFrame:
     )
 
 
-def read_review(path: Path, ontology: Ontology) -> dict[str, str]:
-    """Return a person's decisions, id → class, from the `class` column of their review file.
+def read_decisions(path: Path, ontology: Ontology) -> pl.DataFrame:
+    """Return the rows of a table of decisions whose `class` is filled in: path, class and id.
 
     No file, or no class filled in, is no decision.
 
     Raises:
-        ConfigError: the file is not the table we wrote, or names a class the ontology lacks.
+        ConfigError: the file is not such a table, or names a class the ontology lacks.
     """
     if not path.is_file():
-        return {}
-    try:
-        table = pl.read_csv(path, infer_schema=False, encoding="utf8", glob=False)
-        filled = table.filter(pl.col("class").str.strip_chars().fill_null("") != "")
-        decided = [
-            (image_id, name.strip()) for image_id, name in filled.select("id", "class").iter_rows()
-        ]
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
+        return pl.DataFrame(schema=dict.fromkeys(_DECIDED, pl.String))
+    filled = _filled(_read(path))
+    known = set(ontology.classes)
+    unknown = filled.filter(~pl.col("class").is_in(list(known)))
+    if not unknown.is_empty():
         raise ConfigError(
-            f"{path} cannot be read as the review table ({reason}). Save it as UTF-8 CSV with its "
-            "columns `id` and `class`, or delete it to start over."
-        ) from error
-    for _, name in decided:
-        if name not in ontology.classes:
-            raise ConfigError(
-                f"{path} gives the class {name!r}, which the ontology does not have. Use one of: "
-                f"{', '.join(ontology.classes)}; or leave the cell empty."
-            )
-    return dict(decided)
+            f"{path} gives the class {unknown['class'][0]!r}, which the ontology does not have. "
+            f"Use one of: {', '.join(ontology.classes)}; or leave the cell empty."
+        )
+    return filled.select(_DECIDED)
 
 
-def human_decisions(workspace: Workspace, ontology: Ontology) -> dict[str, str]:
-    """Return all decisions of people, id → class: those pulled from Roboflow, and over them those
-    in the review file.
+def match(decisions: pl.DataFrame, images: pl.DataFrame) -> tuple[dict[str, str], pl.DataFrame]:
+    """Return image id → class, and the rows that name no image.
 
-    Raises:
-        ConfigError: see `read_review`.
+    Args:
+        decisions: with the columns id, path and class.
+        images: with the columns id and path.
     """
-    pulled, filled_in = workspace.human, workspace.review
-    return read_review(pulled, ontology) | read_review(filled_in, ontology)
+    known = images.filter(pl.col("id").is_not_null())
+    by_path = known.select("path", by_path="id").unique("path")
+    rows = decisions.join(by_path, "path", "left", maintain_order="left").with_columns(
+        meant=pl.when(pl.col("id").is_in(known["id"].implode()))
+        .then("id")
+        .otherwise(pl.col("by_path"))
+    )
+    found = rows.filter(pl.col("meant").is_not_null())
+    return dict(found.select("meant", "class").iter_rows()), rows.filter(
+        pl.col("meant").is_null()
+    ).select(decisions.columns)
 
 
-def write_review(path: Path, table: pl.DataFrame, keep: Ontology | None = None) -> None:
+def decisions_of(decided: Mapping[str, str], images: pl.DataFrame) -> pl.DataFrame:
+    """Return decisions, image id → class, as rows of a table: path, class and id.
+
+    Args:
+        images: with the columns id and path.
+    """
+    rows = pl.DataFrame(
+        {"id": list(decided), "class": list(decided.values())},
+        schema={"id": pl.String, "class": pl.String},
+    )
+    paths = images.select("id", "path").unique("id")
+    return rows.join(paths, "id", "left", maintain_order="left").select(_DECIDED)
+
+
+def write_decisions(path: Path, decisions: pl.DataFrame) -> None:
+    """Replace a table of decisions in one step."""
+    with replacing(path) as aside:
+        decisions.write_csv(aside)
+
+
+def write_review(path: Path, table: pl.DataFrame, keep: bool = True) -> None:
     """Replace the review file in one step.
 
     Args:
         path: the review file.
         table: from `review_table`.
-        keep: where given, rows of the old file that a person has decided and whose images are not
-            in `table` stay at the end: an image that is away for a day must not cost the decision.
+        keep: rows of the old file that a person has decided and whose images are not in `table`
+            stay at the end: an image that is away for a day must not cost the decision.
     """
-    if keep is not None and (absent := set(read_review(path, keep)) - set(table["id"])):
-        old = pl.read_csv(path, infer_schema=False, encoding="utf8", glob=False)
-        rows = old.filter(pl.col("id").is_in(list(absent))).select(
-            pl.col(name).cast(kind) if name in old.columns else pl.lit(None, kind).alias(name)
+    if keep and path.is_file():
+        _, absent = match(_filled(_read(path)), table)
+        rows = absent.select(
+            pl.col(name).cast(kind, strict=False)
+            if name in absent.columns
+            else pl.lit(None, kind).alias(name)
             for name, kind in table.schema.items()
         )
         table = pl.concat([table, rows])
     with replacing(path) as aside:
         table.write_csv(aside, float_precision=4)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """A table of decisions, with all its columns as text; those for path and id are there."""
+    try:
+        table = pl.read_csv(path, infer_schema=False, encoding="utf8", glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _no_table(path, str(error).splitlines()[0]) from error
+    table = table.rename({name: name.strip().lstrip("\ufeff") for name in table.columns})
+    if "class" not in table.columns or not {"id", "path"} & set(table.columns):
+        raise _no_table(path, f"its columns are: {', '.join(table.columns)}")
+    lacking = [name for name in _DECIDED if name not in table.columns]
+    return table.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
+
+
+def _no_table(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be read as a table of decisions ({reason}). Save it as UTF-8 CSV with its "
+        "columns `id` (or `path`) and `class`, or delete it to start over."
+    )
+
+
+def _filled(table: pl.DataFrame) -> pl.DataFrame:
+    return table.with_columns(pl.col(name).str.strip_chars() for name in _DECIDED).filter(
+        pl.col("class").fill_null("") != ""
+    )

@@ -16,8 +16,16 @@ from pipeline.files import fingerprint, names_and_hashes
 from pipeline.images.look import extract_frames, look_at_images
 from pipeline.images.scan import describe, with_failures
 from pipeline.labels.decide import label_table
-from pipeline.labels.decisions import human_decisions, review_table, write_review
+from pipeline.labels.decisions import (
+    decisions_of,
+    match,
+    read_decisions,
+    review_table,
+    write_decisions,
+    write_review,
+)
 from pipeline.labels.drift import Drift, drift
+from pipeline.labels.moved import look_at_folder, moved_by_hand
 from pipeline.records import (
     LABELS,
     digest_of_columns,
@@ -29,6 +37,7 @@ from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
 from pipeline.teachers import check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
+from pipeline.values import counted
 
 _BLOCK = 20_000  # images labeled together
 _LOOKED_AT = 2000  # vectors of new images, and of earlier ones, to see a drift
@@ -39,8 +48,10 @@ class LabelInputs:
     """What there is to label."""
 
     images: pl.DataFrame  # with the schema `records.IMAGES`
-    left_out: list[str]  # what the sources hold and is not taken, in sentences
+    notes: list[str]  # what a person should know of it: files and decisions that are not taken
     human: dict[str, str]  # image id → class, decided by people
+    filled_in: list[str]  # ids of those that were decided in the review file
+    moved: pl.DataFrame  # decisions that stand in moved.csv, or shall
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,25 @@ def _check(run: Run) -> None:
 
 def _look(run: Run) -> LabelInputs:
     looked = look_at_images(run)
-    human = human_decisions(run.workspace, run.ontology)
-    return LabelInputs(looked.images, looked.left_out, human)
+    space, ontology, images = run.workspace, run.ontology, looked.images
+    tables = [read_decisions(file, ontology) for file in (space.human, space.moved, space.review)]
+    (pulled, absent), (moved, moved_absent), (filled_in, review_absent) = (
+        match(table, images) for table in tables
+    )
+    fresh = moved_by_hand(look_at_folder(space), ontology.dataset_classes)
+    notes = looked.left_out
+    if lost := len(absent) + len(moved_absent) + len(review_absent):
+        decisions = "1 decision names" if lost == 1 else f"{lost:,} decisions name"
+        notes = [*notes, f"{decisions} no image that is here; they are kept for when it is."]
+    return LabelInputs(
+        images,
+        notes,
+        # What was moved since the last time is the newest of all; of the others, what was filled
+        # in in the review file stands over what was moved, and that over what came from Roboflow.
+        human=pulled | moved | filled_in | fresh,
+        filled_in=list(filled_in),
+        moved=pl.concat([decisions_of(moved | fresh, images), moved_absent]),
+    )
 
 
 def _digest(run: Run, inputs: LabelInputs) -> str:
@@ -110,10 +138,10 @@ def _asked(teachers: Sequence[TeacherConfig]) -> list[Any]:
 def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     config, ontology, workspace, listener = run.config, run.ontology, run.workspace, run.listener
     listener.say(describe(inputs.images))
-    for sentence in inputs.left_out:
+    for sentence in inputs.notes:
         listener.warn(sentence)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    panel = load_panel(config.teachers, ontology, ontology.classes)
+    panel = load_panel(config.teachers, ontology, ontology.classes, listener)
     doubts = prompt_warnings(panel, ontology)
     for sentence in doubts:
         listener.warn(sentence)
@@ -152,7 +180,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         vectors_of=next(
             (m.teacher.fingerprint for m in panel.members if m.teacher.gives_vectors), None
         ),
-        warnings=[*inputs.left_out, *doubts],
+        warnings=[*inputs.notes, *doubts],
         drift=_drift(run, asked, earlier),
         seconds_to_label=round(time.monotonic() - embedded, 3),
     )
@@ -176,10 +204,12 @@ def _write_labels(run: Run, inputs: LabelInputs, usable: pl.DataFrame, asked: As
             )
     undecided = (
         pl.scan_parquet(workspace.labels, glob=False)
-        .filter(pl.col("decision") != "accepted")
+        .filter((pl.col("decision") == "abstained") | pl.col("id").is_in(inputs.filled_in))
         .collect()
     )
-    write_review(workspace.review, review_table(undecided, run.ontology), keep=run.ontology)
+    write_review(workspace.review, review_table(undecided, run.ontology))
+    if not inputs.moved.is_empty():
+        write_decisions(workspace.moved, inputs.moved)
 
 
 def _earlier(workspace: Workspace) -> pl.Series:
@@ -225,6 +255,7 @@ LABEL = Stage(
     work=_work,
     makes=lambda space: (space.images, space.frames, space.labels),
     summary=lambda counts: (
-        f"{counts.usable:,} images: {counts.accepted:,} accepted, {counts.abstained:,} abstained"
+        f"{counted(counts.usable, 'image')}: {counts.accepted:,} accepted, "
+        f"{counts.abstained:,} abstained"
     ),
 )

@@ -17,6 +17,7 @@ import requests
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, UploadError
+from pipeline.keys import without_key
 from pipeline.roboflow.wire import (
     Bounded,
     StatusError,
@@ -32,7 +33,6 @@ Answer = TypeVar("Answer")
 PROJECT_TYPE = "single-label-classification"
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST = 30.0  # seconds between two tries
-_HIDDEN = "<key>"
 
 
 class Refused(Exception):
@@ -304,8 +304,8 @@ class RoboflowProject:
 
     def _clean(self, what: object) -> str:
         """Words of an error, on one line, without the key."""
-        text = " ".join(str(what).split()) or type(what).__name__
-        return text.replace(self._key, _HIDDEN)[:300]
+        text = without_key(str(what)) or type(what).__name__
+        return " ".join(text.split())[:300]
 
 
 def project_of(config: Config) -> RoboflowProject:

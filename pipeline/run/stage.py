@@ -73,7 +73,8 @@ class Stage(Generic[Inputs, Counts]):
     it. `digest` names by content all that the result depends on. `work` leaves the files that
     `leaves` lists and returns its figures, a frozen record. `prepare` makes what `look` must find,
     and is called only where the stage is to run, under the lock. `makes` names what the stage
-    replaces in the workspace, its stamp aside.
+    replaces in the workspace, its stamp aside. `intact` says whether what it left is as it
+    left it, beyond being there.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Stage(Generic[Inputs, Counts]):
     makes: Callable[[Workspace], Sequence[Path]] = lambda workspace: ()
     check: Callable[[Run], None] = lambda run: None
     prepare: Callable[[Run], None] = lambda run: None
+    intact: Callable[[Run], bool] = lambda run: True
 
     def stamp(self, workspace: Workspace) -> Stamp[Counts] | None:
         """Return the stamp, or None where the stage never finished (or its stamp is damaged)."""
@@ -123,7 +125,8 @@ def current_stamp(
     digest = stage.digest(run, inputs)
     stamp = stage.stamp(run.workspace)
     current = stamp is not None and stamp.digest == digest
-    return (stamp if current and all(path.exists() for path in stage.leaves(run)) else None), digest
+    there = current and all(path.exists() for path in stage.leaves(run)) and stage.intact(run)
+    return (stamp if there else None), digest
 
 
 def carry_out(stage: Stage[Inputs, Counts], run: Run) -> Stamp[Counts]:

@@ -35,6 +35,7 @@ class Workspace:
         self.labels = root / "labels.parquet"
         self.review = root / "review.csv"
         self.human = root / "human.csv"
+        self.moved = root / "moved.csv"
         self.dataset_table = root / "dataset.parquet"
         self.dataset = root / "dataset"
         self.student = root / "student"

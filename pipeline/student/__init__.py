@@ -2,6 +2,6 @@
 
 from pipeline.student.epochs import EpochReport
 from pipeline.student.predict import Student
-from pipeline.student.train import TrainResult, train
+from pipeline.student.train import FILES, TrainResult, train
 
-__all__ = ["EpochReport", "Student", "TrainResult", "train"]
+__all__ = ["FILES", "EpochReport", "Student", "TrainResult", "train"]

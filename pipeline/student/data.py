@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from pipeline.errors import SourceError, StudentError
-from pipeline.pixels import read_rgb
+from pipeline.pixels import image_suffixes, read_rgb
 from pipeline.records import SPLITS
 
 # Decoded pictures are kept in memory up to this many bytes, shared by both splits: decoding big
@@ -62,37 +62,36 @@ class FolderImages:
         return {"img": self.torch_transforms(image), "cls": index}
 
 
-def list_samples(dataset: Path, classes: Sequence[str]) -> dict[str, list[tuple[Path, int]]]:
+def list_samples(
+    dataset: Path, classes: Sequence[str], files: Collection[str] | None = None
+) -> dict[str, list[tuple[Path, int]]]:
     """Return each split's (file, class index) pairs; indices follow `classes`, not the folders.
 
+    A class may have no folder in a split that has no image of it.
+
+    Args:
+        files: the dataset's, below its folder; by default all pictures that lie there.
+
     Raises:
-        StudentError: a split or a class folder is missing, or there is nothing to train or to
+        StudentError: a split is missing, a folder is no class, or there is nothing to train or to
             choose the best epoch on. No split ever stands in for another.
     """
-    samples: dict[str, list[tuple[Path, int]]] = {}
     for split in SPLITS:
-        folder = dataset / split
-        if not folder.is_dir():
+        if not (dataset / split).is_dir():
             raise StudentError(
-                f"{folder} is missing. Run `clip2yolo label` again: it writes all three splits."
+                f"{dataset / split} is missing. Run `clip2yolo label` again: it writes all three "
+                "splits."
             )
-        there = {path.name for path in folder.iterdir() if path.is_dir()}
-        for class_name in classes:
-            if class_name not in there:
-                raise StudentError(
-                    f"{folder / class_name} is missing. Run `clip2yolo label` again."
-                )
-        if foreign := sorted(there - set(classes)):
+    samples: dict[str, list[tuple[Path, int]]] = {split: [] for split in SPLITS}
+    index = {class_name: number for number, class_name in enumerate(classes)}
+    for file in sorted(_pictures(dataset) if files is None else files):
+        split, class_name, _ = file.split("/", 2)
+        if class_name not in index:
             raise StudentError(
-                f"{folder / foreign[0]} belongs to no class of the ontology. Remove the folder, or "
-                "run `clip2yolo label` again."
+                f"{dataset / split / class_name} belongs to no class of the ontology. Remove the "
+                "folder, or run `clip2yolo label` again."
             )
-        samples[split] = [
-            (path, index)
-            for index, class_name in enumerate(classes)
-            for path in sorted((folder / class_name).iterdir())
-            if not path.name.startswith(".")
-        ]
+        samples[split].append((dataset / file, index[class_name]))
     for split, least in (("train", 2), ("valid", 1)):
         if len(samples[split]) < least:
             raise StudentError(
@@ -100,3 +99,12 @@ def list_samples(dataset: Path, classes: Sequence[str]) -> dict[str, list[tuple[
                 f"least {least} there. Add images, or lower `label.min_confidence`."
             )
     return samples
+
+
+def _pictures(dataset: Path) -> Iterator[str]:
+    """The pictures in the class folders, hidden ones aside."""
+    for split in SPLITS:
+        for path in (dataset / split).glob("*/*"):
+            hidden = path.name.startswith(".") or path.parent.name.startswith(".")
+            if not hidden and path.suffix.lower() in image_suffixes() and path.is_file():
+                yield path.relative_to(dataset).as_posix()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,21 @@ if not logging.getLogger().isEnabledFor(logging.INFO):
 
 import torch
 from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.nn import tasks
 from ultralytics.nn.modules import Classify
 from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
 from ultralytics.utils import LOGGER, ROOT, SETTINGS, YAML
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
+
+# Whoever imported ultralytics before us did so without the variable above.
+tasks.SAFE_LOAD = True
 
 _REPORTERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 SETTINGS.update({name: False for name in _REPORTERS if SETTINGS.get(name)})
 if not logging.getLogger().isEnabledFor(logging.INFO):
     LOGGER.setLevel(logging.ERROR)
 
-__all__ = ["DEFAULT_CFG_DICT", "find_model", "load_checkpoint"]
+__all__ = ["DEFAULT_CFG_DICT", "find_model", "find_weights", "load_checkpoint"]
 
 
 def check_model(name: str) -> None:
@@ -73,16 +78,27 @@ def find_model(name: str) -> Any:
     if path.suffix in (".yaml", ".yml"):
         return _architecture(path)
     if path.suffix == ".pt":
-        if not path.is_absolute():
-            path = _published(name)
-        elif not path.is_file():
-            raise StudentError(f"{path} does not exist. Correct `student.model` in the config.")
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(find_weights(name))
         return (checkpoint.get("ema") or checkpoint["model"]).float()
     raise StudentError(
         f"`student.model` is {name!r}. It must end in .yaml (an architecture, trained from random "
         "weights) or .pt (weights to start from), like yolov8n-cls.yaml or yolov8n-cls.pt."
     )
+
+
+def find_weights(name: str) -> Path:
+    """Return the file of weights: an absolute path, or weights that ultralytics publishes, which
+    are fetched once.
+
+    Raises:
+        StudentError: there is no such file, and none can be fetched.
+    """
+    path = Path(name)
+    if not path.is_absolute():
+        return _published(name)
+    if not path.is_file():
+        raise StudentError(f"{path} does not exist. Correct `student.model` in the config.")
+    return path
 
 
 def _architecture(path: Path) -> dict[str, Any]:
@@ -118,7 +134,26 @@ def _architecture(path: Path) -> dict[str, Any]:
         raise StudentError(
             f"{path.name} does not classify (its head is {head}). Take one whose name has `-cls`."
         )
+    _build(description, source)
     return description
+
+
+def _build(description: dict[str, Any], source: Path) -> None:
+    """Build the architecture once, without memory for its weights, to refuse it before training.
+
+    ultralytics looks layers and activations up by the names that the file gives them; told to be
+    restricted, it takes nothing but torch's and its own layers, and evaluates nothing.
+    """
+    try:
+        with torch.device("meta"):
+            ClassificationModel(deepcopy(description), ch=3, nc=2, verbose=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise StudentError(
+            f"{source} is not an architecture that can be built ({reason}). Its layers and its "
+            "`activation` must be ones of torch or ultralytics, like nn.SiLU(); other code is "
+            "refused."
+        ) from error
 
 
 def _published(name: str) -> Path:

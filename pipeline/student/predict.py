@@ -18,7 +18,13 @@ class Student(Predictor):
     """A trained student; `Student.load` opens one."""
 
     def __init__(
-        self, name: str, model: Any, classes: tuple[str, ...], imgsz: int, file: Path, device: str
+        self,
+        name: str,
+        model: Any,
+        classes: tuple[str, ...],
+        imgsz: int | tuple[int, int],
+        file: Path,
+        device: str,
     ) -> None:
         from ultralytics.data.augment import classify_transforms
 
@@ -52,6 +58,28 @@ class Student(Predictor):
             )
         name = Path(card.model).stem
         return cls(name, model, card.classes, card.imgsz, weights, pick_device(device))
+
+    @classmethod
+    def of_weights(cls, name: str, device: str = "auto") -> Student:
+        """Open any classification weights that ultralytics saved, with the classes and the size
+        that they say of themselves; a size that is not said is ultralytics' own default.
+
+        Args:
+            name: an absolute path, or weights that ultralytics publishes.
+
+        Raises:
+            StudentError: there are none, they do not classify, or the device is absent.
+        """
+        from pipeline.machine import pick_device
+        from pipeline.student.library import DEFAULT_CFG_DICT, find_weights, load_checkpoint
+
+        file = find_weights(name)
+        checkpoint = load_checkpoint(file)
+        model = (checkpoint.get("ema") or checkpoint["model"]).float()
+        classes = tuple(str(model.names[index]) for index in range(len(model.names)))
+        size = (DEFAULT_CFG_DICT | (checkpoint.get("train_args") or {}))["imgsz"]
+        size = size if isinstance(size, int) else tuple(size)
+        return cls(file.stem, model, classes, size, file, pick_device(device))
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, imgsz, imgsz) of an RGB image, exactly as ultralytics prepares one for

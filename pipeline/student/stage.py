@@ -7,7 +7,8 @@ import contextlib
 import polars as pl
 
 from pipeline.config import StudentConfig
-from pipeline.errors import ConfigError, StudentError
+from pipeline.errors import ConfigError, StudentError, WorkspaceError
+from pipeline.labels.moved import look_at_folder
 from pipeline.machine import check_device
 from pipeline.records import DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
@@ -15,6 +16,7 @@ from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.train import TrainResult, check_settings, train, training_digest
+from pipeline.values import counted
 
 
 def _check(run: Run) -> None:
@@ -31,6 +33,13 @@ def _check(run: Run) -> None:
 
 
 def _look(run: Run) -> pl.DataFrame:
+    state = look_at_folder(run.workspace)
+    if state is not None and not state.whole:
+        raise WorkspaceError(
+            f"{run.workspace.dataset} is not as it was exported: files were moved, changed or "
+            "removed. Run `clip2yolo label`: what was moved counts as decided by you, and what is "
+            "missing or damaged is written again."
+        )
     return read_table(run.workspace.dataset_table, DATASET, "label")
 
 
@@ -59,6 +68,7 @@ def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
             settings,
             classes,
             digest=_digest_with(run, plan, settings),
+            files=plan["file"].to_list(),
             max_pixels=run.config.max_pixels,
             on_epoch=on_epoch,
         )
@@ -94,5 +104,7 @@ TRAIN = Stage(
     leaves=lambda run: (run.workspace.weights, run.workspace.student / "student.json"),
     work=_work,
     makes=lambda space: (space.student,),
-    summary=lambda counts: f"{counts.epochs} epochs, {counts.valid_top1:.1%} agreement on valid",
+    summary=lambda counts: (
+        f"{counted(counts.epochs, 'epoch')}, {counts.valid_top1:.1%} agreement on valid"
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ DEFAULTS: dict[str, Any] = {
     "warmup_epochs": 1.0,  # three epochs of warm-up are a quarter of a short run
     "warmup_bias_lr": 0.0,  # 0.1 is meant for SGD
 }
+
+# What lies in a student's folder.
+FILES = ("weights.pt", "student.json", "curve.csv", "curve.png")
 
 # What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
 SETTABLE = {
@@ -51,6 +54,7 @@ def train(
     classes: Sequence[str],
     *,
     digest: str | None = None,
+    files: Collection[str] | None = None,
     max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> TrainResult:
@@ -61,10 +65,11 @@ def train(
     An earlier student in `out` stays until the new one is whole.
 
     Args:
-        dataset: `{train,valid,test}/<class>/…`, with every class folder in every split.
+        dataset: `{train,valid,test}/<class>/…`.
         classes: in class order; index i of the student's answers is `classes[i]`.
         digest: names pictures and settings, see `training_digest`; by default the pictures' names
             and sizes stand for them.
+        files: the images, below `dataset`; by default all pictures that lie there.
         on_epoch: told after each epoch.
 
     Raises:
@@ -77,7 +82,7 @@ def train(
     from pipeline.student.library import describe_failure, find_model, load_checkpoint
 
     check_settings(config)
-    samples = list_samples(dataset, classes)
+    samples = list_samples(dataset, classes, files)
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
     state = out.parent / f".{out.name}.training"

@@ -8,11 +8,14 @@ are read memory-mapped; many small shards are merged from time to time.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import errno
 import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -24,7 +27,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline.errors import WorkspaceError
-from pipeline.files import replacing, write_json
+from pipeline.files import replacing, sweep, write_json
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,25 @@ _SMALL_BYTES = 32 << 20
 _MERGED_BYTES = 128 << 20  # of shards joined at a time
 _TRIES = 50  # to see the shards while others merge them
 _IDS, _VECTORS, _ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
+
+
+# What a file system answers where nothing may be written. A full disk is another matter: it ends
+# the run, since whoever frees some space gets everything kept.
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_asides: dict[Path, Path] = {}  # root of a cache that takes nothing → where its vectors go instead
+
+
+def _aside_of(root: Path, error: OSError) -> Path:
+    """A folder for this process alone, in the place of a cache that cannot be written to."""
+    if root not in _asides:
+        log.warning(
+            "%s cannot be written to (%s), so that no vector is kept: the next run embeds every "
+            "image again. Set CLIP2YOLO_CACHE to a folder of yours.", root, error.strerror
+        )  # fmt: skip
+        folder = tempfile.TemporaryDirectory(prefix="clip2yolo-cache-")
+        atexit.register(folder.cleanup)
+        _asides[root] = Path(folder.name)
+    return _asides[root]
 
 
 @dataclass(frozen=True)
@@ -69,7 +91,8 @@ class EmbeddingCache:
 
     def __init__(self, root: Path, fingerprint: str, name: str | None = None) -> None:
         self.folder = root / fingerprint
-        self._name = name
+        self._aside = _asides.get(root)  # where vectors go that cannot be kept
+        self._root, self._name = root, name
         self._known: _Index | None = None
 
     def has(self, ids: Sequence[str], fresh: bool = True) -> np.ndarray:
@@ -81,6 +104,7 @@ class EmbeddingCache:
         """
         if fresh:
             self._known = None
+            sweep(self.folder)
         shard, _ = self._find(ids)
         if self._name and self.folder.is_dir():
             with contextlib.suppress(OSError):  # whoever prunes sees what is in use
@@ -121,14 +145,23 @@ class EmbeddingCache:
         """Add vectors (n, dim); they are on disk, whole, when this returns."""
         if not ids:
             return
-        if self._name and not (self.folder / _ABOUT).is_file():
-            write_json(self.folder / _ABOUT, {"teacher": self._name})
-        self._write(_bytes_of(ids), vectors)
+        if self._aside is None:
+            try:
+                if self._name and not (self.folder / _ABOUT).is_file():
+                    write_json(self.folder / _ABOUT, {"teacher": self._name})
+                self._write(self.folder, _bytes_of(ids), vectors)
+                return
+            except OSError as error:
+                if error.errno not in _READ_ONLY:
+                    raise
+                self._aside = _aside_of(self._root, error)
+        self._write(self._aside / self.folder.name, _bytes_of(ids), vectors)
+        self._known = None
 
     def merge(self) -> None:
         """Join small shards into larger ones where there are many, some of them at a time, so that
         memory stays flat; another process at it means no need."""
-        if len(self._paths()) <= _MERGE_ABOVE:
+        if self._aside is not None or len(self._paths()) <= _MERGE_ABOVE:
             return
         try:
             with FileLock(self.folder / ".merge.lock", timeout=0):
@@ -154,17 +187,17 @@ class EmbeddingCache:
             _, first = np.unique(ids.view("S32").ravel(), return_index=True)
             first.sort()
             vectors = np.concatenate([part.vectors() for part in parts])
-            self._write(ids[first], vectors[first])
+            self._write(self.folder, ids[first], vectors[first])
         for path in paths:
             path.unlink(missing_ok=True)
             # On Windows a file that somebody has mapped stays until the next pruning.
             with contextlib.suppress(PermissionError):
                 _vectors_of(path).unlink(missing_ok=True)
 
-    def _write(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+    def _write(self, folder: Path, ids: np.ndarray, vectors: np.ndarray) -> None:
         stem = uuid.uuid4().hex
         for suffix, array in ((_VECTORS, vectors.astype("<f4", copy=False)), (_IDS, ids)):
-            with replacing(self.folder / f"{stem}{suffix}") as aside:
+            with replacing(folder / f"{stem}{suffix}") as aside:
                 np.save(aside, array, allow_pickle=False)
 
     def _find(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +231,10 @@ class EmbeddingCache:
         return self._known
 
     def _paths(self) -> list[Path]:
-        found = self.folder.glob(f"*{_IDS}")
+        places = [self.folder]
+        if self._aside is not None:
+            places.append(self._aside / self.folder.name)
+        found = (path for place in places for path in place.glob(f"*{_IDS}"))
         return sorted(path for path in found if not path.name.startswith("."))
 
     def _shards(self) -> list[_Shard]:

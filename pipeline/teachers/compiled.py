@@ -7,6 +7,7 @@ trial is lost in it, and what was measured is remembered for the next runs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import platform
@@ -77,7 +78,8 @@ def choose(encode: Encode, example: torch.Tensor, images: int, teacher: str, mod
         if images * eager < _TRIAL:
             return encode
         rates = _try(compiled, example, eager)
-        write_json(record, asdict(rates))
+        with contextlib.suppress(OSError):  # a cache that takes nothing: it is measured again
+            write_json(record, asdict(rates))
         log.info(
             "compiling takes %.0f s, then %.2f times as fast", rates.seconds, eager / rates.compiled
         )

@@ -24,6 +24,7 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.files import fingerprint
 from pipeline.keys import roboflow_key
+from pipeline.network import failed_proxy
 from pipeline.pool import work_ahead
 from pipeline.teachers.base import Teacher
 
@@ -161,6 +162,8 @@ class InferenceTeacher(Teacher):
                 reason = getattr(error.args[0] if error.args else None, "reason", None)
                 slow = isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError)
                 why = f"does not answer within {self._timeout:g} s" if slow else "cannot be reached"
+                if proxy := failed_proxy(error):
+                    why = f"cannot be reached, since the proxy {proxy} does not answer"
                 raise self._failed(endpoint, why) from error
         if answer.status_code in (401, 403):
             given = "was refused" if self._key else "is missing"

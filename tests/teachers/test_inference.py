@@ -188,6 +188,16 @@ def test_nobody_there(server: FakeInference) -> None:
         load(server, retries=1)
 
 
+def test_a_proxy_that_does_not_answer_is_named(
+    server: FakeInference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://ann:secret@127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(TeacherError, match=r"since the proxy 127\.0\.0\.1:9 does not") as caught:
+        load(server, retries=1)
+    assert "secret" not in str(caught.value) and not server.asked
+
+
 def test_interrupted_work_goes_on(server: FakeInference, tmp_path: Path) -> None:
     paths = photos(tmp_path / "photos", {"red": 6, "blue": 6})
     pairs = [(sha256(path), path) for path in paths]

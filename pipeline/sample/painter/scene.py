@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from painter.noise import Array
-from painter.shapes import Shape, unit
+from pipeline.sample.painter.noise import Array
+from pipeline.sample.painter.shapes import Shape, unit
 
 Rng = np.random.Generator
 
@@ -142,7 +142,9 @@ def spin(axis: Sequence[float], angle: float) -> Array:
     """The rotation (3, 3) by `angle` radians around `axis`."""
     x, y, z = np.asarray(axis, np.float64) / np.linalg.norm(axis)
     skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return (np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew).astype(np.float32)
+    turn = np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
+    rotation: Array = turn.astype(np.float32)
+    return rotation
 
 
 def rest(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from painter.noise import Array
+from pipeline.sample.painter.noise import Array
 
 _PAD = 8
 
@@ -60,4 +60,7 @@ def develop(picture: Array, size: int, lens: Lens, rng: np.random.Generator) -> 
     gray = small.mean(axis=0)
     small = gray + (small - gray) * np.float32(lens.saturation)
     small = np.float32(0.45) + (small - np.float32(0.45)) * np.float32(lens.contrast)
-    return np.clip(small.transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(small.transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(
+        np.uint8
+    )
+    return pixels

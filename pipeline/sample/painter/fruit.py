@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from painter.noise import Array, noise3, slope3
-from painter.scene import Body, Finish, Paint, Rng, blend, ramp, rgb, spin
-from painter.shapes import Arc, Round, quintuple
+from pipeline.sample.painter.noise import Array, noise3, slope3
+from pipeline.sample.painter.scene import Body, Finish, Paint, Rng, blend, ramp, rgb, spin
+from pipeline.sample.painter.shapes import Arc, Round, quintuple
 
 # (skin, shaded or blushed skin) by color word; more than one look a word.
 ORANGE_SKINS = {
@@ -84,7 +84,7 @@ def orange(rng: Rng, kind: str = "orange", radius: float | None = None) -> list[
         tint = ramp(noise3(scaled, 0.55, seed) + 0.2 * noise3(scaled, 2.0, seed), 0.2, 2.2)
         color = blend(skin, shade, tint)
         pores = noise3(scaled, pit * 0.5, seed)
-        color = color * (1 - 0.10 * np.maximum(pores, 0))
+        color = color * (1 - np.float32(0.10) * np.maximum(pores, 0))
         across = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + np.float32(1e-9))
         star = np.float32(0.10) + np.float32(0.03) * quintuple(scaled[0] / across)
         top = ramp(across - star, 0.03, -0.02) * (height > 0)

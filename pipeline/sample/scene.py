@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from painter import (
+from pipeline.sample.painter import (
     Body,
     Camera,
     Finish,
@@ -26,10 +26,10 @@ from painter import (
     rgb,
     spin,
 )
-from painter.fruit import apple, banana, lie, orange, tumble
-from painter.noise import Array, noise2, noise3
-from painter.scene import Ground, Rng
-from painter.shapes import Arc, Box, Lathe, Sheet
+from pipeline.sample.painter.fruit import apple, banana, lie, orange, tumble
+from pipeline.sample.painter.noise import Array, noise2, noise3
+from pipeline.sample.painter.scene import Ground, Rng
+from pipeline.sample.painter.shapes import Arc, Box, Lathe, Sheet
 
 CLASSES = ("orange", "apple", "banana", "nothing")
 SIZE = 128

@@ -9,10 +9,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from packing_line.scene import SIZE, compose
-from painter import Scene, develop, render
-from painter.noise import Array
-from painter.scene import Finish, Ground
+from pipeline.sample.painter import Scene, develop, render
+from pipeline.sample.painter.noise import Array
+from pipeline.sample.painter.scene import Finish, Ground
+from pipeline.sample.scene import SIZE, compose
 
 RATE = 8  # frames a second
 SPEED = 1.1  # decimetres a second, along x

@@ -4,9 +4,20 @@
 into light and `develop` turns light into a photo. Same random numbers in, same picture out.
 """
 
-from painter.develop import Lens, develop
-from painter.render import render
-from painter.scene import Body, Camera, Finish, Light, Scene, blend, ramp, rest, rgb, spin
+from pipeline.sample.painter.develop import Lens, develop
+from pipeline.sample.painter.render import render
+from pipeline.sample.painter.scene import (
+    Body,
+    Camera,
+    Finish,
+    Light,
+    Scene,
+    blend,
+    ramp,
+    rest,
+    rgb,
+    spin,
+)
 
 __all__ = [
     "Body",

@@ -27,7 +27,8 @@ def _band_limited(shape: tuple[int, ...], seed: int) -> Array:
     peak = 1.0 / _WAVELENGTH
     envelope = np.exp(-(((frequency - peak) / (0.45 * peak)) ** 2))
     field = np.fft.ifftn(np.fft.fftn(white) * envelope).real
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    even: Array = ((field - field.mean()) / field.std()).astype(np.float32)
+    return even
 
 
 @cache
@@ -68,4 +69,5 @@ def noise2(x: Array, y: Array, frequency: float, offset: float = 0.0) -> Array:
     scale, shift = np.float32(frequency * _WAVELENGTH), np.float32(offset * 131.0 + 64 * _SHEET)
     column = (x * scale + shift).astype(np.int32) & (_SHEET - 1)
     row = (y * scale + shift).astype(np.int32) & (_SHEET - 1)
-    return _plane().take(row * _SHEET + column)
+    found: Array = _plane().take(row * _SHEET + column)
+    return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from painter.noise import Array
-from painter.scene import Body, Finish, Light, Scene
-from painter.shapes import dot, unit
+from pipeline.sample.painter.noise import Array
+from pipeline.sample.painter.scene import Body, Finish, Light, Scene
+from pipeline.sample.painter.shapes import dot, unit
 
 _COARSE = 4  # shadows on the ground are soft: a quarter of the resolution will do
 _SHADOW_STEPS = 9

@@ -1,0 +1,89 @@
+"""Held out means never seen: a training image that was saved again is no new image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from pipeline import stages
+from pipeline.config import parse_config
+from pipeline.errors import SourceError
+from pipeline.evaluation.sample import choose_sample, leave_out_look_alikes
+from pipeline.records import DATASET, read_table
+from pipeline.run.stage import Run
+from tests.fakes import Told, photos, picture
+
+
+def labeled(root: Path, listener: Told, **changes: Any) -> tuple[Run, pl.DataFrame]:
+    known = {
+        "source": "shots", "truth": "truth",
+        "ontology": {"an apple": "red", "a banana": "yellow"},
+        "label": {"min_confidence": 0.0},
+    }  # fmt: skip
+    config = parse_config(known | changes, root / "run.yaml")
+    stages.label(config)
+    run = Run.of(config, listener)
+    return run, read_table(run.workspace.dataset_table, DATASET, "label")
+
+
+def saved_again(plan: pl.DataFrame, root: Path) -> dict[str, int]:
+    """Write training images into the truth under other bytes, and others beside them."""
+    learned = plan.filter(pl.col("split") != "test").sort("path")["path"].to_list()
+    for number, path in enumerate(learned[:6]):
+        folder = root / "truth" / Path(path).name.split("_")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.open(path)
+        image.save(folder / f"again{number}.{'bmp' if number % 2 else 'tif'}")
+    for number in range(4):
+        picture("yellow", 900 + number).save(root / "truth" / "red" / f"new{number}.png")
+    return {"again": len(learned[:6]), "new": 4}
+
+
+@pytest.mark.parametrize("threshold", [0.98, None])
+def test_training_images_saved_again_are_not_held_out(
+    tmp_path: Path, threshold: float | None
+) -> None:
+    photos(tmp_path / "shots", {"red": 15, "yellow": 15})
+    told = Told()
+    run, plan = labeled(tmp_path, told, dataset={"near_duplicate": threshold})
+    counts = saved_again(plan, tmp_path)
+    sample = choose_sample(run, plan)
+    assert len(sample.ids) == counts["again"] + counts["new"]
+    leave_out_look_alikes(run, plan, sample)
+    left = {path.name for path in sample.paths}
+    assert not any(name.startswith("again") for name in left)
+    assert len(left) + sum(sample.excluded.values()) == counts["again"] + counts["new"]
+    said = "look like images that the student was trained or chosen on"
+    assert any(said in sentence for sentence in told.warned)
+    if threshold is None:  # the same picture only: nothing else is taken out
+        assert left == {f"new{number}.png" for number in range(4)}
+
+
+def test_nothing_is_left_of_a_truth_that_was_trained_on(tmp_path: Path) -> None:
+    photos(tmp_path / "shots", {"red": 15, "yellow": 15})
+    run, plan = labeled(tmp_path, Told(), dataset={"near_duplicate": None})
+    saved_again(plan, tmp_path)
+    for path in (tmp_path / "truth").rglob("new*"):
+        path.unlink()
+    sample = choose_sample(run, plan)
+    with pytest.raises(SourceError, match=r"No image is left to evaluate on: .*that look like"):
+        leave_out_look_alikes(run, plan, sample)
+
+
+def test_pictures_are_compared_where_a_teacher_gives_no_vectors(tmp_path: Path) -> None:
+    teacher = {"kind": "autodistill", "model": "tests.teachers.tiny_autodistill.Tiny"}
+    photos(tmp_path / "shots", {"red": 15, "yellow": 15})
+    told = Told()
+    run, plan = labeled(tmp_path, told, teacher=teacher)
+    counts = saved_again(plan, tmp_path)
+    sample = choose_sample(run, plan)
+    leave_out_look_alikes(run, plan, sample)
+    assert {path.name for path in sample.paths} == {f"new{number}.png" for number in range(4)}
+    assert (
+        sample.excluded["that look like images the student was trained or chosen on"]
+        == (counts["again"])
+    )
