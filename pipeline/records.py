@@ -107,6 +107,14 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: np.ndarray  # (n, classes) float32
 
+    def in_order(self, classes: Sequence[str]) -> Prediction:
+        """Return the same answers with the columns in the order of `classes`: those that are known
+        here, and others, which get no probability."""
+        shares = np.zeros((len(self.probabilities), len(classes)), np.float32)
+        for column, name in enumerate(self.classes):
+            shares[:, classes.index(name)] = self.probabilities[:, column]
+        return Prediction(tuple(classes), shares)
+
 
 def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pl.DataFrame:
     """Return `rows` as a table with exactly the columns and types of `schema`."""

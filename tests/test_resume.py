@@ -193,8 +193,10 @@ def test_with_another_dataset_it_starts_anew(
     assert first_epoch(folder, same(stopped)) == 1
 
 
-def test_with_another_order_of_classes_it_starts_anew(stopped: Path, folder: Path) -> None:
-    assert first_epoch(folder, same(stopped), tuple(reversed(CLASSES))) == 1
+def test_in_which_order_the_ontology_lists_the_classes_does_not_matter(
+    stopped: Path, folder: Path
+) -> None:
+    assert first_epoch(folder, same(stopped), tuple(reversed(CLASSES))) == 3
 
 
 def test_a_curve_that_lacks_an_epoch_is_not_gone_on_with(stopped: Path, folder: Path) -> None:
@@ -225,7 +227,7 @@ def test_a_training_that_only_lacks_its_last_step_trains_no_more(folder: Path) -
     out.unlink()
     assert epochs_of(folder, settings(epochs=2)) == []
     assert [row["epoch"] for row in rows(out)] == ["1", "2"]
-    assert Student.load(out, "cpu").classes == CLASSES
+    assert Student.load(out, "cpu").classes == tuple(sorted(CLASSES))
 
 
 @pytest.mark.parametrize("key", [

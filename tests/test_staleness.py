@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline import stages
 from pipeline.config import Config, parse_config
+from pipeline.errors import WorkspaceError
 from pipeline.evaluation.against import ANSWERS
 from pipeline.labels.stage import LABEL as LABELING
 from pipeline.labels.stage import LabelInputs
@@ -34,6 +35,7 @@ from pipeline.student import train
 from pipeline.student.kept import Students
 from pipeline.teachers.presets import PRESETS
 from tests.fakes import Told, photos, sha256
+from tests.tiny_student import renumber
 
 COLORS = ("red", "green", "blue")
 # Green is the commonest color of the dataset, red that of its train split.
@@ -393,23 +395,60 @@ def test_a_student_of_other_classes_is_no_rival_and_no_beginning(run: Run, tmp_p
     about = json.loads((run.workspace.student / "student.json").read_text())
     assert about["trained_with"]["model"] == str(ours / "weights.pt")
 
-    turned = tuple(reversed(COLORS))
-    train(run.workspace.dataset, tmp_path / "odd", run.config().student, turned)
+    shutil.copytree(run.workspace.dataset, tmp_path / "dataset")
+    for split in ("train", "valid", "test"):
+        (tmp_path / "dataset" / split / "red").rename(tmp_path / "dataset" / split / "violet")
+    others = ("violet", "green", "blue")
+    train(tmp_path / "dataset", tmp_path / "odd", run.config().student, others)
     odd = run.students.keep(tmp_path / "odd")
     run.students.promote(odd)
     told = Told()
     evaluation = run.evaluate_again(told, **start)
     assert evaluation["against"] is None
-    assert any(f"student {odd} knows other classes (blue, green, red)" in one
+    assert any(f"student {odd} knows other classes (blue, green, violet)" in one
                for one in told.warned)  # fmt: skip
     run.students.promote(odd)
     run.forget("train")
     told = Told()
     stages.train(run.config(**start), told)
-    assert any(f"student {odd} knows other classes (blue, green, red)" in one
+    assert any(f"student {odd} knows other classes (blue, green, violet)" in one
                for one in told.warned)  # fmt: skip
     about = json.loads((run.workspace.student / "student.json").read_text())
     assert about["trained_with"]["model"] == "yolov8n-cls.yaml"
+
+
+def test_a_student_in_the_ontologys_order_stays_in_use_and_is_compared(run: Run) -> None:
+    # Its like were trained before students took the order of the folders.
+    ours, before = run.students.promoted, run.evaluation()
+    assert ours is not None
+    renumber(ours, COLORS)
+    evaluation = run.evaluate_again()
+    assert evaluation["against"]["promoted"] == ours.name
+    assert evaluation["against"]["only_new_right"] == evaluation["against"]["only_old_right"] == 0
+    assert evaluation["against"]["old"] == evaluation["against"]["new"] > 0.3
+
+    renumber(run.workspace.student, COLORS)
+    again = run.evaluate_again()
+    for figure in ("confusion", "answers", "agreement_matrix", "accuracy"):
+        assert again["student"][figure] == before["student"][figure]
+    assert again["classes"] == before["classes"] == list(COLORS)
+
+    told = Told()
+    start = {"student": {"start": "promoted", "seed": 2}}
+    stages.train(run.config(**start), told)
+    in_use = run.students.promoted
+    assert in_use is not None and told.warned == []
+    assert f"Starting from the promoted student {in_use.name}." in told.said
+    about = json.loads((run.workspace.student / "student.json").read_text())
+    assert about["classes"] == sorted(COLORS)
+
+
+def test_a_student_of_another_ontology_is_not_evaluated(run: Run) -> None:
+    known = json.loads((run.workspace.student / "student.json").read_text())
+    renamed = {f"a {name} ball": name for name in ("red", "green", "azure")}
+    with pytest.raises(WorkspaceError, match=r"other classes \(blue, green, red\)"):
+        stages.evaluate(run.config(ontology=renamed), Listener())
+    assert json.loads((run.workspace.student / "student.json").read_text()) == known
 
 
 def test_the_first_student_starts_from_scratch(run: Run) -> None:

@@ -22,7 +22,7 @@ from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
 from tests.fakes import picture, sha256
 from tests.repository import REPOSITORY
-from tests.tiny_student import CLASSES, config, make_dataset
+from tests.tiny_student import CLASSES, config, make_dataset, renumber
 
 
 @pytest.fixture
@@ -41,21 +41,23 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "student"
 
 
-def test_it_learns_and_its_classes_keep_their_order(taught: Path, tmp_path: Path) -> None:
+def test_it_learns_and_answers_in_the_order_of_the_folders(taught: Path) -> None:
     student = Student.load(taught, "cpu")
-    assert student.classes == CLASSES and student.name == "yolov8n-cls"
+    assert student.classes == ("blue", "green", "red") and student.name == "yolov8n-cls"
     names = [name for name in CLASSES for _ in range(5)]
     batch = np.stack([student.prepare(picture(name, 77 + i)) for i, name in enumerate(names)])
     answers = student.predict(batch)
     assert answers.shape == (15, 3) and answers.dtype == np.float32
     assert answers.sum(axis=1) == pytest.approx(np.ones(15), abs=1e-4)
-    right = [CLASSES[i] == name for i, name in zip(answers.argmax(axis=1), names, strict=True)]
+    right = [
+        student.classes[i] == name for i, name in zip(answers.argmax(axis=1), names, strict=True)
+    ]
     assert np.mean(right) > 0.9
 
 
 def test_what_lies_beside_the_weights(taught: Path) -> None:
     about = json.loads((taught / "student.json").read_text())
-    assert about["classes"] == list(CLASSES) and about["imgsz"] == 32
+    assert about["classes"] == sorted(CLASSES) and about["imgsz"] == 32
     assert about["file_bytes"] == (taught / "weights.pt").stat().st_size < 4e6
     header, *rows = (line.split(",") for line in (taught / "curve.csv").read_text().splitlines())
     curve = [float(row[header.index("valid_top1")]) for row in rows]
@@ -77,7 +79,7 @@ def test_answers_are_ultralytics_own(taught: Path, tmp_path: Path, size: tuple[i
         str(path), imgsz=32, device="cpu", verbose=False
     )
     theirs = {result.names[i]: float(p) for i, p in enumerate(result.probs.data)}
-    assert ours == pytest.approx([theirs[name] for name in CLASSES], abs=1e-4)
+    assert ours == pytest.approx([theirs[name] for name in student.classes], abs=1e-4)
 
 
 def test_nothing_is_written_elsewhere_and_pictures_stay(dataset: Path, tmp_path: Path) -> None:
@@ -229,6 +231,20 @@ def test_training_starts_from_given_weights(dataset: Path, taught: Path, tmp_pat
     start = config(model=str(taught / "weights.pt"), epochs=1, train={"lr0": 1e-6})
     train(dataset, tmp_path / "s", start, CLASSES, on_epoch=seen.append)
     assert seen[0].valid_top1 > 0.8
+
+
+def test_weights_in_another_order_are_started_from_by_name(
+    dataset: Path, taught: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(taught, tmp_path / "old")
+    renumber(tmp_path / "old", CLASSES)
+    old = Student.load(tmp_path / "old", "cpu")
+    assert old.classes == CLASSES
+    seen: list[EpochReport] = []
+    start = config(model=str(tmp_path / "old" / "weights.pt"), epochs=1, train={"lr0": 1e-6})
+    train(dataset, tmp_path / "s", start, CLASSES, on_epoch=seen.append)
+    assert seen[0].valid_top1 > 0.8
+    assert Student.load(tmp_path / "s", "cpu").classes == ("blue", "green", "red")
 
 
 class Evil:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import torch
 
 from pipeline.config import StudentConfig
 from tests.fakes import picture
 
-# Neither alphabetical nor reverse: ultralytics would number the folders otherwise.
+# An ontology's order, neither alphabetical nor reverse; the student's own is that of the folders.
 CLASSES = ("green", "red", "blue")
 
 
@@ -25,3 +28,18 @@ def make_dataset(folder: Path, images: int = 12) -> Path:
                     folder / split / name / f"{number}.png"
                 )
     return folder
+
+
+def renumber(student: Path, classes: tuple[str, ...]) -> None:
+    """Give the student in a folder this order of answers, as earlier versions gave it the
+    ontology's; what it answers by name stays."""
+    checkpoint = torch.load(student / "weights.pt", weights_only=False)
+    model = checkpoint["model"]
+    there = [model.names[index] for index in sorted(model.names)]
+    rows = [there.index(name) for name in classes]
+    head = model.model[-1].linear
+    head.load_state_dict({name: value[rows] for name, value in head.state_dict().items()})
+    model.names = dict(enumerate(classes))
+    torch.save(checkpoint, student / "weights.pt")
+    card = json.loads((student / "student.json").read_text())
+    (student / "student.json").write_text(json.dumps(card | {"classes": list(classes)}))

@@ -17,23 +17,21 @@ from pipeline.student import Student
 from pipeline.student.kept import Students
 
 
-def against_promoted(
-    run: Run, new: Student, paths: Sequence[Path], answers: pl.DataFrame
-) -> Against | None:
+def against_promoted(run: Run, paths: Sequence[Path], answers: pl.DataFrame) -> Against | None:
     """Ask the student in use about the same images and compare; None where there is none, or where
-    it answers in other classes.
+    it knows a class that the ontology lacks. Answers are compared by name, in whatever order, and
+    either of the two may lack a class that had no images in its time.
 
     Args:
         run: whose student is in use.
-        new: the student that was evaluated.
         paths: of the images.
-        answers: of the new student, with the schema `against.ANSWERS`.
+        answers: of the student that was evaluated, with the schema `against.ANSWERS`.
     """
     promoted = Students(run.workspace.students).promoted
     if promoted is None:
         return None
     old = Student.load(promoted, run.config.student.device)
-    if old.classes != new.classes:
+    if not set(old.classes) <= set(run.ontology.dataset_classes):
         run.listener.warn(
             f"The promoted student {promoted.name} knows other classes ({', '.join(old.classes)}), "
             "so the new one cannot be compared with it."

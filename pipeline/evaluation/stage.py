@@ -109,6 +109,12 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     run.listener.say(f"Loading {in_words(config.teachers)} and the student.")
     panel = load_panel(config.teachers, run.ontology, classes, run.listener)
     student = Student.load(run.workspace.student, config.student.device)
+    if not set(student.classes) <= set(classes):
+        raise WorkspaceError(
+            f"The student in {run.workspace.student} knows other classes "
+            f"({', '.join(student.classes)}) than the ontology ({', '.join(classes)}). "
+            "Run `clip2yolo run`."
+        )
     asked = ask(panel, sample.table(), config.max_pixels, run.listener)
     readable = set(asked.ids)
     sample.keep([image_id in readable for image_id in sample.ids], "unreadable")
@@ -123,7 +129,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     with run.listener.bar("Student", "images") as progress:
         learned = predict_files(
             student, sample.paths, max_pixels=config.max_pixels, progress=progress
-        )
+        ).in_order(classes)
     rows = np.linspace(
         0, len(sample.paths) - 1, min(config.evaluate.latency_images, len(sample.paths))
     )
@@ -159,7 +165,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     label_stamp = LABEL.stamp(run.workspace)
     evaluation = replace(
         evaluation,
-        against=against_promoted(run, student, sample.paths, answers),
+        against=against_promoted(run, sample.paths, answers),
         drift=None if label_stamp is None else label_stamp.counts.drift,
     )
     return replace(evaluation, gates=check_gates(config.evaluate.limits, evaluation))

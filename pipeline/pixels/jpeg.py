@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+import simplejpeg
 from PIL.Image import Image
 
 from pipeline.errors import SourceError
@@ -92,8 +93,6 @@ def decode(image: Image, data: bytes, scale: int) -> np.ndarray | None:
 def _strictly(
     data: bytes, size: tuple[int, int], scale: int, colors: str, strict: bool = True
 ) -> np.ndarray:
-    import simplejpeg
-
     pixels: np.ndarray = simplejpeg.decode_jpeg(
         data, colors, min_width=size[0], min_height=size[1], min_factor=scale, strict=strict
     )

@@ -45,7 +45,12 @@ def _look(run: Run) -> pl.DataFrame:
 
 def _digest_with(run: Run, plan: pl.DataFrame, settings: StudentConfig) -> str:
     pictures = digest_of_columns(plan.select("file", "id").sort("file"), "file", "id")
-    return training_digest(pictures, settings, run.ontology.dataset_classes)
+    return training_digest(pictures, settings, _classes(plan))
+
+
+def _classes(plan: pl.DataFrame) -> list[str]:
+    """The classes that there are images of, in the order in which folders are numbered."""
+    return sorted(plan["class"].unique())
 
 
 def _digest(run: Run, plan: pl.DataFrame) -> str:
@@ -54,8 +59,14 @@ def _digest(run: Run, plan: pl.DataFrame) -> str:
 
 
 def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
-    classes = run.ontology.dataset_classes
-    settings = _from_promoted(run)
+    classes = _classes(plan)
+    if len(classes) < 2:
+        raise StudentError(
+            f"All images of the dataset are of one class ({', '.join(classes)}), so there is "
+            "nothing to tell apart. Add images of another, reword its prompts, or lower "
+            "`label.min_confidence`."
+        )
+    settings = _from_promoted(run, classes)
     with run.listener.bar("Training", "epochs") as progress:
 
         def on_epoch(report: EpochReport) -> None:
@@ -74,7 +85,7 @@ def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
         )
 
 
-def _from_promoted(run: Run) -> StudentConfig:
+def _from_promoted(run: Run, wanted: list[str]) -> StudentConfig:
     """The settings, with the student in use as the model to start from where that was asked for."""
     settings, listener = run.config.student, run.listener
     if settings.start == "scratch":
@@ -84,7 +95,7 @@ def _from_promoted(run: Run) -> StudentConfig:
         listener.say(f"No student is promoted yet, so this one starts from {settings.model}.")
         return settings
     classes = read_card(promoted).classes
-    if classes != run.ontology.dataset_classes:
+    if set(classes) != set(wanted):
         listener.warn(
             f"The promoted student {promoted.name} knows other classes "
             f"({', '.join(classes)}), so this one starts from {settings.model}."

@@ -44,7 +44,7 @@ class TrainResult:
     images: int  # of the train split
     parameters: int
     file_bytes: int
-    classes: list[str]  # in class order
+    classes: list[str]  # in the order of its answers
 
 
 def train(
@@ -66,7 +66,8 @@ def train(
 
     Args:
         dataset: `{train,valid,test}/<class>/…`.
-        classes: in class order; index i of the student's answers is `classes[i]`.
+        classes: in any order. The student answers in that of `sorted`, in which ImageFolder and
+            ultralytics number the folders: its weights and the dataset agree for every tool.
         digest: names pictures and settings, see `training_digest`; by default the pictures' names
             and sizes stand for them.
         files: the images, below `dataset`; by default all pictures that lie there.
@@ -82,6 +83,7 @@ def train(
     from pipeline.student.library import describe_failure, find_model, load_checkpoint
 
     check_settings(config)
+    classes = sorted(classes)
     samples = list_samples(dataset, classes, files)
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
@@ -183,11 +185,11 @@ def training_digest(pictures: str, config: StudentConfig, classes: Sequence[str]
     Args:
         pictures: names the images with their classes and splits.
         config: of it counts what changes the weights.
-        classes: in class order.
+        classes: in any order.
     """
     return fingerprint(
         pictures,
-        list(classes),
+        sorted(classes),
         DEFAULTS,
         config.model_dump(exclude={"device", "workers", "keep"}),
         names_and_hashes([Path(config.model)]),

@@ -82,7 +82,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
     """Args:
     settings: what ultralytics calls overrides.
     samples: (file, class index) pairs by split.
-    classes: in class order.
+    classes: in the order of the answers.
     start: a model to take weights from, or an architecture as a dict.
     checkpoint: an earlier state of the same training to go on from, or None.
     max_pixels: larger images are refused.
@@ -127,7 +127,8 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         if self._checkpoint is not None:
             weights = (self._checkpoint.get("ema") or self._checkpoint["model"]).float()
         else:
-            weights = None if isinstance(self._start, dict) else self._start
+            given = isinstance(self._start, dict)
+            weights = None if given else library.in_order(self._start, self._classes)
         shape = dict(self._start) if weights is None else weights.yaml
         self.model = self.get_model(shape, weights, verbose=False)
         ClassificationModel.reshape_outputs(self.model, self.data["nc"])
