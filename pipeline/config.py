@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.complaints import Place, sentences
 from pipeline.errors import ConfigError, describe_os_error
-from pipeline.files import expanded
+from pipeline.files import expanded, naming
 from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Limit, Sampling, parse_limit, seconds_of
 from pipeline.yaml_text import read_yaml
@@ -208,7 +208,8 @@ def load_config(path: Path) -> Config:
     """
     path = expanded(path).absolute()
     try:
-        text = path.read_text("utf-8")
+        with naming(path):
+            text = path.read_text("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
     except OSError as error:
@@ -256,7 +257,7 @@ def parse_config(
         return Config.model_validate(data)
     except ValidationError as error:
         problems = sentences(error, given, spelling)
-        raise ConfigError("\n".join(f"{file}: {text}" for text in problems)) from None
+        raise ConfigError(*(f"{file}: {text}" for text in problems)) from None
 
 
 def _sources(given: Any, base: Path) -> Any:

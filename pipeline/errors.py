@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 from pipeline.keys import without_key
 
@@ -10,15 +12,19 @@ from pipeline.keys import without_key
 class Clip2YoloError(Exception):
     """Anything that is the input's or the machine's fault, not a defect of clip2yolo.
 
-    The message is one or more whole sentences: what is wrong, where, and what to do about it.
-    The command line prints it as it is and exits with `exit_code`. Whatever the words were made of,
-    no Roboflow key is in them.
+    The message is one or more whole sentences: what is wrong, where, and what to do about it. The
+    command line prints them and exits with `exit_code`. Each argument is a line of its own; a line
+    break within one came in with somebody's file name. Whatever the words were made of, no Roboflow
+    key is in them.
     """
 
     exit_code = 1
 
-    def __init__(self, message: object = "") -> None:
-        super().__init__(without_key(str(message)))
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*(without_key(str(line)) for line in lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class ConfigError(Clip2YoloError):
@@ -77,8 +83,22 @@ _OS_ADVICE = {
 
 def describe_os_error(error: OSError) -> str:
     """Return one sentence for an `OSError`: which path, what happened, what to do."""
-    where = str(error.filename) if error.filename else "The operating system"
     if error.errno is None:  # numpy's way to say that a file took less than it was given
-        return f"A file could not be written whole ({error}). Free some space and run again."
+        where, why = error.filename or "A file", " ".join(map(str, error.args))
+        return f"{where} could not be written whole ({why}). Free some space and run again."
+    where = str(error.filename) if error.filename else "The operating system"
     advice = _OS_ADVICE.get(error.errno) or error.strerror or str(error)
+    if error.filename and _is_for_the_cache(Path(os.fsdecode(error.filename))):
+        advice += "; `CLIP2YOLO_CACHE` may name another folder for the cache"
     return f"{where}: {advice}."
+
+
+def _is_for_the_cache(path: Path) -> bool:
+    """Say whether a path lies in the cache folder, or is what that folder would lie in."""
+    from pipeline.files import cache_dir
+
+    try:
+        cache = cache_dir()
+    except ConfigError:
+        return False
+    return path == cache or cache in path.parents or path in cache.parents

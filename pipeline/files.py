@@ -71,6 +71,18 @@ def cache_dir() -> Path:
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the operating system name the path that is read or written here; of its own
+    accord it does so for opening a file, and not for what comes after."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
@@ -82,15 +94,16 @@ def replacing(path: Path) -> Iterator[Path]:
     aside = holder / path.name
     alive = FileLock(holder / _ALIVE)
     try:
-        alive.acquire()
-        yield aside
-        if aside.is_dir() and path.is_dir():
-            # A folder cannot be renamed over a folder: the old one steps aside first.
-            path.replace(holder / "old")
-        elif aside.is_file():
-            with aside.open("rb+") as file:
-                os.fsync(file.fileno())
-        aside.replace(path)
+        with naming(path):
+            alive.acquire()
+            yield aside
+            if aside.is_dir() and path.is_dir():
+                # A folder cannot be renamed over a folder: the old one steps aside first.
+                path.replace(holder / "old")
+            elif aside.is_file():
+                with aside.open("rb+") as file:
+                    os.fsync(file.fileno())
+            aside.replace(path)
     finally:
         alive.release()
         shutil.rmtree(holder, ignore_errors=True)
@@ -129,7 +142,7 @@ def fingerprint(*parts: Any) -> str:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal, read piece by piece."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

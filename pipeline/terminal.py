@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.keys import without_key
 from pipeline.listener import Listener, Progress, no_progress
+from pipeline.printable import printable
 
 _WIDE = 160  # characters
+_LEAST = 5  # characters that a column takes, its border among them
 
 
 class TerminalListener(Listener):
@@ -28,14 +31,14 @@ class TerminalListener(Listener):
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         if not self.quiet:
-            self.console.print(without_key(sentence), markup=False)
+            self.console.print(printable(without_key(sentence)), markup=False)
 
     def warn(self, sentence: str) -> None:
-        words = f"warning: {without_key(sentence)}"
+        words = f"warning: {printable(without_key(sentence))}"
         self.console.print(words, style="yellow", markup=False)
 
     def epoch(self, report: Any) -> None:
@@ -51,14 +54,14 @@ class TerminalListener(Listener):
             yield no_progress
             return
         columns = (
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<10}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]} {task.fields[rate]}"),
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=self.console, transient=True) as bars:
-            task = bars.add_task(title, total=None, unit=unit, rate="")
+            task = bars.add_task(printable(title), total=None, unit=unit, rate="")
 
             def progress(done: int, total: int) -> None:
                 speed = bars.tasks[0].speed
@@ -72,15 +75,17 @@ def print_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()
 ) -> None:
     """Print a table on stdout; the first column and those in `left` hold text, the others figures,
-    which are right-aligned."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    which are right-aligned. Where it is too wide, cells are folded."""
+    table = Table()
     for number, name in enumerate(header):
         text = number == 0 or name in left
-        table.add_column(name, justify="left" if text else "right", no_wrap=not text)
+        table.add_column(name, justify="left" if text else "right", overflow="fold")
     for row in rows:
-        # rich reads [brackets] as markup, and class names may hold them.
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        # As `Text`, or rich would read markup and emoji in class names.
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDE  # a log or a file: 80 characters would squeeze columns away
+        console.width = _WIDE  # a log or a file
+    console.width = max(console.width, _LEAST * len(header) + 1)
+    console.print(Text(printable(title), "bold"), soft_wrap=True)
     console.print(table)

@@ -1,4 +1,4 @@
-"""Values with a spelling of their own: durations, limits, and which frames of a film are taken."""
+"""Values with a spelling of their own: counts, durations, limits, frames of a film."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ class Sampling:
     frames: int | None  # every so many frames
     seconds: float | None  # one in so many seconds
     skip_similar: bool  # only frames that differ from the last one kept
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 image", "2 images", "1,000 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def seconds_of(text: str) -> float:

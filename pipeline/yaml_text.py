@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+_HALF = re.compile("[\ud800-\udfff]")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -125,7 +126,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep=True)
+            found = super().construct_object(node, deep=True)
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
             # An impossible date, a number of thousands of digits, `!!bool maybe`, …
             shown = str(node.value)[:40]
@@ -134,6 +135,10 @@ class _Loader(yaml.SafeLoader):
                 "it is meant as text",
                 node,
             ) from None
+
+        if isinstance(found, str) and _HALF.search(found):
+            raise _error("half a character (an escape from D800 to DFFF) stands in it", node)
+        return found
 
     def _parents(self, node: yaml.Node) -> Iterator[yaml.MappingNode]:
         for one in node.value if isinstance(node, yaml.SequenceNode) else [node]:

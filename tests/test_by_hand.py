@@ -105,7 +105,7 @@ def test_a_moved_file_is_a_decision_that_stays(run: Labeled) -> None:
     told = Told()
     labeled, dataset = stages.label(run.config(), told)
     assert labeled.counts.human == 1 and run.decision(one) == ("banana", "human")
-    assert any("Moved by hand, and so decided: 1 files" in one for one in dataset.counts.warnings)
+    assert any("Moved by hand, and so decided: 1 file " in one for one in dataset.counts.warnings)
     assert run.table.filter(pl.col("id") == one)["file"].item() == f"train/banana/{file.name}"
     assert run.files == sorted(run.table["file"])
     assert run.label()[0].skipped and run.label()[1].skipped

@@ -206,7 +206,7 @@ def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
                             ("blue",), 0)  # fmt: skip
     assert "blue (3)" in few
     sentences = warnings_about(planned(tmp_path / "b", red=60, blue=60), ("red", "blue"), 2)
-    assert any("2 images were left out" in sentence for sentence in sentences)
+    assert any("would leak: 2 images resembling" in sentence for sentence in sentences)
 
 
 def table_of(*rows: tuple[str, str, int], group: int = 1) -> pl.DataFrame:
@@ -271,7 +271,7 @@ def test_what_was_left_out_is_told_of() -> None:
     rows = ("red", "train", 10), ("red", "valid", 1), ("red", "test", 1)
     assert warnings_about(table_of(*rows), ("red",), 0) == []
     (left,) = warnings_about(table_of(*rows), ("red",), 1)
-    assert left.startswith("1 images were left out")
+    assert left.startswith("Left out, as that would leak: 1 image resembling")
     assert warnings_about(table_of(), (), 0) == []
 
 

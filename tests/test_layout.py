@@ -16,6 +16,7 @@ PACKAGE = REPOSITORY / "pipeline"
 # From left to right: a file imports from its own room or from one to the left of it.
 ROOMS = (
     (
+        "printable",
         "errors",
         "machine",
         "files",

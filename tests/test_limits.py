@@ -178,7 +178,7 @@ def settings(
 def test_the_configs_limit_reaches_the_scan_and_single_pictures(settings: dict[str, Any]) -> None:
     done = clip2yolo(settings, "ontology")
     assert done.exit_code == 0, done.stderr
-    assert "Prompts on 1 images" in done.stdout
+    assert "Prompts on 1 image" in done.stdout
     asked = clip2yolo(settings, "classify", "photos", "--json")
     found = json.loads(asked.stdout)
     assert [one.get("problem", "").count("max_pixels") for one in found] == [0, 1]
@@ -214,7 +214,7 @@ def test_the_configs_limit_reaches_films(settings: dict[str, Any], tmp_path: Pat
     large = film(tmp_path / "line.mkv")
     settings["source"] = ["photos", str(large)]
     done = clip2yolo(settings, "ontology")
-    assert done.exit_code == 0 and "Prompts on 1 images" in done.stdout
+    assert done.exit_code == 0 and "Prompts on 1 image" in done.stdout
     assert "line.mkv: " in done.stderr and "(1,000)" in done.stderr
     watched = clip2yolo(settings, "watch", str(large))
     assert watched.exit_code == 1 and "(1,000)" in watched.stderr

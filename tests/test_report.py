@@ -13,7 +13,7 @@ from pipeline.evaluation.record import Outcome
 from pipeline.evaluation.report import render_report
 from pipeline.labels.drift import ClassShare, ConfidenceShift, Drift, MixShift
 from pipeline.values import parse_limit
-from tests.evaluations import compare
+from tests.evaluations import compare, evaluation_with
 
 
 class Page(HTMLParser):
@@ -117,3 +117,15 @@ def test_gates_and_verdict_are_shown_on_the_page_and_in_markdown(tmp_path: Path)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     # A sign in a cell does not make another cell.
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {5, 6}
+
+
+def test_the_report_for_job_logs_gives_them_no_orders() -> None:
+    """A job prints it, and a line that begins with two colons is a command to the runner."""
+    drifted = Drift(
+        30, 90, ConfidenceShift(0.5, 0.9, 0.6, 1e-9, True),
+        MixShift(0.0, 1.0, ClassShare("red", 0.5, 0.5), False), None,
+        "::error::the new images\n::warning::differ \x1b[31m\u202ein",
+    )  # fmt: skip
+    text = render_markdown(replace(evaluation_with(), drift=drifted))
+    assert not any(line.lstrip().startswith("::") for line in text.splitlines())
+    assert "\x1b" not in text and "\u202e" not in text and "differ" in text

@@ -166,7 +166,7 @@ def test_a_finished_run_has_nothing_to_do(made: Run) -> None:
         "35 images: 0 accepted, 0 abstained",
         # As it was dealt before the splits were moved by hand.
         ", ".join(f"{sum(sizes[name].values())} {name}" for name in ("train", "valid", "test")),
-        f"1 epochs, {about['valid_top1']:.1%} agreement on valid",
+        f"1 epoch, {about['valid_top1']:.1%} agreement on valid",
         f"student {evaluation['student']['accuracy']['value'] * 100:.1f} %, "
         f"teacher {evaluation['teacher']['accuracy']['value'] * 100:.1f} %, "
         f"{evaluation['comparison']['speedup']['end_to_end']:.1f} times as fast",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import main, on_a_run, print_json, set_logging
+from pipeline.cli.group import echo, main, on_a_run, print_json, set_logging
 from pipeline.errors import ConfigError
+from pipeline.printable import printable
+from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.classify import Answer
@@ -123,7 +125,7 @@ def _ask_teachers(
         # A class may not be called everything that a prompt may; nobody sees these names.
         ontology = build_ontology({text: f"answer {n}" for n, text in enumerate(prompts)})
         asked, max_pixels = [_teacher_named(teacher, device)], MAX_PIXELS
-    panel = load_panel(asked, ontology, ontology.classes)
+    panel = load_panel(asked, ontology, ontology.classes, listener)
     for sentence in prompt_warnings(panel, ontology):
         listener.warn(sentence)
     return classify_with_teachers(images, panel, ontology, max_pixels)
@@ -150,13 +152,14 @@ def _print_answer(answer: Answer, top: int | None) -> None:
     import sys
 
     rows = answer.rows[:top]
-    width = max(len(row.text) for row in rows)
-    click.echo(f"{answer.image}")
-    for row in rows:
+    texts = [printable(row.text) for row in rows]
+    width = max(map(len, texts))
+    echo(answer.image)
+    for row, text in zip(rows, texts, strict=True):
         similarity = "" if row.similarity is None else f"  {row.similarity:8.5f}"
         length = round(row.probability * _BAR)
         bar = f"  {'█' * length:<{_BAR}}" if sys.stdout.isatty() else ""
-        click.echo(f"  {row.text:<{width}}{similarity}  {row.probability:7.5f}{bar}".rstrip())
+        echo(f"  {text:<{width}}{similarity}  {row.probability:7.5f}{bar}".rstrip())
 
 
 def _as_dict(answer: Answer, top: int | None) -> dict[str, object]:
@@ -204,8 +207,8 @@ def teachers(as_json: bool) -> None:
         left=("licence", "here"),
     )
     for one in PRESETS.values():
-        click.echo(f"  {one.name}: {one.about} ({one.source})")
-    click.echo(
+        echo(f"  {one.name}: {one.about} ({one.source})")
+    echo(
         "ImageNet is the published zero-shot top-1, not measured here. Whatever else open_clip "
         "lists works by `model:` and `pretrained:`."
     )
@@ -229,7 +232,7 @@ def ontology(config: Config, listener: TerminalListener, as_json: bool) -> None:
         print_json([asdict(one) for one in figures])
         return
     print_table(
-        f"Prompts on {images:,} images",
+        f"Prompts on {counted(images, 'image')}",
         ["prompt", "class", "won", "mean margin", "nearest rival"],
         [
             [
@@ -244,4 +247,4 @@ def ontology(config: Config, listener: TerminalListener, as_json: bool) -> None:
         left=("class", "nearest rival"),
     )
     for sentence in advice(figures, images):
-        click.echo(sentence)
+        echo(sentence)

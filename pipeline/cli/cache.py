@@ -7,8 +7,9 @@ import time
 
 import click
 
-from pipeline.cli.group import main, print_json
+from pipeline.cli.group import echo, main, print_json
 from pipeline.errors import ConfigError
+from pipeline.values import counted
 
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _DAY = 86_400.0
@@ -61,10 +62,10 @@ def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
         for entry in entries
     ]
     print_table(str(root), ["teacher", "fingerprint", "images", "size", "last used"], rows)
-    click.echo(f"Together {sum(entry.size for entry in entries) / 1e6:,.1f} MB.")
+    echo(f"Together {sum(entry.size for entry in entries) / 1e6:,.1f} MB.")
     if unused_for is not None or down_to is not None:
         freed = sum(entry.size for entry in removed) / 1e6
-        click.echo(f"Removed the vectors of {len(removed)} teachers, {freed:,.1f} MB.")
+        echo(f"Removed the vectors of {counted(len(removed), 'teacher')}, {freed:,.1f} MB.")
 
 
 def _bytes_of(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import main, on_a_run, print_json, say_if_skipped
+from pipeline.cli.group import echo, main, on_a_run, print_json, say_if_skipped
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -55,7 +55,7 @@ def _print_against(config: Config, other: Path, as_json: bool) -> None:
     if as_json:
         print_json({"against": str(other), **found.as_json()})
     else:
-        click.echo(found.sentence)
+        echo(found.sentence)
 
 
 @main.command()
@@ -92,8 +92,8 @@ def promote(
         print_json({"promoted": in_use and in_use.name, "students": students.names})
         return
     for name in students.names:
-        click.echo(f"{'*' if in_use and name == in_use.name else ' '} {name}")
-    click.echo(f"In use: {in_use}" if in_use else "No student is in use yet.")
+        echo(f"{'*' if in_use and name == in_use.name else ' '} {name}")
+    echo(f"In use: {in_use}" if in_use else "No student is in use yet.")
 
 
 def print_evaluate(
@@ -113,10 +113,10 @@ def print_evaluate(
     say_if_skipped(result, listener, "The evaluation is up to date.")
     header, *rows = summary_rows(evaluation)
     print_table("Teacher and student", header, rows)
-    click.echo(conclusion(evaluation))
+    echo(conclusion(evaluation))
     for gate in evaluation.gates:
-        click.echo(f"Gate {gate.gate} {gate.limit}: kept. {gate.sentence}")
-    click.echo(f"Report: {workspace.report}")
+        echo(f"Gate {gate.gate} {gate.limit}: kept. {gate.sentence}")
+    echo(f"Report: {workspace.report}")
 
 
 def recall_failed_gates(config: Config, listener: TerminalListener) -> None:

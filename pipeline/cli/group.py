@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import io
 import json
 import os
 import sys
@@ -16,31 +18,65 @@ import click
 from pipeline import __version__
 from pipeline.errors import Clip2YoloError, describe_os_error
 from pipeline.keys import keep_keys_out_of_logs
+from pipeline.printable import READABLE, printable, printable_json
 
 if TYPE_CHECKING:
     from pipeline.run.stage import Stamp
     from pipeline.terminal import TerminalListener
 
 
+class _Misused(click.UsageError):
+    """A mistake in a command line, which may hold somebody's file name."""
+
+    def __init__(self, error: click.UsageError) -> None:
+        super().__init__(error.format_message(), error.ctx)
+
+    def show(self, file: Any = None) -> None:
+        if self.ctx is not None:
+            usage = self.ctx.get_usage().splitlines()
+            echo(*usage, f"Try '{self.ctx.command_path} --help' for help.", "", err=True)
+        echo(f"Error: {self.message}", err=True)
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines on stdout or stderr; the one way to do so, as names in them come from anybody."""
+    for line in lines:
+        print(printable(line), file=sys.stderr if err else sys.stdout, flush=True)
+
+
 class _Main(click.Group):
     """The one place where expected errors become a sentence and an exit status."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors=READABLE)
+        return super().main(*args, **options)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **options)
+        except click.UsageError as error:
+            raise _Misused(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _Misused(error) from error
         except Clip2YoloError as error:
-            message, status = str(error), error.exit_code
+            lines, status = error.args, error.exit_code
         except OSError as error:
             if error.errno == errno.EPIPE:
                 # The reader (`| head`) has gone; there is nobody left to tell.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 ctx.exit(1)
-            message, status = describe_os_error(error), 1
+            lines, status = (describe_os_error(error),), 1
         except MemoryError:
-            message, status = "The memory is used up. Set a smaller `batch` and run again.", 1
+            lines, status = ("The memory is used up. Set a smaller `batch` and run again.",), 1
         except KeyboardInterrupt:
-            message, status = "Stopped. The same command goes on from here.", 130
-        click.echo(f"error: {message}", err=True)
+            lines, status = ("Stopped. The same command goes on from here.",), 130
+        echo(f"error: {lines[0]}", *lines[1:], err=True)
         return ctx.exit(status)
 
 
@@ -86,7 +122,18 @@ def set_logging(verbose: bool) -> None:
     """Let the libraries' own log lines through to stderr, or keep them off it."""
     import logging
 
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr)
+    class OneLine(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            record = copy.copy(record)
+            record.msg, record.args = printable(record.getMessage()), None
+            if record.exc_info and record.exc_info[0] is not None:
+                told = record.exc_text or self.formatException(record.exc_info)
+                record.exc_text = "\n".join(map(printable, told.splitlines()))
+            return super().format(record)
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine(logging.BASIC_FORMAT))
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
     logging.captureWarnings(True)
     keep_keys_out_of_logs()
     logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
@@ -94,7 +141,12 @@ def set_logging(verbose: bool) -> None:
 
 def print_json(value: Any) -> None:
     """Print a result for machines, on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = printable_json(json.dumps(value, indent=2, ensure_ascii=False))
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text), indent=2)
+    print(text, flush=True)
 
 
 def say_if_skipped(result: Stamp[Any], listener: TerminalListener, sentence: str) -> None:

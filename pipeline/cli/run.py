@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.evaluate import print_evaluate, recall_failed_gates
-from pipeline.cli.group import main, on_a_run, print_json, say_if_skipped
+from pipeline.cli.group import echo, main, on_a_run, print_json, say_if_skipped
+from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -88,7 +89,7 @@ def run(
         if as_json:
             print_json({"changed": False})
         else:
-            click.echo("Nothing is new: images, config and results are as they were.")
+            echo("Nothing is new: images, config and results are as they were.")
         recall_failed_gates(config, listener)
         return
     labeled = stages.label(config, listener, verify=verify)
@@ -122,9 +123,10 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
         str(config.workspace),
         ["stage", "state", "finished (UTC)", "what came out"],
         [[state.stage, state.state, state.finished or "", state.summary] for state in states],
+        left=("state", "finished (UTC)", "what came out"),
     )
     command = next_command(states)
-    click.echo(f"Next: clip2yolo {command}" if command else "Everything is up to date.")
+    echo(f"Next: clip2yolo {command}" if command else "Everything is up to date.")
 
 
 @main.command()
@@ -169,7 +171,7 @@ def init(
     if as_json:
         print_json({"config": str(output.absolute())})
     else:
-        click.echo(f"Wrote {output}. Look through it, then: clip2yolo run --config {output}")
+        echo(f"Wrote {output}. Look through it, then: clip2yolo run --config {output}")
 
 
 def _nothing_is_new(config: Config) -> bool:
@@ -205,15 +207,15 @@ def _print_label(
         rows.append([class_name, f"{counts.per_class[class_name]:,}", *cells])
     print_table(f"Labels by {counts.teacher}", ["class", "labels", *splits], rows)
     human = f", {counts.human:,} decided by a person" if counts.human else ""
-    click.echo(
+    echo(
         f"{counts.accepted:,} accepted, {counts.abstained:,} abstained{human}; "
-        f"{counts.embedded:,} images embedded, {counts.from_cache:,} from the cache; "
+        f"{counted(counts.embedded, 'image')} embedded, {counts.from_cache:,} from the cache; "
         f"{labels.seconds + dataset.seconds:.1f} s."
     )
     workspace = Workspace(config.workspace)
-    click.echo(f"Dataset: {workspace.dataset}")
+    echo(f"Dataset: {workspace.dataset}")
     if counts.abstained:
-        click.echo(f"To decide by hand: {workspace.review}")
+        echo(f"To decide by hand: {workspace.review}")
 
 
 def _print_train(
@@ -232,8 +234,8 @@ def _print_train(
     if silent:
         return
     counts = result.counts
-    click.echo(
-        f"Student: {Workspace(config.workspace).weights} ({counts.epochs} epochs, "
+    echo(
+        f"Student: {Workspace(config.workspace).weights} ({counted(counts.epochs, 'epoch')}, "
         f"{counts.valid_top1:.1%} agreement with its labels on valid; {result.seconds:.1f} s)"
     )
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import main, on_a_run, print_json
+from pipeline.cli.group import echo, main, on_a_run, print_json
 from pipeline.errors import ConfigError
+from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -72,7 +73,7 @@ def watch(
         for one in watched.events:
             figures = f"{one.start:.3f}", f"{one.end:.3f}"
             rows.writerow([*figures, one.class_name, f"{one.confidence:.5f}"])
-        click.echo(text.getvalue(), nl=False)
+        echo(*text.getvalue().splitlines())
     else:
         print_table(
             f"{video.name} through {predictor.name}",
@@ -84,7 +85,7 @@ def watch(
             left=("class",),
         )
     listener.say(
-        f"{watched.frames:,} frames of {clock(watched.seconds)} in {took:.1f} s, "
+        f"{counted(watched.frames, 'frame')} of {clock(watched.seconds)} in {took:.1f} s, "
         f"{watched.seconds / max(took, 1e-9):.1f} times as fast as it plays."
     )
 
@@ -100,4 +101,4 @@ def _predictor(config: Config, student: bool, listener: TerminalListener) -> Pre
         return Student.load(Workspace(config.workspace).student, config.student.device)
     ontology = ontology_of(config)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    return load_panel(config.teachers, ontology, ontology.classes)
+    return load_panel(config.teachers, ontology, ontology.classes, listener)

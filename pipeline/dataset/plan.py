@@ -14,6 +14,7 @@ from pipeline.dataset.films import frame_blocks, straddling
 from pipeline.dataset.near_duplicates import near_duplicates
 from pipeline.dataset.splits import Assignment, assign_splits
 from pipeline.records import DATASET
+from pipeline.values import counted
 
 _FEW = 10
 _BLOCK = 50_000  # rows of a table that are Python objects at a time
@@ -92,13 +93,13 @@ def warnings_about(plan: pl.DataFrame, classes: Sequence[str], left_out: int) ->
         largest = plan.group_by("group").len()["len"].max()
         if isinstance(largest, int) and largest > max(20, len(plan) // 5):
             sentences.append(
-                f"{largest} of {len(plan)} images count as near-duplicates of one another and share"
-                " one split; if they are not, raise `dataset.near_duplicate`."
+                f"{largest:,} of {len(plan):,} images count as near-duplicates of one another and "
+                "share one split; if they are not, raise `dataset.near_duplicate`."
             )
     if left_out:
         sentences.append(
-            f"{left_out} images were left out, since they would leak: they resemble images of two "
-            "splits, or follow a video frame that went to another one."
+            f"Left out, as that would leak: {counted(left_out, 'image')} resembling images of two "
+            "splits, or following a video frame that went to another one."
         )
     return sentences
 

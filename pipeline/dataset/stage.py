@@ -28,6 +28,7 @@ from pipeline.records import (
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
 from pipeline.teachers.panel import cached_vectors
+from pipeline.values import counted
 
 _BLOCK = 20_000  # vectors copied together
 _LINKS = (
@@ -152,10 +153,10 @@ def _mended(state: FolderState) -> list[str]:
     """What was found in the dataset's folder that was not as it was written, in sentences."""
     said = []
     if count := len(state.moved):
-        said.append(f"Moved by hand, and so decided: {count:,} files of the dataset.")
+        said.append(f"Moved by hand, and so decided: {counted(count, 'file')} of the dataset.")
     if count := len(state.missing) + len(state.damaged):
         some = ", ".join([*state.missing, *state.damaged][:3])
-        said.append(f"Missing or changed, and written again: {count:,} files ({some}).")
+        said.append(f"Missing or changed, and written again: {counted(count, 'file')} ({some}).")
     if state.doubled:
         said.append(
             f"In a second place, and passed over: {', '.join(state.doubled[:3])}. To decide, move "

@@ -71,4 +71,4 @@ def raise_failed(gates: Sequence[GateResult], report: Path) -> None:
         count = (
             f"{len(failed)} of {len(gates)} gates failed" if len(gates) > 1 else "The gate failed"
         )
-        raise GateError(f"{count}.\n" + "\n".join(f"  {one}" for one in lines) + f"\n{report}")
+        raise GateError(f"{count}.", *(f"  {one}" for one in lines), str(report))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import conclusion, summary_rows
+from pipeline.printable import printable
 
 # Everything that Markdown or HTML reads as more than itself; class names come from strangers.
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|<>~@&])")
@@ -53,7 +54,7 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return _SIGNS.sub(r"\\\1", " ".join(text.split()))
+    return _SIGNS.sub(r"\\\1", printable(" ".join(text.split())))
 
 
 def _share(value: float | None) -> str:

@@ -20,6 +20,7 @@ from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead
 from pipeline.run.stage import Run
+from pipeline.values import counted
 
 _TOLD = 5  # files that cannot be used, of which each is named
 _LEARNED = "the student was trained or chosen on"
@@ -185,7 +186,9 @@ def _read_known(run: Run, path: Path) -> pl.DataFrame:
     for sentence in problems[:_TOLD]:
         run.listener.warn(sentence)
     if len(problems) > _TOLD:
-        run.listener.warn(f"{len(problems) - _TOLD} more files of {path} cannot be used.")
+        run.listener.warn(
+            f"{counted(len(problems) - _TOLD, 'more file')} of {path} cannot be used."
+        )
     _refuse_unknown(run, path, set(table["class"]))
     return table
 

@@ -44,6 +44,7 @@ from pipeline.student import Student
 from pipeline.student.kept import Students
 from pipeline.student.stage import TRAIN
 from pipeline.teachers.panel import Answers, Panel, ask, in_words, load_panel
+from pipeline.values import counted
 
 _COMPARED = 1000  # images, with one precision and with another
 
@@ -106,7 +107,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     """Ask everybody, time them, and compare: all but what becomes of the student."""
     config, classes = run.config, run.ontology.dataset_classes
     run.listener.say(f"Loading {in_words(config.teachers)} and the student.")
-    panel = load_panel(config.teachers, run.ontology, classes)
+    panel = load_panel(config.teachers, run.ontology, classes, run.listener)
     student = Student.load(run.workspace.student, config.student.device)
     if not set(student.classes) <= set(classes):
         raise WorkspaceError(
@@ -133,7 +134,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         0, len(sample.paths) - 1, min(config.evaluate.latency_images, len(sample.paths))
     )
     encoded = [sample.paths[int(row)].read_bytes() for row in rows]
-    run.listener.say(f"Timing both on {len(encoded)} images.")
+    run.listener.say(f"Timing both on {counted(len(encoded), 'image')}.")
     with run.listener.bar("Timing", "images") as progress:
         latency = measure_latency(
             [panel, student], encoded, max_pixels=config.max_pixels, progress=progress

@@ -99,7 +99,7 @@ def review_prompts(config: Config, listener: Listener = SILENT) -> tuple[list[Pr
         for sentence in looked.left_out:
             run.listener.warn(sentence)
         run.listener.say(f"Loading {in_words(config.teachers)}.")
-        panel = load_panel(config.teachers, run.ontology, run.ontology.classes)
+        panel = load_panel(config.teachers, run.ontology, run.ontology.classes, listener)
         usable = looked.images.filter(pl.col("status") == "ok")
         asked = ask(panel, usable, config.max_pixels, run.listener)
     if asked.ids.is_empty():

@@ -37,6 +37,7 @@ from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
 from pipeline.teachers import check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
+from pipeline.values import counted
 
 _BLOCK = 20_000  # images labeled together
 _LOOKED_AT = 2000  # vectors of new images, and of earlier ones, to see a drift
@@ -140,7 +141,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     for sentence in inputs.notes:
         listener.warn(sentence)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    panel = load_panel(config.teachers, ontology, ontology.classes)
+    panel = load_panel(config.teachers, ontology, ontology.classes, listener)
     doubts = prompt_warnings(panel, ontology)
     for sentence in doubts:
         listener.warn(sentence)
@@ -259,6 +260,7 @@ LABEL = Stage(
     work=_work,
     makes=lambda space: (space.images, space.frames, space.labels),
     summary=lambda counts: (
-        f"{counts.usable:,} images: {counts.accepted:,} accepted, {counts.abstained:,} abstained"
+        f"{counted(counts.usable, 'image')}: {counts.accepted:,} accepted, "
+        f"{counts.abstained:,} abstained"
     ),
 )

@@ -170,7 +170,7 @@ def raise_unless_there(found: dict[str, Any]) -> None:
     if missing:
         named = [f"{path}: {why}" for path, why in [*found["refused"], *found["unreadable"]][:5]]
         raise UploadError(
-            f"{missing} of {found['images']} images are not on Roboflow.\n  "
-            + "\n  ".join(named)
-            + "\nRun the same command again to send what is missing."
+            f"{missing} of {found['images']} images are not on Roboflow.",
+            *(f"  {one}" for one in named),
+            "Run the same command again to send what is missing.",
         )

@@ -36,6 +36,9 @@ tasks.SAFE_LOAD = True
 
 _REPORTERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 SETTINGS.update({name: False for name in _REPORTERS if SETTINGS.get(name)})
+# Its lines go where all others go: not to stdout, where results are, and not as they come.
+LOGGER.handlers.clear()
+LOGGER.propagate = True
 if not logging.getLogger().isEnabledFor(logging.INFO):
     LOGGER.setLevel(logging.ERROR)
 

@@ -16,6 +16,7 @@ from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.train import TrainResult, check_settings, train, training_digest
+from pipeline.values import counted
 
 
 def _check(run: Run) -> None:
@@ -114,5 +115,7 @@ TRAIN = Stage(
     leaves=lambda run: (run.workspace.weights, run.workspace.student / "student.json"),
     work=_work,
     makes=lambda space: (space.student,),
-    summary=lambda counts: f"{counts.epochs} epochs, {counts.valid_top1:.1%} agreement on valid",
+    summary=lambda counts: (
+        f"{counted(counts.epochs, 'epoch')}, {counts.valid_top1:.1%} agreement on valid"
+    ),
 )

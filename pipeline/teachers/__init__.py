@@ -9,9 +9,10 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError
 from pipeline.machine import check_device
 from pipeline.teachers.base import Teacher
-from pipeline.teachers.presets import PRESETS
+from pipeline.teachers.presets import PRESETS, holds_weights
 
-# kind in the config → module that holds `load(settings, sentences) -> Teacher`.
+# kind in the config → module that holds `load(settings, sentences) -> Teacher` and, where models
+# come from the Hugging Face hub, `repository_of(settings) -> str | None`.
 BACKENDS = {
     "open_clip": "pipeline.teachers.open_clip",
     "transformers": "pipeline.teachers.transformers",
@@ -35,6 +36,19 @@ def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teac
     settings = check_teacher(settings)
     backend = importlib.import_module(BACKENDS[settings.kind])
     return backend.load(settings, sentences)  # type: ignore[no-any-return]
+
+
+def to_fetch(settings: TeacherConfig) -> str | None:
+    """Return the repository of the Hugging Face hub that loading the teacher would wait for, or
+    None where its weights are here or lie elsewhere.
+
+    Raises:
+        ConfigError: as `load_teacher`.
+    """
+    settings = check_teacher(settings)
+    repository_of = getattr(importlib.import_module(BACKENDS[settings.kind]), "repository_of", None)
+    repository: str | None = None if repository_of is None else repository_of(settings)
+    return None if repository is None or holds_weights(repository) else repository
 
 
 def check_teacher(settings: TeacherConfig) -> TeacherConfig:

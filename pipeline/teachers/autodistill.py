@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
-from pipeline.files import fingerprint
+from pipeline.files import expanded, fingerprint
 from pipeline.teachers.base import Teacher
 
 _SMALLEST = 1e-12  # probability that stands for "not mentioned"
@@ -157,7 +157,7 @@ def _no_installing() -> Iterator[None]:
                 )
             super().__init__(args, *rest, **options)
 
-    marker = Path.home() / ".cache" / "autodistill" / "clip"
+    marker = expanded(Path("~", ".cache", "autodistill", "clip"))
     was_there = marker.exists()
     system, popen = os.system, subprocess.Popen
     os.system, subprocess.Popen = pass_over, Refused  # type: ignore[assignment,misc]

@@ -155,6 +155,14 @@ class OpenClipTeacher(Teacher):
         return [word for word in words if word not in self._vocabulary]
 
 
+def repository_of(settings: TeacherConfig) -> str | None:
+    """The repository of the Hugging Face hub with the model's weights; None where it has none."""
+    if settings.model.startswith("hf-hub:"):
+        return settings.model.removeprefix("hf-hub:")
+    known = open_clip.get_pretrained_cfg(settings.model, settings.pretrained or "") or {}
+    return str(known.get("hf_hub", "")).rstrip("/") or None
+
+
 def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeacher:
     """Load `ViT-B-32` with a `pretrained` tag or file, `hf-hub:org/name` or `local-dir:folder`.
 

@@ -12,10 +12,10 @@ from PIL import Image
 from pipeline.config import TeacherConfig
 from pipeline.errors import SourceError
 from pipeline.files import cache_dir
-from pipeline.listener import Listener, no_progress
+from pipeline.listener import SILENT, Listener, no_progress
 from pipeline.ontology import Ontology
 from pipeline.records import Predictor
-from pipeline.teachers import load_teacher
+from pipeline.teachers import load_teacher, to_fetch
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines import engine_for
@@ -126,13 +126,17 @@ class Asked:
 
 
 def load_panel(
-    teachers: Sequence[TeacherConfig], ontology: Ontology, classes: Sequence[str]
+    teachers: Sequence[TeacherConfig],
+    ontology: Ontology,
+    classes: Sequence[str],
+    listener: Listener = SILENT,
 ) -> Panel:
     """Load teachers and put the ontology to them.
 
     Args:
         teachers: the settings of each, at least one.
         classes: of the ontology, those to choose between, in this order.
+        listener: told what is waited for.
 
     Raises:
         TeacherError: one of them cannot be loaded.
@@ -140,6 +144,8 @@ def load_panel(
     """
     members = []
     for settings in teachers:
+        if (repository := to_fetch(settings)) is not None:
+            listener.say(f"Fetching {repository} from the Hugging Face hub.")
         teacher = load_teacher(settings, ontology.sentences)
         prompts = embed_prompts(teacher, ontology)
         members.append(Member(ZeroShot(teacher, ontology, prompts, classes), settings))

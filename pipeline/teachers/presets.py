@@ -75,15 +75,16 @@ PRESETS = {
 
 # What open_clip and transformers call the file of weights in a repository.
 _WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors",
-                 "pytorch_model.bin")  # fmt: skip
+                 "model.safetensors.index.json", "pytorch_model.bin")  # fmt: skip
 
 
 def is_here(preset: Preset) -> bool:
     """Say whether the weights lie on this machine, so that loading them downloads nothing."""
-    if preset.weights is None:
-        return True
+    return preset.weights is None or holds_weights(preset.weights)
+
+
+def holds_weights(repository: str) -> bool:
+    """Say whether the local cache of the Hugging Face hub has the weights of a repository."""
     from huggingface_hub import try_to_load_from_cache
 
-    return any(
-        isinstance(try_to_load_from_cache(preset.weights, name), str) for name in _WEIGHT_FILES
-    )
+    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in _WEIGHT_FILES)

@@ -109,6 +109,13 @@ class TransformersTeacher(Teacher):
         return dropped_words(self._tokenizer, text)
 
 
+def repository_of(settings: TeacherConfig) -> str | None:
+    """The repository of the Hugging Face hub with the model; None for a folder."""
+    if settings.model.startswith("local-dir:") or Path(settings.model).is_dir():
+        return None
+    return settings.model.removeprefix("hf-hub:")
+
+
 def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> TransformersTeacher:
     """Load a model of the hub (`org/name`) or of a folder (`local-dir:folder`).
 
