@@ -60,7 +60,7 @@ def write_model(folder: Path, kind: str, seed: int = 0) -> Any:
     )
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, unk_token="<unk>", pad_token="<pad>", bos_token="<s>",
-        eos_token="</s>", model_max_length=12,
+        eos_token="</s>", model_max_length=12, model_input_names=["input_ids", "attention_mask"],
     ).save_pretrained(folder)  # fmt: skip
     return model
 
