@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.errors import SourceError, StudentError
@@ -126,21 +127,64 @@ def test_an_unreadable_picture_is_named(dataset: Path, tmp_path: Path) -> None:
         train(dataset, tmp_path / "s", config(), CLASSES)
 
 
-def run_until_killed(dataset: Path, out: Path, epoch: int) -> None:
+def run_until_killed(dataset: Path, out: Path, epoch: int, after: float = 0.0) -> None:
+    """Train in another process, and kill it so many seconds after an epoch's figures are known and
+    before its state is saved; with 0 at that moment."""
     script = f"""
-        import os, signal, sys
+        import os, signal, sys, threading
         sys.path.insert(0, {str(REPOSITORY)!r})
         from pathlib import Path
         from tests.tiny_student import CLASSES, config
         from pipeline.student import train
+        def kill():
+            os.kill(os.getpid(), signal.SIGKILL)
         def on_epoch(report):
             if report.epoch == {epoch}:
-                os.kill(os.getpid(), signal.SIGKILL)
-        train(Path({str(dataset)!r}), Path({str(out)!r}), config(epochs=4), CLASSES,
-              on_epoch=on_epoch)
+                threading.Timer({after}, kill).start() if {after} else kill()
+        train(Path({str(dataset)!r}), Path({str(out)!r}), config(epochs=4, train={CHANCE!r}),
+              CLASSES, on_epoch=on_epoch)
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert killed.returncode == -signal.SIGKILL
+
+
+# All that is drawn by chance or carried from epoch to epoch: a batch and a half make a step.
+CHANCE = {"dropout": 0.2, "nbs": 24, "warmup_epochs": 2.5, "erasing": 0.5}
+
+
+def answers_of(student: Path) -> dict[str, torch.Tensor]:
+    model = torch.load(student / "weights.pt", weights_only=False)["model"]
+    return dict(model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset and a student that was trained on it without interruption."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    settings = config(epochs=4, train=CHANCE)
+    train(make_dataset(root / "dataset"), root / "student", settings, CLASSES)
+    return root
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize(("epoch", "after"), [(3, 0.0), (2, 0.2)])
+def test_a_killed_training_ends_at_the_same_weights(
+    undisturbed: Path, tmp_path: Path, epoch: int, after: float
+) -> None:
+    run_until_killed(undisturbed / "dataset", tmp_path / "student", epoch, after)
+    torch.rand(3)  # what else was drawn in a process does not matter
+    settings = config(epochs=4, train=CHANCE)
+    train(undisturbed / "dataset", tmp_path / "student", settings, CLASSES)
+    wanted, found = answers_of(undisturbed / "student"), answers_of(tmp_path / "student")
+    assert list(wanted) == list(found)
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+
+
+def test_another_seed_ends_at_other_weights(undisturbed: Path, tmp_path: Path) -> None:
+    settings = config(epochs=4, train=CHANCE, seed=1)
+    train(undisturbed / "dataset", tmp_path / "student", settings, CLASSES)
+    wanted, found = answers_of(undisturbed / "student"), answers_of(tmp_path / "student")
+    assert any(not torch.equal(wanted[name], found[name]) for name in wanted)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
@@ -150,18 +194,18 @@ def test_a_kill_costs_at_most_an_epoch(dataset: Path, tmp_path: Path) -> None:
     assert not out.exists()
     shutil.copytree(tmp_path / ".student.training", tmp_path / "torn")
     seen: list[EpochReport] = []
-    result = train(dataset, out, config(epochs=4), CLASSES, on_epoch=seen.append)
+    result = train(dataset, out, config(epochs=4, train=CHANCE), CLASSES, on_epoch=seen.append)
     assert [report.epoch for report in seen] == [3, 4] and result.epochs == 4
     lines = (out / "curve.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
     assert not (tmp_path / ".student.training").exists()
 
     # Other settings start anew, and so does a state that was torn.
-    for spoil, settings in ((False, config(epochs=2)), (True, config(epochs=4))):
+    for spoil, settings in ((False, config(epochs=2)), (True, config(epochs=4, train=CHANCE))):
         state = tmp_path / ".again.training"
         shutil.copytree(tmp_path / "torn", state)
         if spoil:
-            last = state / "weights" / "last.pt"
+            last = state / "state.pt"
             last.write_bytes(last.read_bytes()[:5000])
         seen.clear()
         train(dataset, tmp_path / "again", settings, CLASSES, on_epoch=seen.append)
@@ -293,8 +337,6 @@ def test_damaged_students_are_refused(taught: Path, tmp_path: Path) -> None:
 
 
 def test_a_diverging_training_says_so(dataset: Path, taught: Path, tmp_path: Path) -> None:
-    import torch
-
     checkpoint = torch.load(taught / "weights.pt", weights_only=False)
     for weight in checkpoint["model"].parameters():
         weight.fill_(float("nan"))

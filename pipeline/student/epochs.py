@@ -13,6 +13,11 @@ from typing import Any
 from pipeline.errors import StudentError
 from pipeline.files import replacing
 
+DIVERGED = (
+    "The training diverged: its loss is not a number any more. Lower the learning rate, as in "
+    "`student: {train: {lr0: 0.0001}}`."
+)
+
 
 @dataclass(frozen=True)
 class EpochReport:
@@ -41,11 +46,8 @@ def report_of(trainer: Any, started: float) -> EpochReport:
         valid_top1=float(trainer.metrics["metrics/accuracy_top1"]),
         seconds=time.monotonic() - started,
     )
-    if not math.isfinite(report.train_loss):
-        raise StudentError(
-            "The training diverged: its loss is not a number any more. Lower the learning rate, as "
-            "in `student: {train: {lr0: 0.0001}}`."
-        )
+    if not math.isfinite(report.train_loss + report.valid_loss):
+        raise StudentError(DIVERGED)
     return report
 
 

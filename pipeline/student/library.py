@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StudentError
 from pipeline.files import cache_dir
+from pipeline.student.epochs import DIVERGED
 
 os.environ["YOLO_AUTOINSTALL"] = "false"
 os.environ["YOLO_OFFLINE"] = "true"  # no usage reports, no update checks; downloads we ask for work
@@ -23,6 +25,7 @@ if not logging.getLogger().isEnabledFor(logging.INFO):
     os.environ["YOLO_VERBOSE"] = "false"
 
 import torch
+from ultralytics import __version__ as ultralytics_version
 from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.nn.modules import Classify
 from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
@@ -34,7 +37,7 @@ SETTINGS.update({name: False for name in _REPORTERS if SETTINGS.get(name)})
 if not logging.getLogger().isEnabledFor(logging.INFO):
     LOGGER.setLevel(logging.ERROR)
 
-__all__ = ["DEFAULT_CFG_DICT", "find_model", "load_checkpoint"]
+__all__ = ["DEFAULT_CFG_DICT", "find_model", "load_checkpoint", "ultralytics_version"]
 
 
 def find_model(name: str) -> Any:
@@ -149,6 +152,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint  # type: ignore[no-any-return]
 
 
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Load what `Trainer.save_model` wrote: tensors and numbers; None where no whole one lies
+    there."""
+    try:
+        with path.open("rb") as file:
+            return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
+        return None
+
+
 def in_order(model: Any, classes: Sequence[str]) -> Any:
     """Return a classification model with the rows of its head in the order of `classes`, where
     those are the classes that it knows; any other model as it is."""
@@ -170,8 +183,5 @@ def describe_failure(error: Exception, batch: int) -> str:
             f"The memory does not suffice to train with `student.batch: {batch}`. Make it smaller."
         )
     if "NaN" in text:
-        return (
-            "The training diverged: its loss is not a number any more. Lower the learning rate, as "
-            "in `student: {train: {lr0: 0.0001}}`."
-        )
+        return DIVERGED
     return f"ultralytics could not train: {text[:300] or type(error).__name__}."

@@ -75,42 +75,34 @@ def train(
     """
     from pipeline.machine import pick_device
     from pipeline.student.data import list_samples
-    from pipeline.student.library import describe_failure, find_model, load_checkpoint
+    from pipeline.student.library import describe_failure, find_model
 
     classes = sorted(classes)
     samples = list_samples(dataset, classes)
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
-    state = out.parent / f".{out.name}.training"
-    checkpoint_file = state / "weights" / "last.pt"
+    folder = out.parent / f".{out.name}.training"
     plan = digest or training_digest(_listing(samples), config, classes)
-    checkpoint, reports = None, []
-    if _read_text(state / "plan.txt") == plan and checkpoint_file.is_file():
-        try:
-            checkpoint = load_checkpoint(checkpoint_file)
-            reports = read_curve(state / "curve.csv")[: checkpoint["epoch"] + 1]
-        except StudentError:
-            checkpoint = None  # cut off while it was written
-    if checkpoint is None or len(reports) <= checkpoint["epoch"]:
-        checkpoint, reports = None, []
-        shutil.rmtree(state, ignore_errors=True)
-        write_text(state / "plan.txt", plan)
+    state, reports = _resume(folder, plan)
+    if state is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "plan.txt", plan)
 
     def after_epoch(report: EpochReport) -> None:
         reports.append(report)
-        write_curve(state / "curve.csv", reports)
+        write_curve(folder / "curve.csv", reports)
         on_epoch(report)
 
-    if checkpoint is None or checkpoint["epoch"] + 1 < config.epochs:
+    if state is None or state["epoch"] + 1 < config.epochs:
         from pipeline.student.trainer import Trainer
 
         try:
             Trainer(
-                settings | {"project": str(state.parent.absolute()), "name": state.name},
+                settings | {"project": str(folder.parent.absolute()), "name": folder.name},
                 samples,
                 classes,
                 start,
-                checkpoint,
+                state,
                 max_pixels,
                 after_epoch,
             ).train()
@@ -119,9 +111,23 @@ def train(
         except (MemoryError, RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise StudentError(describe_failure(error, config.batch)) from error
 
-    result = _finish(state, out, config, classes, reports, len(samples["train"]))
-    shutil.rmtree(state, ignore_errors=True)
+    result = _finish(folder, out, config, classes, reports, len(samples["train"]))
+    shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def _resume(folder: Path, plan: str) -> tuple[dict[str, Any] | None, list[EpochReport]]:
+    """Return the state of a half-finished training and its epochs; None and none where there is no
+    whole one of this plan."""
+    if _read_text(folder / "plan.txt") != plan:
+        return None, []
+    from pipeline.student.library import load_state
+
+    state = load_state(folder / "state.pt")
+    reports = [] if state is None else read_curve(folder / "curve.csv")[: state["epoch"] + 1]
+    if state is None or len(reports) <= state["epoch"]:
+        return None, []
+    return state, reports
 
 
 def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
@@ -184,7 +190,7 @@ def _listing(samples: dict[str, list[tuple[Path, int]]]) -> str:
 
 
 def _finish(
-    state: Path,
+    folder: Path,
     out: Path,
     config: StudentConfig,
     classes: Sequence[str],
@@ -192,15 +198,12 @@ def _finish(
     images: int,
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
-    from ultralytics import __version__ as ultralytics_version
-    from ultralytics.utils.torch_utils import strip_optimizer
-
     from pipeline.student.curve import draw_curve
-    from pipeline.student.library import load_checkpoint
+    from pipeline.student.library import load_checkpoint, ultralytics_version
 
     with replacing(out) as aside:
         aside.mkdir()
-        strip_optimizer(state / "weights" / "last.pt", str(aside / "weights.pt"))
+        shutil.copyfile(folder / "weights.pt", aside / "weights.pt")
         model = load_checkpoint(aside / "weights.pt")["model"]
         parameters = sum(weight.numel() for weight in model.parameters())
         result = TrainResult(
