@@ -23,6 +23,7 @@ from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
 from tests.fakes import picture, sha256
 from tests.repository import REPOSITORY
+from tests.second_process import in_another_process
 from tests.tiny_student import CLASSES, config, make_dataset, renumber
 
 
@@ -334,6 +335,113 @@ def test_damaged_students_are_refused(taught: Path, tmp_path: Path) -> None:
     (folder / "student.json").write_text("{")
     with pytest.raises(StudentError, match="damaged"):
         Student.load(folder)
+
+
+def test_a_refusal_that_torch_was_told_to_leave_out_stays(
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    assert Student.load(taught, "cpu").classes == ("blue", "green", "red")
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1"
+    shutil.copytree(taught, tmp_path / "evil")
+    (tmp_path / "evil" / "weights.pt").write_bytes(pickle.dumps({"model": Evil(tmp_path / "ran")}))
+    with pytest.raises(StudentError, match="could run code"):
+        Student.load(tmp_path / "evil", "cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+# What torch had not before 2.6, and where ultralytics looks whether it may ask for the refusal.
+OLD_TORCH = "del torch.serialization.get_unsafe_globals_in_checkpoint"
+OLD_ULTRALYTICS = "import ultralytics.nn.tasks as tasks; tasks._SafeLoad.SUPPORTED = False"
+
+
+@pytest.mark.parametrize(("before", "says"), [
+    (OLD_TORCH, "Install torch 2.6 or later"), (OLD_ULTRALYTICS, "could run code"),
+])  # fmt: skip
+def test_without_the_guard_nothing_is_loaded(
+    taught: Path, tmp_path: Path, before: str, says: str
+) -> None:
+    folder = tmp_path / "evil"
+    shutil.copytree(taught, folder)
+    torch.save({"model": Evil(tmp_path / "ran"), "ema": None}, folder / "weights.pt")
+    script = f"""
+        import torch
+        {before}
+        from pathlib import Path
+        from pipeline.student import Student
+        from pipeline.errors import StudentError
+        try:
+            Student.load(Path({str(folder)!r}), "cpu")
+        except StudentError as error:
+            print(error)
+    """
+    assert says in in_another_process("-c", textwrap.dedent(script))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [
+    [1, 2], {"model": None}, {"ema": torch.ones(3)}, {"model": torch.nn.Linear(2, 2)},
+    torch.ones(2),
+])  # fmt: skip
+def test_weights_of_something_else_are_refused_in_a_sentence(
+    taught: Path, tmp_path: Path, content: object
+) -> None:
+    shutil.copytree(taught, tmp_path / "s")
+    torch.save(content, tmp_path / "s" / "weights.pt")
+    with pytest.raises(StudentError, match=r"no classification model|cannot be loaded"):
+        Student.load(tmp_path / "s", "cpu")
+
+
+def test_paths_are_names_and_no_patterns(taught: Path, tmp_path: Path) -> None:
+    root = tmp_path / "it's [a] 50%?*#{b}" / " run ü "
+    dataset = make_dataset(root / "data'set [x]", 6)
+    first = train(dataset, root / "student '1'", config(epochs=2), CLASSES)
+    shutil.copytree(taught, root / "yolov5n")
+    (root / "yolov5n" / "weights.pt").rename(root / "yolov5n" / "yolov5n.pt")
+    start = config(epochs=1, model=str(root / "yolov5n" / "yolov5n.pt"), train={"lr0": 1e-6})
+    second = train(dataset, root / "student '2'", start, CLASSES)
+    assert (first.epochs, second.epochs) == (2, 1) and second.valid_top1 > 0.8
+    for name in ("student '1'", "student '2'"):
+        assert Student.load(root / name, "cpu").classes == ("blue", "green", "red")
+    assert sorted(path.name for path in root.iterdir()) == [
+        "data'set [x]", "student '1'", "student '2'", "yolov5n"
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["it's [a] 50%?*#{b}"]
+
+
+@pytest.mark.parametrize(("block", "says"), [
+    ("[-1, 1, Konv, [64, 3, 2]]", "Konv"), ("[-1, 1, Conv, [many]]", "describes no model"),
+    ("[7, 1, Conv, [64, 3, 2]]", "describes no model"), ("[-1, 1]", "describes no model"),
+])  # fmt: skip
+def test_an_architecture_that_cannot_be_built_is_named(
+    dataset: Path, tmp_path: Path, block: str, says: str
+) -> None:
+    own = tmp_path / "own-cls.yaml"
+    own.write_text(f"nc: 3\nbackbone:\n  - {block}\nhead:\n  - [-1, 1, Classify, [nc]]\n")
+    with pytest.raises(StudentError, match=says) as refused:
+        train(dataset, tmp_path / "s", config(model=str(own)), CLASSES)
+    assert str(own) in str(refused.value) and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_a_training_that_explodes_leaves_no_student(
+    dataset: Path, tmp_path: Path, rate: float
+) -> None:
+    settings = config(epochs=3, train={"lr0": rate})
+    for _ in range(2):  # nor does it the second time, where only the last step is left
+        with pytest.raises(StudentError, match=r"training diverged.*Lower the learning rate"):
+            train(dataset, tmp_path / "s", settings, CLASSES)
+    assert not (tmp_path / "s").exists()
+
+
+def test_threads_are_as_before_after_a_training(dataset: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        train(dataset, tmp_path / "s", config(epochs=1), CLASSES)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_diverging_training_says_so(dataset: Path, taught: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
-from pipeline.student.epochs import EpochReport, read_curve, write_curve
+from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
 DEFAULTS: dict[str, Any] = {
@@ -73,7 +73,7 @@ def train(
             failed; nothing that was there before is lost.
         SourceError: an image of the dataset cannot be read.
     """
-    from pipeline.machine import pick_device
+    from pipeline.machine import model_threads, pick_device
     from pipeline.student.data import list_samples
     from pipeline.student.library import describe_failure, find_model
 
@@ -97,20 +97,22 @@ def train(
         from pipeline.student.trainer import Trainer
 
         try:
-            Trainer(
-                settings | {"project": str(folder.parent.absolute()), "name": folder.name},
-                samples,
-                classes,
-                start,
-                state,
-                max_pixels,
-                after_epoch,
-            ).train()
+            with model_threads():
+                Trainer(
+                    settings | {"project": str(folder.parent.absolute()), "name": folder.name},
+                    samples,
+                    classes,
+                    start,
+                    state,
+                    max_pixels,
+                    after_epoch,
+                ).train()
         except Clip2YoloError:
             raise
         except (MemoryError, RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise StudentError(describe_failure(error, config.batch)) from error
 
+    refuse_exploded(reports[-1], [index for _, index in samples["valid"]])
     result = _finish(folder, out, config, classes, reports, len(samples["train"]))
     shutil.rmtree(folder, ignore_errors=True)
     return result

@@ -22,7 +22,7 @@ from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from pipeline.student.epochs import DIVERGED, EpochReport, report_of
+from pipeline.student.epochs import OVERFLOWN, EpochReport, report_of
 
 # In the folder of a training.
 STATE = "state.pt"  # to go on from
@@ -87,7 +87,13 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         if not isinstance(shape, dict):
             weights = library.in_order(shape, self._classes)
             shape = weights.yaml
-        self.model = self.get_model(dict(shape), weights, verbose=False)
+        try:
+            self.model = self.get_model(dict(shape), weights, verbose=False)
+        except Exception as error:
+            raise StudentError(
+                f"{self.args.model} describes no model that ultralytics can build "
+                f"({' '.join(repr(error).split())[:200]}). Correct `student.model` in the config."
+            ) from error
         ClassificationModel.reshape_outputs(self.model, self.data["nc"])
         # ultralytics does so on CUDA only; on an AVX2 CPU an epoch took 0.72 of the time with it.
         self.model = self.model.to(memory_format=torch.channels_last)
@@ -211,11 +217,11 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         """Write the mean of the weights as ultralytics does, without what only training needs.
 
         Raises:
-            StudentError: they are no numbers any more; ultralytics would write others for them.
+            StudentError: half precision cannot hold them; ultralytics would write other numbers.
         """
         kept = self.ema.ema.state_dict().values()
         if not all(torch.isfinite(value.half()).all() for value in kept):
-            raise StudentError(DIVERGED)
+            raise StudentError(OVERFLOWN)
         super().save_model()
         with replacing(self.save_dir / WEIGHTS) as aside:
             strip_optimizer(self.last, str(aside))
