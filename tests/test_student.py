@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.transforms import Compose, RandomErasing, RandomResizedCrop, ToTensor
 
 from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
+from pipeline.student.data import EpochOrder, FolderImages
 from tests.fakes import picture, sha256
 from tests.repository import REPOSITORY
 from tests.second_process import in_another_process
@@ -179,6 +182,23 @@ def test_a_killed_training_ends_at_the_same_weights(
     wanted, found = answers_of(undisturbed / "student"), answers_of(tmp_path / "student")
     assert list(wanted) == list(found)
     assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+
+
+def test_what_an_epoch_shows_depends_on_its_number_alone(dataset: Path) -> None:
+    samples = [(path, 0) for path in sorted((dataset / "train").rglob("*.png"))]
+    transforms = Compose([RandomResizedCrop(32), ToTensor(), RandomErasing()])
+
+    def shown(epochs: list[int], workers: int = 0, seed: int = 3) -> list[torch.Tensor]:
+        images = FolderImages(samples, transforms, 10**6, seed)
+        order = EpochOrder(len(samples), seed, epochs[0])
+        loader = DataLoader(images, 8, sampler=order, num_workers=workers)
+        return [torch.cat([batch["img"] for batch in loader]) for _ in epochs]
+
+    first, second = shown([0, 1])
+    assert not torch.equal(first, second)
+    assert torch.equal(shown([1])[0], second)  # gone on with
+    assert torch.equal(shown([1], workers=2)[0], second)
+    assert not torch.equal(shown([1], seed=4)[0], second)
 
 
 def test_another_seed_ends_at_other_weights(undisturbed: Path, tmp_path: Path) -> None:
