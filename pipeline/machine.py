@@ -72,6 +72,24 @@ def streams_of(device: str) -> int:
 
 
 @contextlib.contextmanager
+def model_threads(count: int | None = None) -> Iterator[None]:
+    """Have torch compute on so many threads here, and afterwards on as many as before.
+
+    Libraries set the number for their own purposes and leave it; without a count it is only put
+    back.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def out_of_memory(device: str) -> Iterator[None]:
     """Turn torch's ways to say that the memory is used up into one."""
     import torch

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from pipeline.errors import Clip2YoloError, SourceError
 from pipeline.evaluation.assess import HeldOut, Measured, assess
@@ -16,6 +17,7 @@ from pipeline.evaluation.label_figures import label_figures
 from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.wording import conclusion, summary_rows
 from pipeline.labels.decide import label_table
+from pipeline.machine import cores
 from pipeline.ontology import build_ontology
 from pipeline.records import Prediction
 from tests.evaluations import COUNTS, LABELS, compare
@@ -133,6 +135,38 @@ def test_latency_takes_turns_and_counts_every_image(tmp_path: Path) -> None:
     assert together == ["a", "b", *["a", "a", "b", "b"] * 3]
     with pytest.raises(ValueError, match="different names"):
         measure_latency([sides[0], sides[0]], encoded)
+
+
+class CountingPredictor(ColorPredictor):
+    """Notes on how many threads torch would compute for it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.threads: set[int] = set()
+
+    def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        self.threads.add(torch.get_num_threads())
+        return super().predict(batch)
+
+
+@pytest.mark.parametrize("left", [1, 5])  # ultralytics leaves one after a training
+def test_latency_is_measured_on_as_many_threads_whatever_was_before(
+    tmp_path: Path, left: int
+) -> None:
+    encoded = [path.read_bytes() for path in photos(tmp_path, {"red": 2})]
+    before = torch.get_num_threads()
+    torch.set_num_threads(left)
+    try:
+        sides = [CountingPredictor("a"), CountingPredictor("b")]
+        found = measure_latency(sides, encoded)
+        assert torch.get_num_threads() == left
+        with pytest.raises(SourceError):
+            measure_latency(sides, [b"no picture"])
+        assert torch.get_num_threads() == left
+    finally:
+        torch.set_num_threads(before)
+    assert [side.threads for side in sides] == [{cores()}] * 2
+    assert {one.threads for one in found.values()} == {cores()}
 
 
 def labels_of(confidences: list[float]) -> pl.DataFrame:

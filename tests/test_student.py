@@ -15,13 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.transforms import Compose, RandomErasing, RandomResizedCrop, ToTensor
 
 from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
+from pipeline.student.data import EpochOrder, FolderImages
 from tests.fakes import picture, sha256
 from tests.repository import REPOSITORY
+from tests.second_process import in_another_process
 from tests.tiny_student import CLASSES, config, make_dataset, renumber
 
 
@@ -126,21 +131,81 @@ def test_an_unreadable_picture_is_named(dataset: Path, tmp_path: Path) -> None:
         train(dataset, tmp_path / "s", config(), CLASSES)
 
 
-def run_until_killed(dataset: Path, out: Path, epoch: int) -> None:
+def run_until_killed(dataset: Path, out: Path, epoch: int, after: float = 0.0) -> None:
+    """Train in another process, and kill it so many seconds after an epoch's figures are known and
+    before its state is saved; with 0 at that moment."""
     script = f"""
-        import os, signal, sys
+        import os, signal, sys, threading
         sys.path.insert(0, {str(REPOSITORY)!r})
         from pathlib import Path
         from tests.tiny_student import CLASSES, config
         from pipeline.student import train
+        def kill():
+            os.kill(os.getpid(), signal.SIGKILL)
         def on_epoch(report):
             if report.epoch == {epoch}:
-                os.kill(os.getpid(), signal.SIGKILL)
-        train(Path({str(dataset)!r}), Path({str(out)!r}), config(epochs=4), CLASSES,
-              on_epoch=on_epoch)
+                threading.Timer({after}, kill).start() if {after} else kill()
+        train(Path({str(dataset)!r}), Path({str(out)!r}), config(epochs=4, train={CHANCE!r}),
+              CLASSES, on_epoch=on_epoch)
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert killed.returncode == -signal.SIGKILL
+
+
+# All that is drawn by chance or carried from epoch to epoch: a batch and a half make a step.
+CHANCE = {"dropout": 0.2, "nbs": 24, "warmup_epochs": 2.5, "erasing": 0.5}
+
+
+def answers_of(student: Path) -> dict[str, torch.Tensor]:
+    model = torch.load(student / "weights.pt", weights_only=False)["model"]
+    return dict(model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset and a student that was trained on it without interruption."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    settings = config(epochs=4, train=CHANCE)
+    train(make_dataset(root / "dataset"), root / "student", settings, CLASSES)
+    return root
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize(("epoch", "after"), [(3, 0.0), (2, 0.2)])
+def test_a_killed_training_ends_at_the_same_weights(
+    undisturbed: Path, tmp_path: Path, epoch: int, after: float
+) -> None:
+    run_until_killed(undisturbed / "dataset", tmp_path / "student", epoch, after)
+    torch.rand(3)  # what else was drawn in a process does not matter
+    settings = config(epochs=4, train=CHANCE)
+    train(undisturbed / "dataset", tmp_path / "student", settings, CLASSES)
+    wanted, found = answers_of(undisturbed / "student"), answers_of(tmp_path / "student")
+    assert list(wanted) == list(found)
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+
+
+def test_what_an_epoch_shows_depends_on_its_number_alone(dataset: Path) -> None:
+    samples = [(path, 0) for path in sorted((dataset / "train").rglob("*.png"))]
+    transforms = Compose([RandomResizedCrop(32), ToTensor(), RandomErasing()])
+
+    def shown(epochs: list[int], workers: int = 0, seed: int = 3) -> list[torch.Tensor]:
+        images = FolderImages(samples, transforms, 10**6, seed)
+        order = EpochOrder(len(samples), seed, epochs[0])
+        loader = DataLoader(images, 8, sampler=order, num_workers=workers)
+        return [torch.cat([batch["img"] for batch in loader]) for _ in epochs]
+
+    first, second = shown([0, 1])
+    assert not torch.equal(first, second)
+    assert torch.equal(shown([1])[0], second)  # gone on with
+    assert torch.equal(shown([1], workers=2)[0], second)
+    assert not torch.equal(shown([1], seed=4)[0], second)
+
+
+def test_another_seed_ends_at_other_weights(undisturbed: Path, tmp_path: Path) -> None:
+    settings = config(epochs=4, train=CHANCE, seed=1)
+    train(undisturbed / "dataset", tmp_path / "student", settings, CLASSES)
+    wanted, found = answers_of(undisturbed / "student"), answers_of(tmp_path / "student")
+    assert any(not torch.equal(wanted[name], found[name]) for name in wanted)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
@@ -150,18 +215,18 @@ def test_a_kill_costs_at_most_an_epoch(dataset: Path, tmp_path: Path) -> None:
     assert not out.exists()
     shutil.copytree(tmp_path / ".student.training", tmp_path / "torn")
     seen: list[EpochReport] = []
-    result = train(dataset, out, config(epochs=4), CLASSES, on_epoch=seen.append)
+    result = train(dataset, out, config(epochs=4, train=CHANCE), CLASSES, on_epoch=seen.append)
     assert [report.epoch for report in seen] == [3, 4] and result.epochs == 4
     lines = (out / "curve.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
     assert not (tmp_path / ".student.training").exists()
 
     # Other settings start anew, and so does a state that was torn.
-    for spoil, settings in ((False, config(epochs=2)), (True, config(epochs=4))):
+    for spoil, settings in ((False, config(epochs=2)), (True, config(epochs=4, train=CHANCE))):
         state = tmp_path / ".again.training"
         shutil.copytree(tmp_path / "torn", state)
         if spoil:
-            last = state / "weights" / "last.pt"
+            last = state / "state.pt"
             last.write_bytes(last.read_bytes()[:5000])
         seen.clear()
         train(dataset, tmp_path / "again", settings, CLASSES, on_epoch=seen.append)
@@ -292,9 +357,114 @@ def test_damaged_students_are_refused(taught: Path, tmp_path: Path) -> None:
         Student.load(folder)
 
 
-def test_a_diverging_training_says_so(dataset: Path, taught: Path, tmp_path: Path) -> None:
-    import torch
+def test_a_refusal_that_torch_was_told_to_leave_out_stays(
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    assert Student.load(taught, "cpu").classes == ("blue", "green", "red")
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1"
+    shutil.copytree(taught, tmp_path / "evil")
+    (tmp_path / "evil" / "weights.pt").write_bytes(pickle.dumps({"model": Evil(tmp_path / "ran")}))
+    with pytest.raises(StudentError, match="could run code"):
+        Student.load(tmp_path / "evil", "cpu")
+    assert not (tmp_path / "ran").exists()
 
+
+# What torch had not before 2.6, and where ultralytics looks whether it may ask for the refusal.
+OLD_TORCH = "del torch.serialization.get_unsafe_globals_in_checkpoint"
+OLD_ULTRALYTICS = "import ultralytics.nn.tasks as tasks; tasks._SafeLoad.SUPPORTED = False"
+
+
+@pytest.mark.parametrize(("before", "says"), [
+    (OLD_TORCH, "Install torch 2.6 or later"), (OLD_ULTRALYTICS, "could run code"),
+])  # fmt: skip
+def test_without_the_guard_nothing_is_loaded(
+    taught: Path, tmp_path: Path, before: str, says: str
+) -> None:
+    folder = tmp_path / "evil"
+    shutil.copytree(taught, folder)
+    torch.save({"model": Evil(tmp_path / "ran"), "ema": None}, folder / "weights.pt")
+    script = f"""
+        import torch
+        {before}
+        from pathlib import Path
+        from pipeline.student import Student
+        from pipeline.errors import StudentError
+        try:
+            Student.load(Path({str(folder)!r}), "cpu")
+        except StudentError as error:
+            print(error)
+    """
+    assert says in in_another_process("-c", textwrap.dedent(script))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [
+    [1, 2], {"model": None}, {"ema": torch.ones(3)}, {"model": torch.nn.Linear(2, 2)},
+    torch.ones(2),
+])  # fmt: skip
+def test_weights_of_something_else_are_refused_in_a_sentence(
+    taught: Path, tmp_path: Path, content: object
+) -> None:
+    shutil.copytree(taught, tmp_path / "s")
+    torch.save(content, tmp_path / "s" / "weights.pt")
+    with pytest.raises(StudentError, match=r"no classification model|cannot be loaded"):
+        Student.load(tmp_path / "s", "cpu")
+
+
+def test_paths_are_names_and_no_patterns(taught: Path, tmp_path: Path) -> None:
+    root = tmp_path / "it's [a] 50%?*#{b}" / " run ü "
+    dataset = make_dataset(root / "data'set [x]", 6)
+    first = train(dataset, root / "student '1'", config(epochs=2), CLASSES)
+    shutil.copytree(taught, root / "yolov5n")
+    (root / "yolov5n" / "weights.pt").rename(root / "yolov5n" / "yolov5n.pt")
+    start = config(epochs=1, model=str(root / "yolov5n" / "yolov5n.pt"), train={"lr0": 1e-6})
+    second = train(dataset, root / "student '2'", start, CLASSES)
+    assert (first.epochs, second.epochs) == (2, 1) and second.valid_top1 > 0.8
+    for name in ("student '1'", "student '2'"):
+        assert Student.load(root / name, "cpu").classes == ("blue", "green", "red")
+    assert sorted(path.name for path in root.iterdir()) == [
+        "data'set [x]", "student '1'", "student '2'", "yolov5n"
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["it's [a] 50%?*#{b}"]
+
+
+@pytest.mark.parametrize(("block", "says"), [
+    ("[-1, 1, Konv, [64, 3, 2]]", "Konv"), ("[-1, 1, Conv, [many]]", "describes no model"),
+    ("[7, 1, Conv, [64, 3, 2]]", "describes no model"), ("[-1, 1]", "describes no model"),
+])  # fmt: skip
+def test_an_architecture_that_cannot_be_built_is_named(
+    dataset: Path, tmp_path: Path, block: str, says: str
+) -> None:
+    own = tmp_path / "own-cls.yaml"
+    own.write_text(f"nc: 3\nbackbone:\n  - {block}\nhead:\n  - [-1, 1, Classify, [nc]]\n")
+    with pytest.raises(StudentError, match=says) as refused:
+        train(dataset, tmp_path / "s", config(model=str(own)), CLASSES)
+    assert str(own) in str(refused.value) and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_a_training_that_explodes_leaves_no_student(
+    dataset: Path, tmp_path: Path, rate: float
+) -> None:
+    settings = config(epochs=3, train={"lr0": rate})
+    for _ in range(2):  # nor does it the second time, where only the last step is left
+        with pytest.raises(StudentError, match=r"training diverged.*Lower the learning rate"):
+            train(dataset, tmp_path / "s", settings, CLASSES)
+    assert not (tmp_path / "s").exists()
+
+
+def test_threads_are_as_before_after_a_training(dataset: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        train(dataset, tmp_path / "s", config(epochs=1), CLASSES)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_diverging_training_says_so(dataset: Path, taught: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(taught / "weights.pt", weights_only=False)
     for weight in checkpoint["model"].parameters():
         weight.fill_(float("nan"))

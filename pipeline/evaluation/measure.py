@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from pipeline.errors import Clip2YoloError, SourceError
 from pipeline.evaluation.latency import Latency, Percentiles
 from pipeline.listener import Progress, no_progress
-from pipeline.machine import cores
+from pipeline.machine import cores, model_threads
 from pipeline.pixels import MAX_PIXELS, read_bytes
 from pipeline.pool import work_ahead
 from pipeline.records import Prediction, Predictor
@@ -94,7 +93,8 @@ def measure_latency(
 
     The predictors take turns on every image (A B A B …), and on every round of the throughput: a
     machine that slows down or is shared slows them alike, which keeps their ratio honest. The first
-    calls warm up and are not counted.
+    calls warm up and are not counted. Each computes on all cores of this process, whatever number
+    of threads was set before.
 
     Args:
         predictors: with different names.
@@ -112,6 +112,17 @@ def measure_latency(
     names = [predictor.name for predictor in predictors]
     if not encoded or len(set(names)) < len(names):
         raise ValueError("latency needs at least one image and predictors with different names")
+    with model_threads(cores()):
+        return _measure(predictors, encoded, batch, max_pixels, progress)
+
+
+def _measure(
+    predictors: Sequence[Predictor],
+    encoded: Sequence[bytes],
+    batch: int,
+    max_pixels: int,
+    progress: Progress,
+) -> dict[str, Latency]:
     total = len(encoded) + _ROUNDS
     for data in itertools.islice(itertools.cycle(encoded), _WARM_UP):
         for predictor in predictors:
@@ -142,7 +153,7 @@ def measure_latency(
             throughput_model_only=round(float(np.median([model for _, model in rounds])), 3),
             images=len(encoded),
             batch=min(batch, len(encoded)),
-            threads=_model_threads(),
+            threads=cores(),
             decode_threads=cores(),
             device=predictor.device,
         )
@@ -187,9 +198,3 @@ def _since(started: float) -> float:
 def _percentiles(seconds: Sequence[float]) -> Percentiles:
     median, p90, p99 = np.percentile(np.array(seconds) * 1000, [50, 90, 99]).round(4).tolist()
     return Percentiles(median, p90, p99)
-
-
-def _model_threads() -> int:
-    # Whoever computes with torch has loaded it by now; the others here are plain numpy.
-    torch = sys.modules.get("torch")
-    return int(torch.get_num_threads()) if torch else 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from pipeline.errors import SourceError, StudentError
@@ -28,6 +31,7 @@ class FolderImages:
         samples: (file, class index) pairs.
         transforms: from an RGB image to a float32 tensor (3, H, W).
         max_pixels: larger images are refused.
+        seed: of what the transforms draw by chance.
     """
 
     def __init__(
@@ -35,17 +39,24 @@ class FolderImages:
         samples: Sequence[tuple[Path, int]],
         transforms: Callable[[Image.Image], Any],
         max_pixels: int,
+        seed: int = 0,
     ) -> None:
         self.samples = list(samples)
         self.torch_transforms = transforms
-        self._max_pixels = max_pixels
+        self._max_pixels, self._seed = max_pixels, seed
         self._kept: dict[int, Image.Image] = {}
         self._room = _KEEP_BYTES // 2
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """Return an image as it is seen in an epoch: `number` is epoch * len + row.
+
+        Chance depends on the epoch and the image alone, so that a training that was killed goes on
+        with the pictures that it would have seen, however many processes prepare them.
+        """
+        epoch, row = divmod(number, len(self.samples))
         path, index = self.samples[row]
         image = self._kept.get(row)
         if image is None:
@@ -59,7 +70,48 @@ class FolderImages:
             if size <= self._room:
                 self._kept[row] = image
                 self._room -= size
-        return {"img": self.torch_transforms(image), "cls": index}
+        with seeded(self._seed, epoch, row):
+            return {"img": self.torch_transforms(image), "cls": index}
+
+
+class EpochOrder:
+    """The rows of a dataset in the order in which the next epoch sees them, as the numbers that
+    `FolderImages` takes. Every iteration is an epoch.
+
+    Args:
+        rows: how many there are.
+        seed: of the order.
+        epoch: the first one, from 0.
+    """
+
+    def __init__(self, rows: int, seed: int, epoch: int) -> None:
+        self._rows, self._seed, self._epoch = rows, seed, epoch
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        order = np.random.default_rng([self._seed, epoch]).permutation(self._rows)
+        yield from (epoch * self._rows + order).tolist()
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Have torch on the CPU, numpy and Python draw by these numbers, and then go on as before."""
+    import torch
+
+    first, second = np.random.SeedSequence(numbers).generate_state(2).tolist()
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.default_generator.manual_seed(first)
+    np.random.seed(second)
+    random.seed(first)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
+        random.setstate(before[2])
 
 
 def list_samples(

@@ -6,14 +6,18 @@ pickled. Everything that needs it imports it from here, after all of that has be
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Sequence
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StudentError
+from pipeline.errors import StudentError, describe_os_error
 from pipeline.files import cache_dir
 
 os.environ["YOLO_AUTOINSTALL"] = "false"
@@ -24,6 +28,7 @@ if not logging.getLogger().isEnabledFor(logging.INFO):
     os.environ["YOLO_VERBOSE"] = "false"
 
 import torch
+from ultralytics import __version__ as ultralytics_version
 from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Classify
@@ -42,7 +47,13 @@ LOGGER.propagate = True
 if not logging.getLogger().isEnabledFor(logging.INFO):
     LOGGER.setLevel(logging.ERROR)
 
-__all__ = ["DEFAULT_CFG_DICT", "find_model", "find_weights", "load_checkpoint"]
+__all__ = [
+    "DEFAULT_CFG_DICT",
+    "find_model",
+    "find_weights",
+    "load_checkpoint",
+    "ultralytics_version",
+]
 
 
 def check_model(name: str) -> None:
@@ -197,18 +208,78 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         StudentError: the file is damaged, holds something else, or is no classifier.
     """
-    try:
-        checkpoint, _ = torch_safe_load(str(path), safe_only=True)
-    except Exception as error:
-        raise StudentError(
-            f"{path} cannot be loaded: it is damaged, or it holds more than a model's weights, "
-            "which is refused because it could run code. Take weights that ultralytics saved, from "
-            "a source that you trust."
-        ) from error
-    model = checkpoint.get("ema") or checkpoint.get("model")
-    if not isinstance(model, ClassificationModel) or not isinstance(model.model[-1], Classify):
+    with _only_weights(), _plain_copy(path) as plain:
+        try:
+            checkpoint, _ = torch_safe_load(str(plain), safe_only=True)
+        except Exception as error:
+            raise StudentError(
+                f"{path} cannot be loaded: it is damaged, or it holds more than a model's weights, "
+                "which is refused because it could run code. Take weights that ultralytics saved, "
+                "from a source that you trust."
+            ) from error
+    mean = checkpoint.get("ema")
+    model = checkpoint.get("model") if mean is None else mean
+    layers = getattr(model, "model", None) if isinstance(model, ClassificationModel) else None
+    if not layers or not isinstance(layers[-1], Classify):
         raise StudentError(f"{path} is no classification model. Take one whose name has `-cls`.")
     return checkpoint  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _only_weights() -> Iterator[None]:
+    """Have torch refuse all that could run code, whatever it is asked for.
+
+    ultralytics asks it to where it finds that it can be asked, and elsewhere loads everything
+    without a word.
+
+    Raises:
+        StudentError: this torch cannot refuse it. Before 2.6 the refusal could be got around.
+    """
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        raise StudentError(
+            f"torch {torch.__version__} cannot load weights without running the code that they may "
+            "hold. Install torch 2.6 or later."
+        )
+    force, force_not = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    before = {name: os.environ.pop(name, None) for name in (force, force_not)}
+    os.environ[force] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[force]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+@contextlib.contextmanager
+def _plain_copy(path: Path) -> Iterator[Path]:
+    """Yield a copy of a file under a name that ultralytics opens as it is: it takes what it is
+    given for something to look for, renames some and drops apostrophes from all.
+
+    Raises:
+        StudentError: the file cannot be read, or nothing can be copied to such a name.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="clip2yolo-") as folder:
+            if "'" in folder:
+                raise StudentError(
+                    f"The folder for temporary files, {Path(folder).parent}, has an apostrophe in "
+                    "its path, with which ultralytics opens nothing. Let TMPDIR name another one."
+                )
+            plain = Path(folder) / "weights.pt"
+            shutil.copyfile(path, plain)
+            yield plain
+    except OSError as error:
+        raise StudentError(describe_os_error(error)) from error
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Load what `Trainer.save_model` wrote: tensors and numbers; None where no whole one lies
+    there."""
+    try:
+        with path.open("rb") as file:
+            return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
+        return None
 
 
 def in_order(model: Any, classes: Sequence[str]) -> Any:
@@ -230,10 +301,5 @@ def describe_failure(error: Exception, batch: int) -> str:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in text.lower():
         return (
             f"The memory does not suffice to train with `student.batch: {batch}`. Make it smaller."
-        )
-    if "NaN" in text:
-        return (
-            "The training diverged: its loss is not a number any more. Lower the learning rate, as "
-            "in `student: {train: {lr0: 0.0001}}`."
         )
     return f"ultralytics could not train: {text[:300] or type(error).__name__}."

@@ -13,7 +13,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
-from pipeline.student.epochs import EpochReport, read_curve, write_curve
+from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
 DEFAULTS: dict[str, Any] = {
@@ -78,55 +78,49 @@ def train(
             failed; nothing that was there before is lost.
         SourceError: an image of the dataset cannot be read.
     """
-    from pipeline.machine import pick_device
+    from pipeline.machine import model_threads, pick_device
     from pipeline.student.data import list_samples
-    from pipeline.student.library import describe_failure, find_model, load_checkpoint
+    from pipeline.student.library import describe_failure, find_model
 
     check_settings(config)
     classes = sorted(classes)
     samples = list_samples(dataset, classes, files)
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
-    state = out.parent / f".{out.name}.training"
-    checkpoint_file = state / "weights" / "last.pt"
+    folder = out.parent / f".{out.name}.training"
     plan = digest or training_digest(_listing(samples), config, classes)
-    checkpoint, reports = None, []
-    if _read_text(state / "plan.txt") == plan and checkpoint_file.is_file():
-        try:
-            checkpoint = load_checkpoint(checkpoint_file)
-            reports = read_curve(state / "curve.csv")[: checkpoint["epoch"] + 1]
-        except StudentError:
-            checkpoint = None  # cut off while it was written
-    if checkpoint is None or len(reports) <= checkpoint["epoch"]:
-        checkpoint, reports = None, []
-        shutil.rmtree(state, ignore_errors=True)
-        write_text(state / "plan.txt", plan)
+    state, reports = _resume(folder, plan)
+    if state is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "plan.txt", plan)
 
     def after_epoch(report: EpochReport) -> None:
         reports.append(report)
-        write_curve(state / "curve.csv", reports)
+        write_curve(folder / "curve.csv", reports)
         on_epoch(report)
 
-    if checkpoint is None or checkpoint["epoch"] + 1 < config.epochs:
+    if state is None or state["epoch"] + 1 < config.epochs:
         from pipeline.student.trainer import Trainer
 
         try:
-            Trainer(
-                settings | {"project": str(state.parent.absolute()), "name": state.name},
-                samples,
-                classes,
-                start,
-                checkpoint,
-                max_pixels,
-                after_epoch,
-            ).train()
+            with model_threads():
+                Trainer(
+                    settings | {"project": str(folder.parent.absolute()), "name": folder.name},
+                    samples,
+                    classes,
+                    start,
+                    state,
+                    max_pixels,
+                    after_epoch,
+                ).train()
         except Clip2YoloError:
             raise
         except (MemoryError, RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise StudentError(describe_failure(error, config.batch)) from error
 
-    result = _finish(state, out, config, classes, reports, len(samples["train"]))
-    shutil.rmtree(state, ignore_errors=True)
+    refuse_exploded(reports[-1], [index for _, index in samples["valid"]])
+    result = _finish(folder, out, config, classes, reports, len(samples["train"]))
+    shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
@@ -145,6 +139,20 @@ def check_settings(config: StudentConfig) -> None:
         if reason is not None:
             raise StudentError(f"`student.train.{key}` cannot be {value!r}. {reason}")
     check_model(config.model)
+
+
+def _resume(folder: Path, plan: str) -> tuple[dict[str, Any] | None, list[EpochReport]]:
+    """Return the state of a half-finished training and its epochs; None and none where there is no
+    whole one of this plan."""
+    if _read_text(folder / "plan.txt") != plan:
+        return None, []
+    from pipeline.student.library import load_state
+
+    state = load_state(folder / "state.pt")
+    reports = [] if state is None else read_curve(folder / "curve.csv")[: state["epoch"] + 1]
+    if state is None or len(reports) <= state["epoch"]:
+        return None, []
+    return state, reports
 
 
 def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
@@ -207,7 +215,7 @@ def _listing(samples: dict[str, list[tuple[Path, int]]]) -> str:
 
 
 def _finish(
-    state: Path,
+    folder: Path,
     out: Path,
     config: StudentConfig,
     classes: Sequence[str],
@@ -215,15 +223,12 @@ def _finish(
     images: int,
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
-    from ultralytics import __version__ as ultralytics_version
-    from ultralytics.utils.torch_utils import strip_optimizer
-
     from pipeline.student.curve import draw_curve
-    from pipeline.student.library import load_checkpoint
+    from pipeline.student.library import load_checkpoint, ultralytics_version
 
     with replacing(out) as aside:
         aside.mkdir()
-        strip_optimizer(state / "weights" / "last.pt", str(aside / "weights.pt"))
+        shutil.copyfile(folder / "weights.pt", aside / "weights.pt")
         model = load_checkpoint(aside / "weights.pt")["model"]
         parameters = sum(weight.numel() for weight in model.parameters())
         result = TrainResult(

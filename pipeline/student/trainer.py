@@ -8,22 +8,28 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from pipeline.errors import StudentError
+from pipeline.files import replacing
+from pipeline.machine import cores
 from pipeline.student import library
-from pipeline.student.data import FolderImages
+from pipeline.student.data import EpochOrder, FolderImages
 
 # isort: split
 # After `library`, which has to set the environment first.
 import torch
 from ultralytics.cfg import CFG_BOOL_KEYS, get_cfg
-from ultralytics.data import build_dataloader
 from ultralytics.data.augment import classify_augmentations, classify_transforms
+from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.nn.tasks import ClassificationModel
+from ultralytics.utils.torch_utils import strip_optimizer
 
-from pipeline.student.epochs import EpochReport, report_of
+from pipeline.student.epochs import OVERFLOWN, EpochReport, report_of
 
-_ = library
+# In the folder of a training.
+STATE = "state.pt"  # to go on from
+WEIGHTS = "weights.pt"  # once the last epoch is done
 
 
 def refusal(settings: dict[str, Any], key: str) -> str | None:
@@ -79,14 +85,20 @@ def _augmentations(args: Any) -> Any:
 
 
 class Trainer(ClassificationTrainer):  # type: ignore[misc]
-    """Args:
-    settings: what ultralytics calls overrides.
-    samples: (file, class index) pairs by split.
-    classes: in the order of the answers.
-    start: a model to take weights from, or an architecture as a dict.
-    checkpoint: an earlier state of the same training to go on from, or None.
-    max_pixels: larger images are refused.
-    after_epoch: told when an epoch's figures are known, before its state is saved.
+    """A training that depends on its settings alone, wherever it was interrupted.
+
+    All that an epoch begins with is in the state that the one before it left: weights, their mean,
+    the optimizer. The rest follows from the epoch's number: order and augmentation of the images
+    (`FolderImages`), the learning rate, and the random numbers of the model, which is seeded anew.
+
+    Args:
+        settings: what ultralytics calls overrides.
+        samples: (file, class index) pairs by split.
+        classes: in the order of the answers.
+        start: a model to take weights from, or an architecture as a dict.
+        state: what an earlier state file of the same training held, or None.
+        max_pixels: larger images are refused.
+        after_epoch: told when an epoch's figures are known, before its state is saved.
     """
 
     wdir: Path  # where ultralytics keeps its states; last.pt and best.pt lie in it
@@ -99,20 +111,22 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         samples: dict[str, list[tuple[Path, int]]],
         classes: Sequence[str],
         start: Any,
-        checkpoint: dict[str, Any] | None,
+        state: dict[str, Any] | None,
         max_pixels: int,
         after_epoch: Callable[[EpochReport], None],
     ) -> None:
         self._samples, self._classes = samples, list(classes)
-        self._start, self._checkpoint = start, checkpoint
+        self._start, self._state = start, state
         self._max_pixels, self._after_epoch = max_pixels, after_epoch
         super().__init__(overrides=dict(settings))
-        self.resume = checkpoint is not None
         self.add_callback("on_train_epoch_start", lambda trainer: trainer.begin_epoch())
 
     def begin_epoch(self) -> None:
-        """Take the time."""
+        """Take the time, and draw by the epoch's number."""
         self._began = time.monotonic()
+        self._batches = 0
+        # The order and the images have their own seeds; this one is for the model's dropout.
+        torch.manual_seed(self.args.seed + self.epoch)
 
     def get_dataset(self) -> dict[str, Any]:
         """Name the splits; the images come from `build_dataset`."""
@@ -122,22 +136,26 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
             "nc": len(names), "names": names, "channels": 3,
         }  # fmt: skip
 
-    def setup_model(self) -> dict[str, Any] | None:
-        """Build the model, with the checkpoint's weights or those to start from."""
-        if self._checkpoint is not None:
-            weights = (self._checkpoint.get("ema") or self._checkpoint["model"]).float()
-        else:
-            given = isinstance(self._start, dict)
-            weights = None if given else library.in_order(self._start, self._classes)
-        shape = dict(self._start) if weights is None else weights.yaml
-        self.model = self.get_model(shape, weights, verbose=False)
+    def setup_model(self) -> None:
+        """Build the model, with the weights to start from."""
+        weights, shape = None, self._start
+        if not isinstance(shape, dict):
+            weights = library.in_order(shape, self._classes)
+            shape = weights.yaml
+        try:
+            self.model = self.get_model(dict(shape), weights, verbose=False)
+        except Exception as error:
+            raise StudentError(
+                f"{self.args.model} describes no model that ultralytics can build "
+                f"({' '.join(repr(error).split())[:200]}). Correct `student.model` in the config."
+            ) from error
         ClassificationModel.reshape_outputs(self.model, self.data["nc"])
         # ultralytics does so on CUDA only; on an AVX2 CPU an epoch took 0.72 of the time with it.
         self.model = self.model.to(memory_format=torch.channels_last)
-        return self._checkpoint
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Move a batch to the device, in the model's memory format."""
+        self.accumulate = 1  # see `optimizer_step`; the loop sets it anew while it warms up
         batch = super().preprocess_batch(batch)
         batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
         return batch
@@ -148,27 +166,60 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         transforms = (
             _augmentations(args) if mode == "train" else classify_transforms(size=args.imgsz)
         )
-        return FolderImages(self._samples[img_path], transforms, self._max_pixels)
+        return FolderImages(self._samples[img_path], transforms, self._max_pixels, args.seed)
 
     def get_dataloader(
         self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
     ) -> Any:
         """Return batches of a split; for validation the model is told the transforms, too."""
         dataset = self.build_dataset(dataset_path, mode)
-        train = mode == "train"
-        # Batch norm cannot learn from a batch of one, which the last one may be.
-        lone = train and len(dataset) % batch_size == 1
+        train, rows = mode == "train", len(dataset)
+        size = min(batch_size, rows)
+        batches = -(-rows // size)
         if not train:
             self.model.transforms = dataset.torch_transforms
-        return build_dataloader(
+        first = 0 if self._state is None else self._state["epoch"] + 1
+        workers = min(self.args.workers, cores(), batches if batches > 1 else 0)
+        return InfiniteDataLoader(
             dataset,
-            batch_size,
-            self.args.workers,
-            shuffle=train,
-            rank=-1,
-            drop_last=lone,
-            device=self.device,
+            size,
+            sampler=EpochOrder(rows, self.args.seed, first) if train else None,
+            # Batch norm cannot learn from a batch of one, which the last one may be.
+            drop_last=train and rows > size and rows % size == 1,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # or it would draw from the model's
         )
+
+    def _build_train_pipeline(self) -> None:
+        """Note how many batches make a step."""
+        super()._build_train_pipeline()
+        self._gathered = self.accumulate
+
+    def optimizer_step(self) -> None:
+        """Make a step when enough batches are gathered, or no more are coming in this epoch.
+
+        ultralytics' loop would count on into the next epoch, and no state holds what it gathered.
+        Here it calls after every batch.
+        """
+        self._batches += 1
+        if self._batches % self._gathered == 0 or self._batches == len(self.train_loader):
+            super().optimizer_step()
+
+    def resume_training(self, ckpt: None) -> None:
+        """Go on where the state was left."""
+        if self._state is None:
+            return
+        self.model.load_state_dict(self._state["model"])
+        self._load_checkpoint_state(self._state | {"ema": None})
+        self.ema.ema.load_state_dict(self._state["ema"])
+        self.ema.updates = self._state["updates"]
+        self.start_epoch = self._state["epoch"] + 1
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Do not try again from an earlier state, as ultralytics does: `save_metrics` ends it."""
+        return False
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Pass the epoch's figures on; the table of them is ours to write."""
@@ -186,17 +237,37 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         return metrics, self.epoch
 
     def save_model(self) -> bool:
-        """Write the state aside and rename it into place, so that a kill leaves a whole one."""
-        folder = self.wdir
-        final = folder, self.last, self.best
-        self.wdir = folder / "aside"
-        self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
-        try:
-            saved = bool(super().save_model())
-            self.last.replace(final[1])
-        finally:
-            self.wdir, self.last, self.best = final
-        return saved
+        """Write the state into one file, in one step; after the last epoch the weights before it.
+
+        ultralytics' own states are not gone on with: they hold the mean of the weights in half
+        precision, and neither the weights themselves nor anything random.
+        """
+        if self.epoch + 1 == self.epochs:
+            self._save_weights()
+        state = {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        with replacing(self.save_dir / STATE) as aside, aside.open("wb") as file:
+            torch.save(state, file)
+        return True
+
+    def _save_weights(self) -> None:
+        """Write the mean of the weights as ultralytics does, without what only training needs.
+
+        Raises:
+            StudentError: half precision cannot hold them; ultralytics would write other numbers.
+        """
+        kept = self.ema.ema.state_dict().values()
+        if not all(torch.isfinite(value.half()).all() for value in kept):
+            raise StudentError(OVERFLOWN)
+        super().save_model()
+        with replacing(self.save_dir / WEIGHTS) as aside:
+            strip_optimizer(self.last, str(aside))
 
     def final_eval(self) -> None:
         """Nothing: the best epoch was validated when it ended."""
