@@ -6,32 +6,21 @@ pickled. Everything that needs it imports it from here, after all of that has be
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.errors import StudentError
 from pipeline.files import cache_dir
+from pipeline.student.apart import importing, undisturbed
 
-os.environ["YOLO_AUTOINSTALL"] = "false"
-os.environ["YOLO_OFFLINE"] = "true"  # no usage reports, no update checks; downloads we ask for work
-os.environ["YOLO_CONFIG_DIR"] = str(cache_dir() / "ultralytics")
-os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"
-if not logging.getLogger().isEnabledFor(logging.INFO):
-    os.environ["YOLO_VERBOSE"] = "false"
-
-import torch
-from ultralytics.cfg import DEFAULT_CFG_DICT
-from ultralytics.nn.modules import Classify
-from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
-from ultralytics.utils import LOGGER, ROOT, SETTINGS, YAML
-from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
-
-_REPORTERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
-SETTINGS.update({name: False for name in _REPORTERS if SETTINGS.get(name)})
-if not logging.getLogger().isEnabledFor(logging.INFO):
-    LOGGER.setLevel(logging.ERROR)
+with importing():
+    from ultralytics.cfg import DEFAULT_CFG_DICT
+    from ultralytics.nn.modules import Classify
+    from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
+    from ultralytics.utils import ROOT, YAML
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 __all__ = ["DEFAULT_CFG_DICT", "find_model", "find_weights", "load_checkpoint"]
 
@@ -112,6 +101,7 @@ def _architecture(path: Path) -> dict[str, Any]:
     return description
 
 
+@undisturbed()
 def _published(name: str) -> Path:
     """Weights by name, from the cache or, once, from ultralytics' releases."""
     if name not in GITHUB_ASSETS_NAMES or "-cls" not in name:
@@ -136,6 +126,7 @@ def _published(name: str) -> Path:
     return path
 
 
+@undisturbed()
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a classification checkpoint without executing anything that it holds.
 

@@ -13,6 +13,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
+from pipeline.student.apart import undisturbed
 from pipeline.student.epochs import EpochReport, read_curve, write_curve
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -106,15 +107,16 @@ def train(
         from pipeline.student.trainer import Trainer
 
         try:
-            Trainer(
-                settings | {"project": str(state.parent.absolute()), "name": state.name},
-                samples,
-                classes,
-                start,
-                checkpoint,
-                max_pixels,
-                after_epoch,
-            ).train()
+            with undisturbed():
+                Trainer(
+                    settings | {"project": str(state.parent.absolute()), "name": state.name},
+                    samples,
+                    classes,
+                    start,
+                    checkpoint,
+                    max_pixels,
+                    after_epoch,
+                ).train()
         except Clip2YoloError:
             raise
         except (MemoryError, RuntimeError, ValueError, TypeError, AssertionError) as error:
@@ -201,7 +203,8 @@ def _finish(
 
     with replacing(out) as aside:
         aside.mkdir()
-        strip_optimizer(state / "weights" / "last.pt", str(aside / "weights.pt"))
+        with undisturbed():
+            strip_optimizer(state / "weights" / "last.pt", str(aside / "weights.pt"))
         model = load_checkpoint(aside / "weights.pt")["model"]
         parameters = sum(weight.numel() for weight in model.parameters())
         result = TrainResult(

@@ -34,6 +34,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
     after_epoch: told when an epoch's figures are known, before its state is saved.
     """
 
+    callbacks: dict[str, list[Any]]
     wdir: Path  # where ultralytics keeps its states; last.pt and best.pt lie in it
     last: Path
     best: Path
@@ -53,11 +54,12 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         self._max_pixels, self._after_epoch = max_pixels, after_epoch
         super().__init__(overrides=dict(settings))
         self.resume = checkpoint is not None
-        self.add_callback("on_train_epoch_start", lambda trainer: trainer.begin_epoch())
+        self.callbacks = {event: [] for event in self.callbacks}  # the validator's, too
 
-    def begin_epoch(self) -> None:
-        """Take the time."""
-        self._began = time.monotonic()
+    def run_callbacks(self, event: str) -> None:
+        """Take the time; tell none of those to whom a person has their own trainings reported."""
+        if event == "on_train_epoch_start":
+            self._began = time.monotonic()
 
     def get_dataset(self) -> dict[str, Any]:
         """Name the splits; the images come from `build_dataset`."""
