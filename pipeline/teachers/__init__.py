@@ -42,6 +42,12 @@ def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teac
             f"`teacher.precision: {settings.precision}` does not apply to `kind: {settings.kind}`, "
             "which computes as it pleases. Remove it."
         )
+    if settings.kind != "open_clip":
+        for key in settings.model_dump(include={"preprocess", "quick_gelu"}, exclude_defaults=True):
+            raise ConfigError(
+                f"`teacher.{key}` does not apply to `kind: {settings.kind}`, whose models say "
+                "themselves how they take pictures. Remove it."
+            )
     backend = importlib.import_module(BACKENDS[settings.kind])
     return backend.load(settings, sentences)  # type: ignore[no-any-return]
 
