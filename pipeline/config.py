@@ -23,6 +23,7 @@ _LONGEST = 86_400.0  # seconds that one answer may take
 PositiveInt = Annotated[int, Field(ge=1, le=_MOST)]
 NotNegative = Annotated[int, Field(ge=0, le=_MOST)]
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -61,12 +62,23 @@ class SourceConfig(Section):
         return self.every is not None or self.fps is not None or self.skip_similar
 
 
+class PreprocessConfig(Section):
+    """How weights take their pictures, for those that do not say it. RGB on the scale 0 to 1."""
+
+    mean: Annotated[list[Fraction], Field(min_length=3, max_length=3)] | None = None
+    std: Annotated[list[Share], Field(min_length=3, max_length=3)] | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+    resize_mode: Literal["shortest", "longest", "squash"] | None = None
+
+
 class TeacherConfig(Section):
     """Who labels."""
 
     kind: str = "open_clip"
     model: str = "pocket"
     pretrained: str | None = None
+    preprocess: PreprocessConfig = PreprocessConfig()  # kind open_clip, as the next
+    quick_gelu: bool | None = None  # the activation: OpenAI's weights have it
     device: str = "auto"  # cpu, mps, cuda, cuda:1; cuda:0,cuda:1 for a process on each of several
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: Literal["auto", "always", "never"] = "auto"  # torch.compile

@@ -167,6 +167,10 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         "teachers": [
             {
                 "kind": "open_clip", "model": "pocket", "pretrained": None, "device": "auto",
+                "quick_gelu": None,
+                "preprocess": {
+                    "mean": None, "std": None, "interpolation": None, "resize_mode": None,
+                },
                 "precision": "auto", "compile": "auto", "batch": None, "weight": 1.0,
                 "trust_remote_code": False, "url": "https://infer.roboflow.com",
                 "connections": 8, "timeout": 60.0, "retries": 6,
@@ -205,6 +209,11 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "source.every": ([1, "1ms"], [0, -1, "0s", "soon", 1.5]),
     "source.fps": ([0.001], [0, -1.0]),
     "teacher.batch": ([1, None], [0]),
+    "teacher.quick_gelu": ([True, False, None], ["yes", 1]),
+    "teacher.preprocess.mean": ([[0, 0.5, 1]], [[0.5], [123.7, 116.3, 103.5], 0.5]),
+    "teacher.preprocess.std": ([[0.2, 0.5, 1]], [[0, 1, 1], [58.4, 57.1, 57.4], 1]),
+    "teacher.preprocess.interpolation": (["bicubic", "bilinear"], ["nearest"]),
+    "teacher.preprocess.resize_mode": (["shortest", "longest", "squash"], ["crop"]),
     "teacher.weight": ([0.001], [0, -1.0]),
     "teacher.connections": ([1, 64], [0, 65]),
     "teacher.timeout": ([0.001], [0.0]),

@@ -46,7 +46,12 @@ ORDER = {name: number for number, names in enumerate(ROOMS) for name in names}
 KEEPERS = {
     "ultralytics": ("student/",),
     "roboflow": ("roboflow/",),
-    "open_clip": ("teachers/open_clip.py", "teachers/attention.py", "teachers/inference.py"),
+    "open_clip": (
+        "teachers/open_clip.py",
+        "teachers/known_weights.py",
+        "teachers/attention.py",
+        "teachers/inference.py",
+    ),
     "transformers": ("teachers/transformers.py",),
     "autodistill": ("teachers/autodistill.py", "autodistill/"),
     "av": ("images/video.py", "sample/film.py"),

@@ -86,7 +86,7 @@ class CLIP(ClassificationBaseModel, EmbeddingModel):  # type: ignore[misc]
         member = Member(ZeroShot(teacher, asked, vectors, asked.classes), self._settings)
         self._given, self._ontology, self._panel = given, asked, Panel([member])
         self._cosines = embeddings
-        for sentence in [] if embeddings else prompt_warnings(self._panel, asked):
+        for sentence in teacher.doubts if embeddings else prompt_warnings(self._panel, asked):
             TerminalListener().warn(sentence)
 
     def predict(self, input: ImageInput) -> sv.Classifications:

@@ -14,7 +14,7 @@ from pipeline.images.look import looked_at_aside
 from pipeline.listener import SILENT, Listener
 from pipeline.ontology import Ontology
 from pipeline.run.stage import Run
-from pipeline.teachers.panel import ask, in_words, load_panel
+from pipeline.teachers.panel import ask, in_words, load_panel, prompt_warnings
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ def review_prompts(config: Config, listener: Listener = SILENT) -> tuple[list[Pr
             run.listener.warn(sentence)
         run.listener.say(f"Loading {in_words(config.teachers)}.")
         panel = load_panel(config.teachers, run.ontology, run.ontology.classes, listener)
+        for sentence in prompt_warnings(panel, run.ontology):
+            run.listener.warn(sentence)
         usable = looked.images.filter(pl.col("status") == "ok")
         asked = ask(panel, usable, config.max_pixels, run.listener)
     if asked.ids.is_empty():

@@ -131,7 +131,9 @@ def _asked(teachers: Sequence[TeacherConfig]) -> list[Any]:
         named = settings.model_dump(
             include={"kind", "model", "pretrained", "weight", "url", "precision"}
         )
-        asked.append([named, files])
+        # Only where they are stated: otherwise earlier labels would count as another teacher's.
+        stated = settings.model_dump(include={"preprocess", "quick_gelu"}, exclude_defaults=True)
+        asked.append([named | stated, files])
     return asked
 
 

@@ -7,7 +7,6 @@ pickled. Everything that needs it imports it from here, after all of that has be
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pickle
 import shutil
@@ -17,35 +16,19 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.errors import StudentError, describe_os_error
 from pipeline.files import cache_dir
+from pipeline.student.apart import importing, undisturbed
 
-os.environ["YOLO_AUTOINSTALL"] = "false"
-os.environ["YOLO_OFFLINE"] = "true"  # no usage reports, no update checks; downloads we ask for work
-os.environ["YOLO_CONFIG_DIR"] = str(cache_dir() / "ultralytics")
-os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"
-if not logging.getLogger().isEnabledFor(logging.INFO):
-    os.environ["YOLO_VERBOSE"] = "false"
-
-import torch
-from ultralytics import __version__ as ultralytics_version
-from ultralytics.cfg import DEFAULT_CFG_DICT
-from ultralytics.nn import tasks
-from ultralytics.nn.modules import Classify
-from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
-from ultralytics.utils import LOGGER, ROOT, SETTINGS, YAML
-from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
-
-# Whoever imported ultralytics before us did so without the variable above.
-tasks.SAFE_LOAD = True
-
-_REPORTERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
-SETTINGS.update({name: False for name in _REPORTERS if SETTINGS.get(name)})
-# Its lines go where all others go: not to stdout, where results are, and not as they come.
-LOGGER.handlers.clear()
-LOGGER.propagate = True
-if not logging.getLogger().isEnabledFor(logging.INFO):
-    LOGGER.setLevel(logging.ERROR)
+with importing():
+    from ultralytics import __version__ as ultralytics_version
+    from ultralytics.cfg import DEFAULT_CFG_DICT
+    from ultralytics.nn.modules import Classify
+    from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
+    from ultralytics.utils import ROOT, YAML
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 __all__ = [
     "DEFAULT_CFG_DICT",
@@ -66,14 +49,7 @@ def check_model(name: str) -> None:
     if path.suffix == ".pt" and not path.is_absolute():
         _refuse_unpublished(name)
         return
-    found = find_model(name)
-    if isinstance(found, dict):
-        try:
-            ClassificationModel(found, nc=2, verbose=False)
-        except Exception as error:
-            raise StudentError(
-                f"{name} is not an architecture as ultralytics writes them."
-            ) from error
+    find_model(name)
 
 
 def find_model(name: str) -> Any:
@@ -153,6 +129,7 @@ def _architecture(path: Path) -> dict[str, Any]:
     return description
 
 
+@undisturbed()
 def _build(description: dict[str, Any], source: Path) -> None:
     """Build the architecture once, without memory for its weights, to refuse it before training.
 
@@ -171,6 +148,7 @@ def _build(description: dict[str, Any], source: Path) -> None:
         ) from error
 
 
+@undisturbed()
 def _published(name: str) -> Path:
     """Weights by name, from the cache or, once, from ultralytics' releases."""
     _refuse_unpublished(name)
@@ -199,6 +177,7 @@ def _refuse_unpublished(name: str) -> None:
         )
 
 
+@undisturbed()
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a classification checkpoint without executing anything that it holds.
 

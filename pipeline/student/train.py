@@ -13,6 +13,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
+from pipeline.student.apart import undisturbed
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -103,7 +104,7 @@ def train(
         from pipeline.student.trainer import Trainer
 
         try:
-            with model_threads():
+            with undisturbed(), model_threads():
                 Trainer(
                     settings | {"project": str(folder.parent.absolute()), "name": folder.name},
                     samples,
@@ -135,7 +136,8 @@ def check_settings(config: StudentConfig) -> None:
     from pipeline.student.trainer import refusal
 
     for key, value in config.train.items():
-        reason = refusal({**DEFAULTS, key: value}, key)
+        with undisturbed():
+            reason = refusal({**DEFAULTS, key: value}, key)
         if reason is not None:
             raise StudentError(f"`student.train.{key}` cannot be {value!r}. {reason}")
     check_model(config.model)

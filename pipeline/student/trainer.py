@@ -101,6 +101,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         after_epoch: told when an epoch's figures are known, before its state is saved.
     """
 
+    callbacks: dict[str, list[Any]]
     wdir: Path  # where ultralytics keeps its states; last.pt and best.pt lie in it
     last: Path
     best: Path
@@ -119,9 +120,14 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         self._start, self._state = start, state
         self._max_pixels, self._after_epoch = max_pixels, after_epoch
         super().__init__(overrides=dict(settings))
-        self.add_callback("on_train_epoch_start", lambda trainer: trainer.begin_epoch())
+        self.callbacks = {event: [] for event in self.callbacks}  # the validator's, too
 
-    def begin_epoch(self) -> None:
+    def run_callbacks(self, event: str) -> None:
+        """Begin an epoch; tell none of those to whom a person has their own trainings reported."""
+        if event == "on_train_epoch_start":
+            self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
         """Take the time, and draw by the epoch's number."""
         self._began = time.monotonic()
         self._batches = 0

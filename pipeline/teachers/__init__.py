@@ -77,6 +77,12 @@ def check_teacher(settings: TeacherConfig) -> TeacherConfig:
             f"`teacher.precision: {settings.precision}` does not apply to `kind: {settings.kind}`, "
             "which computes as it pleases. Remove it."
         )
+    if settings.kind != "open_clip":
+        for key in settings.model_dump(include={"preprocess", "quick_gelu"}, exclude_defaults=True):
+            raise ConfigError(
+                f"`teacher.{key}` does not apply to `kind: {settings.kind}`, whose models say "
+                "themselves how they take pictures. Remove it."
+            )
     check_device(settings.device, "teacher.device")
     return settings
 

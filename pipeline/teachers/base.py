@@ -32,6 +32,8 @@ class Teacher(Protocol):
     streams: int = 1  # how many `embed_images` may run at once, each in a thread of its own
     # False: an image's "vector" is its answer to the sentences that the teacher was loaded with.
     gives_vectors: bool = True
+    # Sentences about what nobody has said of the weights, and what was taken for it.
+    doubts: Sequence[str] = ()
 
     def read(self, data: bytes, max_pixels: int) -> np.ndarray:
         """Return what `embed_images` takes of the bytes of an image file. Thread-safe.

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.model import set_model_preprocess_cfg
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from open_clip.transformer import QuickGELU
 from PIL import Image
 from torch.overrides import TorchFunctionMode
 
@@ -28,6 +30,7 @@ from pipeline.teachers.attention import rearrange
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.compiled import choose
 from pipeline.teachers.geometry import Geometry
+from pipeline.teachers.known_weights import doubts_about, facts_of
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
 from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
 
@@ -69,8 +72,10 @@ class OpenClipTeacher(Teacher):
         if folder is not None:
             self.file_bytes = _weights(folder).stat().st_size
             self._vocabulary = _vocabulary(folder)
+        # The weights do not tell the activation; GELU, the usual one, was never named here.
+        quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
         self.fingerprint = fingerprint(
-            weights_digest(config, model.visual), _PREPARATION, precision
+            weights_digest(config, model.visual), _PREPARATION, precision, *["QuickGELU"] * quick
         )
         self.dim = self.embed_texts(["a"]).shape[1]
         self._dtype = DTYPES[precision]
@@ -172,11 +177,12 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
     """
     model, pretrained, device = settings.model, settings.pretrained, pick_device(settings.device)
     folder = Path(model.removeprefix("local-dir:")) if model.startswith("local-dir:") else None
-    options: dict[str, Any] = {}
     if folder is not None:
         _check_folder(folder)
     elif not model.startswith("hf-hub:"):
-        options = _check_names(model, pretrained)
+        _check_names(model, pretrained)
+    facts = facts_of(settings)
+    options = {} if facts.quick_gelu is None else {"quick_gelu": facts.quick_gelu}
     try:
         with _calm(), _NoRandomWeights():
             net = open_clip.create_model(
@@ -189,6 +195,8 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
                 **options,
             )
             tokenizer = open_clip.get_tokenizer(model)
+            preprocess = merge_preprocess_dict(net.visual.preprocess_cfg, facts.preprocess)
+            set_model_preprocess_cfg(net, preprocess)
     except ImportError as error:
         raise TeacherError(
             f"{model} needs a library that is not installed ({error.name or error}). "
@@ -203,7 +211,9 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
         raise TeacherError(_explain(model, pretrained, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
     precision = pick_precision(settings.precision, device, net.visual)
-    return OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision, folder)
+    teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision, folder)
+    teacher.doubts = doubts_about(settings, facts.assumed)
+    return teacher
 
 
 def _check_folder(folder: Path) -> None:
@@ -239,7 +249,7 @@ def _vocabulary(folder: Path) -> frozenset[str] | None:
         ) from error
 
 
-def _check_names(model: str, pretrained: str | None) -> dict[str, Any]:
+def _check_names(model: str, pretrained: str | None) -> None:
     """Refuse names that open_clip does not list, before anything is built or downloaded."""
     names = open_clip.list_models()
     if model not in names:
@@ -253,16 +263,12 @@ def _check_names(model: str, pretrained: str | None) -> dict[str, Any]:
             f"`teacher.pretrained` is missing, so {model} would have random weights. "
             f"Choose one of: {', '.join(tags) or 'a weights file'}."
         )
-    if pretrained in tags:
-        # Weights trained with QuickGELU answer wrongly without it; open_clip (3.3.0) only warns.
-        config = open_clip.get_pretrained_cfg(model, pretrained)
-        return {"force_quick_gelu": True} if config.get("quick_gelu") else {}
-    if not Path(pretrained).is_file():
+    # By open_clip's own look-up, which takes "LAION400M-E32" for the tag laion400m_e32.
+    if not open_clip.get_pretrained_cfg(model, pretrained) and not Path(pretrained).is_file():
         raise TeacherError(
             f"{pretrained!r} is neither a file nor pretrained weights of {model}. "
             f"open_clip lists for it: {', '.join(tags) or 'none'}."
         )
-    return {}
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:

@@ -180,11 +180,11 @@ def ask(panel: Panel, images: pl.DataFrame, max_pixels: int, listener: Listener)
 
 
 def prompt_warnings(panel: Panel, ontology: Ontology) -> list[str]:
-    """Return what a person should know about how the teachers read the prompts."""
+    """Return what a person should know about how the teachers take pictures and prompts."""
     return [
         sentence
         for member in panel.members
-        for sentence in unknown_word_warnings(member.teacher, ontology)
+        for sentence in [*member.teacher.doubts, *unknown_word_warnings(member.teacher, ontology)]
     ]
 
 
