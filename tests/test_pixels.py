@@ -283,8 +283,7 @@ def test_what_is_no_image_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "script.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     for name, reason in {
         "empty.jpg": "empty", "text.jpg": "no image", "short.jpg": "no image",
-        "script.eps": "no image",
-        "none.jpg": "no such file", ".": "folder",
+        "script.eps": "no image", "none.jpg": "no such file", ".": "folder",
     }.items():  # fmt: skip
         with pytest.raises(SourceError, match=reason):
             read_rgb(tmp_path / name)
