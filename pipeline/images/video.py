@@ -23,8 +23,9 @@ from pipeline.values import Sampling
 
 VIDEO_SUFFIXES = frozenset(
     (
-        *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"),
-        *(".mpg", ".mpeg", ".ts", ".3gp", ".wmv", ".mjpeg"),
+        *(".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx"),
+        *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".mp2v"),
+        *(".vob", ".wmv", ".asf", ".flv", ".ogv", ".mxf", ".dv", ".mjpeg", ".h264", ".h265"),
     )
 )
 
