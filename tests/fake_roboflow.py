@@ -19,7 +19,7 @@ import re
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,8 +60,10 @@ class FakeProject:
     versions: int = 0
     newest_first: bool = False  # the order in which versions are listed
     unready: int = 0  # so many times an export is still being prepared
-    packed: list[str] | bytes | None = None  # names of files in an export, or what comes instead
+    # Names of files in an export, or what comes instead: all at once, or part by part.
+    packed: list[str] | bytes | Callable[[], Iterator[bytes]] | None = None
     license: str = ""
+    title: str = ""  # by default its id
 
     def hold(self, name: str, data: bytes, annotation: str | None = None) -> FakeImage:
         """Have an image that somebody else put there."""
@@ -101,8 +103,11 @@ class FakeRoboflow(ThreadingHTTPServer):
         self.share, self.slow = share, slow
         self.refuse: set[str] = set()  # names of images that are turned away
         self.cut_next = ""  # the next request whose path ends so is cut after it was obeyed
+        self.delay_next = ""  # the next request whose path is this is answered in a second
         self.ignore_next = ""  # the next request whose path is this is answered in ten seconds
         self.failures: list[Failure] = []
+        self.ending = ""  # what the service adds to the ids of new projects
+        self.pause = 0.0  # seconds after each part of an export that comes part by part
         self.closing = threading.Event()
         self.faults = 0
         self.asked: list[str] = []
@@ -184,6 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
                 server.ignore_next = ""
                 if server.closing.wait(10):
                     raise _Cut
+            if server.delay_next == parts.path:
+                server.delay_next = ""
+                server.closing.wait(1)
             if server.cut_next and parts.path.endswith(server.cut_next):
                 fault, server.cut_next = "cut after", ""
             told = server.failure(parts.path)
@@ -223,11 +231,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, value: Any) -> None:
         self._leave()
+        if callable(value):
+            self._send_parts(value())
+            return
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _send_parts(self, parts: Iterator[bytes]) -> None:
+        """Send a body whose length is not said, until it ends or nobody listens any more."""
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        for part in parts:
+            self.wfile.write(part)
+            if self.server.closing.wait(self.server.pause):
+                return
 
     def _route(self, words: list[str], query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
         projects = self.server.projects
@@ -235,7 +256,10 @@ class _Handler(BaseHTTPRequestHandler):
             case ("POST", []):
                 return 200, {"workspace": WORKSPACE}
             case ("GET", [workspace]) if workspace == WORKSPACE:
-                listed = [{"id": f"{WORKSPACE}/{name}"} for name in projects]
+                listed = [
+                    {"id": f"{WORKSPACE}/{name}", "name": project.title or name}
+                    for name, project in projects.items()
+                ]
                 about = {"name": "A workspace", "url": WORKSPACE, "projects": listed}
                 return 200, {"workspace": about}
             case ("POST", [_, "projects"]):
@@ -243,7 +267,10 @@ class _Handler(BaseHTTPRequestHandler):
                 name = "-".join(re.findall(r"[a-z0-9]+", wanted["name"].lower()))
                 if name in projects:  # as people may well have two of one name
                     name = f"{name}-{len(projects) + 1}"
-                projects[name] = FakeProject(name, wanted["type"], license=wanted["license"])
+                name += self.server.ending
+                projects[name] = FakeProject(
+                    name, wanted["type"], license=wanted["license"], title=wanted["name"]
+                )
                 return 200, self._about(projects[name])
             case ("POST", [_, "models", "prepareUpload"]):
                 projects[query["projectIds"][0]].families.append(query["modelType"][0])
@@ -334,7 +361,7 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 project.weights.append((words[2], body))
             return 200, {}
-        if isinstance(project.packed, bytes):
+        if isinstance(project.packed, bytes) or callable(project.packed):
             return 200, project.packed
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:

@@ -174,8 +174,40 @@ def test_a_project_is_created_once(tmp_path: Path, server: FakeRoboflow) -> None
     settings = yaml.safe_load((folder / "run.yaml").read_text())
     settings["roboflow"]["project"] = "My Fruit"
     (folder / "run.yaml").write_text(yaml.safe_dump(settings))
-    _, err = call(folder, server, "upload", "--create", status=1)
-    assert "`roboflow: {project: my-fruit}`" in err and len(server.projects) == 2
+    server.ending = "-abc12"
+    _, err = call(folder, server, "upload", "--create")
+    assert "spells 'My Fruit' as 'my-fruit-abc12'" in err and "{project: my-fruit-abc12}" in err
+    given = yaml.safe_load((folder / "run.yaml").read_text())["roboflow"]["project"]
+    assert given == "My Fruit"  # the person's file is theirs
+    for words in (("upload", "--create"), ("upload",)):
+        out, err = call(folder, server, *words, "--json")
+        assert json.loads(out)["project"] == "my-fruit-abc12" and "spells" not in err
+    assert json.loads(call(folder, server, "upload", "--dry-run", "--json")[0])["there"] == 1
+    server.projects["my-fruit-abc12"].versions = 1
+    call(folder, server, "pull")
+    assert list(server.projects) == ["fruit", "my-fruit-abc12"]
+    assert server.requests("POST /ws/projects") == 2
+
+
+def test_a_project_that_has_gone_is_created_anew_and_damaged_memory_is_said(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    folder = run_folder(tmp_path, 3, project="My Fruit")
+    call(folder, server, "upload", "--create")
+    server.projects.clear()
+    server.ending = "-2"
+    _, err = call(folder, server, "pull", status=1)
+    assert "has no project 'my-fruit'" in err
+    call(folder, server, "upload", "--create")
+    call(folder, server, "upload")
+    assert [one.title for one in server.projects.values()] == ["My Fruit"]
+    assert list(server.projects) == ["my-fruit-2"]
+    memory = folder / "run" / "upload" / "projects.json"
+    assert json.loads(memory.read_text()) == [["ws", "My Fruit", "my-fruit-2"]]
+    for text in ("{", "[1]", '[["ws"]]'):
+        memory.write_text(text)
+        _, err = call(folder, server, "upload", status=1)
+        assert f"{memory} is damaged. Delete it, and write the project's id" in err
 
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/ws/fruit", "/ws/projects"])

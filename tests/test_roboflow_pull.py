@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import polars as pl
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ultralytics.nn.tasks import ClassificationModel
 
 from pipeline.cli import main
+from pipeline.student import Student
 from pipeline.student.kept import Students
 from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow, talking_to
 from tests.labeled_run import Photo, abstained, id_of, ledger_line, write_run
@@ -177,6 +181,78 @@ def test_decisions_of_earlier_versions_stay_unless_this_one_says_otherwise(
     assert decisions(tmp_path) == [("a", "blue"), ("b", "green"), ("c", "green")]
 
 
+def test_a_correction_that_is_taken_back_there_is_no_decision_any_more(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    cases = {  # stem: line of the ledger, class in the first version and the second, what is left
+        "taken back": (("done", "red"), "blue", "red", None),
+        "corrected otherwise": (("done", "red"), "blue", "green", "green"),
+        "still corrected": (("done", "red"), "blue", "blue", "blue"),
+        "not in the second": (("done", "red"), "blue", None, "blue"),
+        "labeled there before": (("annotated", "red"), "blue", "red", "red"),
+        "unknown to the ledger": (None, "blue", "red", "blue"),
+    }
+    write_run(tmp_path, [Photo(one) for one in cases])
+    ledger = tmp_path / "run" / "upload" / "ws--fruit.jsonl"
+    ledger.parent.mkdir()
+    ledger.write_text("".join(
+        ledger_line(tmp_path, one, *line) for one, (line, *_) in cases.items() if line
+    ))  # fmt: skip
+    pulled(server, [f"train/{name}/{back(tmp_path, one)}" for one, (_, name, *_) in cases.items()])
+    assert dict(decisions(tmp_path)) == dict.fromkeys(cases, "blue")
+    server.projects["fruit"].packed = [
+        f"train/{name}/{back(tmp_path, one)}" for one, (*_, name, _) in cases.items() if name
+    ]
+    told = call("pull").stderr
+    assert "1 decisions of earlier pulls were taken back there." in told
+    left = {one: name for one, (*_, name) in cases.items() if name}
+    assert dict(decisions(tmp_path)) == left
+    assert "taken back" not in call("pull").stderr
+
+
+def test_a_correction_that_was_sent_since_is_not_taken_back_by_itself(
+    tmp_path: Path, server: FakeRoboflow
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    call("upload")
+    pulled(server, [f"train/blue/{back(tmp_path, 'a')}"])
+    write_run(tmp_path, [Photo("a", "blue", decision="human")])  # as labeling obeys
+    call("upload", "--relabel")
+    for _ in range(2):
+        pulled(server, [f"train/blue/{back(tmp_path, 'a')}"])
+        assert decisions(tmp_path) == [("a", "blue")]
+    pulled(server, [f"train/red/{back(tmp_path, 'a')}"])
+    assert decisions(tmp_path) == [("a", "red")]
+
+
+def test_only_the_names_in_a_zip_are_read(tmp_path: Path, server: FakeRoboflow) -> None:
+    write_run(tmp_path, [Photo("a")])
+    bomb = BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"train/blue/{back(tmp_path, 'a')}", bytes(200 << 20))
+    server.projects["fruit"].packed = bomb.getvalue()
+    assert json.loads(call("pull", "--json").stdout)["decisions"] == 1
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=6))),
+       length=st.integers(0, 400))  # fmt: skip
+def test_a_damaged_zip_is_no_traceback(
+    tmp_path: Path, server: FakeRoboflow, cuts: list[tuple[int, bytes]], length: int
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(f"train/blue/{back(tmp_path, 'a')}", b"")
+        archive.writestr("train/red/other.jpg", b"")
+    data = bytearray(packed.getvalue())
+    for at, with_what in cuts:
+        data[-at : len(data) - at + len(with_what)] = with_what
+    server.projects["fruit"].packed = bytes(data[: len(data) - length % 40])
+    done = CliRunner().invoke(main, ["pull", "--config", "run.yaml"])
+    assert isinstance(done.exception, SystemExit | None) and done.exit_code in (0, 1, 2)
+
+
 def test_a_class_that_the_ontology_lacks_is_refused_and_nothing_is_written(
     tmp_path: Path, server: FakeRoboflow
 ) -> None:
@@ -239,7 +315,11 @@ def promoted(folder: Path, run: str, weights: Path, trained_with: str) -> str:
     student = folder / f"student {weights.stem}"
     student.mkdir(exist_ok=True)
     (student / "weights.pt").write_bytes(weights.read_bytes())
-    card = {"classes": ["a", "b"], "imgsz": 32, "trained_with": {"model": trained_with}}
+    card = {
+        "classes": ["red", "green", "blue"],
+        "imgsz": 32,
+        "trained_with": {"model": trained_with},
+    }
     (student / "student.json").write_text(json.dumps(card))
     students = Students(folder / run / "students")
     name = students.keep(student)
@@ -281,24 +361,63 @@ def test_the_student_in_use_is_sent_under_a_name_in_lower_case(
     assert [fingerprint(data) for _, data in fruit.weights] == pytest.approx(sums[::-1], rel=1e-3)
 
 
+def checkpoint(path: Path, name: str, **about: Any) -> Path:
+    """Write the weights of a student that knows nothing, of an architecture by its name."""
+    model = ClassificationModel(name, nc=3, verbose=False)
+    model.yaml.update(about)
+    model.names = {0: "red", 1: "green", 2: "blue"}
+    model.args = {"imgsz": 32, "batch": 8, "model": name, "task": "classify"}
+    torch.save({"model": model, "ema": None, "train_args": model.args}, path)
+    return path
+
+
+@pytest.mark.parametrize("trained_with", ["yolov8n-cls.pt", "/run/students/1/weights.pt"])
 @pytest.mark.parametrize(
-    ("trained_with", "family"),
+    ("name", "about", "family", "called"),
     [
-        ("yolov8n-cls.yaml", "yolov8n-cls"),
-        ("yolov8s-cls.pt", "yolov8s-cls"),
-        ("/somewhere/yolov8m-cls.pt", "yolov8m-cls"),
-        ("/somewhere/mine.pt", "yolov8n-cls"),
+        ("yolov8n-cls.yaml", {}, "yolov8n-cls", "yolov8n-cls"),
+        ("yolov8s-cls.yaml", {}, "yolov8s-cls", "yolov8s-cls"),
+        ("yolov8s-cls.yaml", {"yaml_file": "/x/yolov8-cls.yaml"}, "yolov8s-cls", "yolov8s-cls"),
+        ("yolo11n-cls.yaml", {}, "yolov11n-cls", "yolo11n-cls"),
     ],
 )
-def test_the_family_is_that_of_the_model_it_was_trained_from(
-    tmp_path: Path, server: FakeRoboflow, weights: list[Path], trained_with: str, family: str
+def test_the_family_and_the_name_are_those_of_the_weights(
+    tmp_path: Path, server: FakeRoboflow, trained_with: str,
+    name: str, about: dict[str, str], family: str, called: str,
+) -> None:  # fmt: skip
+    """Whatever they were trained from, which for a second generation is the first one's file."""
+    write_run(tmp_path, [Photo("a")])
+    weights = checkpoint(tmp_path / "0.pt", name, **about)
+    kept = promoted(tmp_path, "run", weights, trained_with)
+    said = call("deploy").stderr
+    assert server.projects["fruit"].families == [family]
+    assert "declares size" not in said  # packaging finds the size that was announced
+    assert Student.load(tmp_path / "run" / "students" / kept, "cpu").name == called
+
+
+def test_an_architecture_that_roboflow_does_not_take_is_refused(
+    tmp_path: Path, server: FakeRoboflow
 ) -> None:
     write_run(tmp_path, [Photo("a")])
-    promoted(tmp_path, "run", weights[0], trained_with)
-    done = call("deploy")
-    assert server.projects["fruit"].families == [family]
-    if family != "yolov8n-cls":
-        assert "yolov8n" in done.stderr  # packaging sees that the weights are of another size
+    weights = checkpoint(tmp_path / "0.pt", "yolov8n-cls.yaml", yaml_file="/x/mine.yaml")
+    promoted(tmp_path, "run", weights, "/x/mine.yaml")
+    assert "is built as 'mine', which Roboflow does not take." in call("deploy", status=1).stderr
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: b"", lambda data: b"no weights", lambda data: data[: len(data) // 2],
+    lambda data: pickle.dumps({"model": 1}), lambda data: b"\x80\x04\x95" + data[:100],
+])  # fmt: skip
+def test_damaged_weights_are_one_sentence(
+    tmp_path: Path, server: FakeRoboflow, weights: list[Path], damage: Callable[[bytes], bytes]
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    name = promoted(tmp_path, "run", weights[0], "yolov8n-cls.yaml")
+    file = tmp_path / "run" / "students" / name / "weights.pt"
+    file.write_bytes(damage(file.read_bytes()))
+    said = call("deploy", status=1).stderr
+    assert f"{file} cannot be loaded" in said and said.count("\n") == 1 and server.asked == []
 
 
 def test_weights_that_cannot_be_packaged_or_are_not_taken(
@@ -320,10 +439,9 @@ def test_weights_that_cannot_be_packaged_or_are_not_taken(
     server.fail(f"/run-{name}".lower(), 503)
     call("deploy")
     assert len(server.projects["fruit"].weights) == 1
-    about = tmp_path / "run" / "students" / name / "student.json"
-    about.write_text(about.read_text().replace("yolov8n-cls", "yolox-cls"))
-    said = call("deploy", status=1).stderr
-    assert f"{name} cannot be packaged: Model type 'yolox-cls' is not supported" in said
+    other = checkpoint(tmp_path / "1.pt", "yolov8n-cls.yaml", yaml_file="yolov7-cls.yaml")
+    name = promoted(tmp_path, "run", other, "yolov7-cls.yaml")
+    assert f"{name} cannot be packaged: " in call("deploy", status=1).stderr
 
 
 def test_deploy_creates_no_project(

@@ -269,6 +269,25 @@ def test_an_abstained_image_that_was_refused_is_sent_again(
     assert held(server, tmp_path, "a").annotation is None
 
 
+@pytest.mark.parametrize("state", ["sent", "refused"])
+def test_an_image_whose_label_is_not_wanted_any_more_is_there(
+    tmp_path: Path, server: FakeRoboflow, state: str
+) -> None:
+    """It was sent with a label that did not arrive, and is undecided now."""
+    write_run(tmp_path, [abstained("a")])
+    server.projects["fruit"].hold("a.png", (tmp_path / "photos" / "a.png").read_bytes())
+    name = "red" if state == "refused" else None
+    ledger_file(tmp_path).write_text(ledger_line(tmp_path, "a", state, name))
+    assert answer("upload", "--only", "all")["there"] == 1
+    assert server.requests("/upload") == server.requests("/annotate/") == 0
+    entry = last_words(tmp_path)[id_of(tmp_path, "a")]
+    assert (entry["state"], entry["name"], entry["reason"]) == ("done", None, None)
+    assert answer("upload", "--only", "all", "--dry-run")["there"] == 1
+    write_run(tmp_path, [Photo("a", "green")])  # and decided after all
+    assert answer("upload", "--only", "all")["there"] == 1
+    assert held(server, tmp_path, "a").annotation == "green"
+
+
 @pytest.mark.parametrize("there", ["green", "blue"], ids=["ours", "corrected there"])
 def test_a_label_that_was_sent_as_another_is_replaced_when_asked(
     tmp_path: Path, server: FakeRoboflow, there: str

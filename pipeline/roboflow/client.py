@@ -7,43 +7,31 @@ pass is tried again, and no text leaves without the key having been taken out of
 
 from __future__ import annotations
 
-import random
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 
-from pipeline.config import Config
-from pipeline.errors import ConfigError, UploadError
-from pipeline.keys import without_key
-from pipeline.roboflow.wire import (
-    Bounded,
-    StatusError,
-    bound_waiting,
-    find_key,
-    is_of_the_network,
-    quietly,
-    status_of,
-)
-
-Answer = TypeVar("Answer")
+from pipeline.errors import UploadError, describe_os_error
+from pipeline.network import TooLarge, TooSlow, receive
+from pipeline.roboflow.patience import LONGEST, Patience, clean
+from pipeline.roboflow.patience import Refused as Refused
+from pipeline.roboflow.wire import SENDING, StatusError, bounded, find_key, quietly
 
 PROJECT_TYPE = "single-label-classification"
-_AGAIN = {408, 425, 429, 500, 502, 503, 504}
-_LONGEST = 30.0  # seconds between two tries
-
-
-class Refused(Exception):
-    """Roboflow's answer to one request is no, and asking again would not change it."""
+_EXPORT = 60  # times as long as one answer may take, an export may take to be prepared, and to come
+_ROOM, _IMAGE = 64 << 20, 32 << 20  # bytes that an export may have, and more for each image
 
 
 class RoboflowProject:
     """One project of one workspace.
 
     Args:
-        name: the project's id in its URL, as in app.roboflow.com/workspace/<name>.
+        name: the project's id in its URL, as in app.roboflow.com/workspace/<name>; or how a new one
+            is to be called, from which Roboflow makes an id.
         workspace: the workspace's id; by default the key's own.
         timeout: seconds that one answer may take.
         retries: tries after the first, each waiting up to twice as long.
@@ -63,46 +51,37 @@ class RoboflowProject:
         retries: int = 8,
         backoff: float = 0.5,
     ) -> None:
-        self._timeout, self._retries, self._backoff = timeout, retries, backoff
+        self._timeout, self._patience = timeout, Patience(timeout, retries, backoff)
         self._key = find_key(workspace)
-        self.name = name
+        self.name = self._title = name
         with quietly():
             import roboflow
 
-            bound_waiting(timeout)
             self._rf = roboflow
-            answer = self._must(self._log_in)
-            self._workspace = self._must(lambda: answer.workspace(workspace))
+            self._login = self._patience.must(lambda: roboflow.Roboflow(api_key=self._key))
+            self._workspace = self._patience.must(lambda: self._login.workspace(workspace))
         self.workspace = str(self._workspace.url)
         self._project: Any = None
 
-    def _log_in(self) -> Any:
-        return self._rf.Roboflow(api_key=self._key)
-
     def open(
-        self, create: Callable[[], bool] = lambda: False, license_name: str = "Private"
+        self,
+        create: Callable[[], bool] = lambda: False,
+        license_name: str = "Private",
+        created: Callable[[str], None] = lambda name: None,
     ) -> bool:
         """Look the project up, or create it; returns whether it was created.
 
         Args:
             create: asked whether to create the project where it is missing.
             license_name: of a project that is created.
+            created: told the id that Roboflow has given to a new project, before anything else is
+                asked; from then on it is this object's `name`, too.
 
         Raises:
             UploadError: it is not there and is not to be created, or it cannot be.
         """
-        from roboflow.adapters.rfapi import RoboflowError
-
-        def look() -> Any:
-            try:
-                return self._workspace.project(self.name)
-            except RoboflowError as error:
-                if error.status_code in (404, None):
-                    return None
-                raise
-
         with quietly():
-            self._project = self._must(look)
+            self._project = self._patience.must(self._look)
             if self._project is not None:
                 return False
             if not create():
@@ -110,24 +89,49 @@ class RoboflowProject:
                     f"The workspace {self.workspace} has no project {self.name!r}. Create it "
                     "there, or run again with `--create`."
                 )
-
-            def look_or_create() -> Any:
-                # An answer that was cut off may have been a yes: asked again, it would be a second
-                # project.
-                return look() or self._workspace.create_project(
-                    self.name, PROJECT_TYPE, license_name, self.name
-                )
-
-            created = str(self._must(look_or_create).id).rsplit("/", 1)[-1]
-            if created != self.name:
-                raise UploadError(
-                    f"Roboflow has created the project as {created!r}. Write that into the config: "
-                    f"`roboflow: {{project: {created}}}`."
-                )
-            self._project = self._must(look)
+            self.name = self._patience.must(self._creation(license_name))
+            created(self.name)
+            self._project = self._patience.must(self._look)
         if self._project is None:
             raise UploadError(f"{self.name!r} was created, but Roboflow does not list it yet.")
         return True
+
+    def _look(self) -> Any:
+        from roboflow.adapters.rfapi import RoboflowError
+
+        try:
+            return self._workspace.project(self.name)
+        except RoboflowError as error:
+            if error.status_code in (404, None):
+                return None
+            raise
+
+    def _creation(self, license_name: str) -> Callable[[], str]:
+        """What creates the project, and returns its id, however often it has to be asked."""
+        before = self._listed(self._workspace)
+        tried = False
+
+        def create() -> str:
+            nonlocal tried
+            # An answer that was cut off may have been a yes: asked again, it would be a second
+            # project, and which id the first one was given only the list of all can tell.
+            if tried and (new := self._listed(self._login.workspace(self.workspace)) - before):
+                return max(new)
+            tried = True
+            made = self._workspace.create_project(
+                self._title, PROJECT_TYPE, license_name, self._title
+            )
+            return str(made.id).rsplit("/", 1)[-1]
+
+        return create
+
+    def _listed(self, workspace: Any) -> set[str]:
+        """The ids of the projects of our title in the workspace."""
+        return {
+            str(one["id"]).rsplit("/", 1)[-1]
+            for one in workspace.project_list
+            if one.get("name", self._title) == self._title
+        }
 
     def upload(
         self, image: Path, split: str, batch: str, tags: list[str], metadata: dict[str, Any]
@@ -144,7 +148,7 @@ class RoboflowProject:
                 str(image), False, split, 0, batch, tags, metadata=metadata
             )[0]
 
-        answer = self._patiently(send)
+        answer = self._patience.ask(send)
         return str(answer["id"]), bool(answer.get("duplicate"))
 
     def annotate(self, image: str, class_name: str, batch: str, overwrite: bool = False) -> bool:
@@ -157,7 +161,7 @@ class RoboflowProject:
         """
         # As text: a bare name would be opened where a file or folder of that name lies around.
         given = {"name": class_name, "rawText": class_name}
-        answer = self._patiently(
+        answer = self._patience.ask(
             lambda: self._project.save_annotation(
                 given, None, image, batch, annotation_overwrite=overwrite
             )[0]
@@ -170,43 +174,81 @@ class RoboflowProject:
         Raises:
             UploadError: there is none yet.
         """
-        with quietly():
-            found = self._must(self._project.get_version_information)
-        numbers = [int(str(one["id"]).rsplit("/", 1)[-1]) for one in found]
+        numbers = self._versions()
         if not numbers:
             raise UploadError(
                 f"{self.workspace}/{self.name} has no version yet. Generate one on Roboflow."
             )
         return max(numbers)
 
+    def _versions(self) -> dict[int, int]:
+        """How many images each version has, by its number."""
+        with quietly():
+            found = self._patience.must(self._project.get_version_information)
+        return {
+            int(str(one["id"]).rsplit("/", 1)[-1]): int(one.get("images") or 0) for one in found
+        }
+
     def export(self, version: int, target: Path) -> None:
         """Download a version as a zip of class folders.
 
         Raises:
-            UploadError: there is no such version, or it cannot be fetched.
+            UploadError: there is no such version, or it cannot be fetched, or it has no end.
         """
+        images = self._versions().get(version, 0)
+        with quietly():
+            link = self._prepared(version)
+            self._patience.must(lambda: self._download(version, link, target, images))
+
+    def _prepared(self, version: int) -> str:
+        """Wait until Roboflow has prepared a version; returns its address."""
         from roboflow.adapters import rfapi
 
-        def ask() -> Any:
-            return rfapi.get_version_export(
+        def ask() -> str | None:
+            answer = rfapi.get_version_export(
                 self._key, self.workspace, self.name, str(version), "folder"
             )
+            return None if answer.get("ready") is False else str(answer["export"]["link"])
 
-        with quietly():
-            while True:
-                answer = self._must(ask)
-                if answer.get("ready") is not False:
-                    break
-                time.sleep(self._backoff)  # Roboflow prepares it
-            self._must(lambda: self._fetch(answer["export"]["link"], target))
+        waited = 0.0
+        while (link := self._patience.must(ask)) is None:
+            if waited >= _EXPORT * self._timeout:
+                raise UploadError(
+                    f"Roboflow has not prepared version {version} within {waited:.0f} s. Pull "
+                    "again later."
+                )
+            pause = min(LONGEST, max(self._patience.backoff, waited / 10))
+            time.sleep(pause)
+            waited += pause
+        return link
 
-    def _fetch(self, link: str, target: Path) -> None:
-        with requests.get(link, timeout=self._timeout, stream=True) as answer:
+    def _download(self, version: int, link: str, target: Path, images: int) -> None:
+        most, seconds = _ROOM + images * _IMAGE, _EXPORT * self._timeout
+
+        def ask() -> requests.Response:
+            answer = requests.get(link, timeout=self._timeout, stream=True)
             if answer.status_code != 200:
+                answer.close()
                 raise StatusError(answer.status_code, "the export cannot be downloaded")
+            return answer
+
+        try:
             with target.open("wb") as file:
-                for chunk in answer.iter_content(1 << 20):
-                    file.write(chunk)
+                receive(ask, file, seconds, most)
+        except TooLarge:
+            raise UploadError(
+                f"Version {version} takes more than {most >> 20:,} MB, which is too much for its "
+                f"{images:,} images. Look at it on Roboflow, or pull another one with `--version`."
+            ) from None
+        except TooSlow:
+            raise UploadError(
+                f"Version {version} was not there within {seconds:g} s. Pull again, or set a "
+                f"longer `roboflow.timeout`: an export may take {_EXPORT} times as long."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UploadError(describe_os_error(error)) from None  # not the network's fault
 
     def deploy(self, student: Path, name: str, model_type: str) -> list[str]:
         """Package a student's weights and send them to the project; returns packaging's warnings.
@@ -228,7 +270,7 @@ class RoboflowProject:
                     allow_size_mismatch=True,
                 )
             except ModelPackagingError as error:
-                raise UploadError(f"{student} cannot be packaged: {self._clean(error)}") from None
+                raise UploadError(f"{student} cannot be packaged: {clean(error)}") from None
             try:
                 where = f"{API_URL}/{self.workspace}/models/prepareUpload"
                 asked = {
@@ -238,82 +280,19 @@ class RoboflowProject:
                     "projectIds": self.name,
                     "nocache": "true",
                 }
-                url = self._must(lambda: self._json("post", where, params=asked)["url"])
+                url = self._patience.must(lambda: self._json("post", where, params=asked)["url"])
                 data = Path(bundle.archive_path).read_bytes()
-                self._must(lambda: self._json("put", url, data=data))
+                self._patience.must(lambda: self._json("put", url, data=data))
             finally:
                 bundle.cleanup()
-        return [self._clean(warning) for warning in bundle.warnings]
+        return [clean(warning) for warning in bundle.warnings]
 
     def _json(self, method: str, url: str, **options: Any) -> Any:
-        answer = requests.request(method, url, timeout=self._timeout, **options)
+        with bounded(requests.Session(), self._timeout, SENDING * self._timeout) as session:
+            answer = session.request(method, url, **options)
         if answer.status_code != 200:
             raise StatusError(answer.status_code, answer.text[:200])
         try:
             return answer.json()
         except ValueError:
             return {}
-
-    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
-        """Ask; where it may pass, wait and ask again."""
-        reason = ""
-        for number in range(self._retries + 1):
-            if number:
-                wait = min(_LONGEST, self._backoff * 2 ** (number - 1))
-                time.sleep(wait * random.uniform(0.5, 1))  # so that threads do not come at once
-            try:
-                self._set_timeout()
-                return ask()
-            except (UploadError, Refused):
-                raise
-            except Exception as error:  # noqa: BLE001 - roboflow raises whatever it met
-                status = status_of(error)
-                reason = self._clean(error)
-                if status in (401, 403):
-                    raise UploadError(
-                        f"Roboflow does not accept the key for this (status {status}). Check "
-                        "`ROBOFLOW_API_KEY` and what the key may do."
-                    ) from None
-                if status is not None and status not in _AGAIN:
-                    raise Refused(reason) from None
-                if status is None and not is_of_the_network(error):
-                    raise Refused(reason) from None
-        raise UploadError(
-            f"Roboflow did not answer properly {self._retries + 1} times in a row ({reason}). Run "
-            "the same command again later: it sends only what is missing."
-        )
-
-    def _must(self, ask: Callable[[], Answer]) -> Answer:
-        """Ask what everything else depends on: a no is an `UploadError`."""
-        try:
-            return self._patiently(ask)
-        except Refused as error:
-            raise UploadError(
-                f"Roboflow says no: {error}. Check `ROBOFLOW_API_KEY` and the names in the "
-                "config's `roboflow` section."
-            ) from None
-
-    def _set_timeout(self) -> None:
-        """Bound the waiting of roboflow's own session of this thread, which is five minutes."""
-        from roboflow.adapters import rfapi
-
-        session = getattr(rfapi, "_upload_session", None)
-        if session is not None and not isinstance(session().get_adapter("https://"), Bounded):
-            for scheme in ("http://", "https://"):
-                session().mount(scheme, Bounded(self._timeout))
-
-    def _clean(self, what: object) -> str:
-        """Words of an error, on one line, without the key."""
-        text = without_key(str(what)) or type(what).__name__
-        return " ".join(text.split())[:300]
-
-
-def project_of(config: Config) -> RoboflowProject:
-    section = config.roboflow
-    if section.project is None:
-        raise ConfigError(
-            "The config names no Roboflow project. Add `roboflow: {project: my-project}`."
-        )
-    return RoboflowProject(
-        section.project, section.workspace, timeout=section.timeout, retries=section.retries
-    )

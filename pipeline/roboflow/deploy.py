@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.errors import WorkspaceError
+from pipeline.errors import UploadError, WorkspaceError
 from pipeline.listener import SILENT, Listener
-from pipeline.roboflow.client import project_of
+from pipeline.roboflow.names import open_project
 from pipeline.run.workspace import Workspace
-from pipeline.student.card import read_card
+from pipeline.student.card import architecture, read_card
 from pipeline.student.kept import Students
 
 
@@ -20,6 +20,7 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
 
     Raises:
         WorkspaceError: no student is promoted yet.
+        StudentError: its weights are damaged.
         UploadError: the weights are not taken.
     """
     workspace = Workspace(config.workspace)
@@ -28,10 +29,10 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
         raise WorkspaceError(
             f"{workspace.root} has no promoted student. Run `clip2yolo evaluate` first."
         )
-    project = project_of(config)
-    project.open()
+    family = _family(promoted)
+    project = open_project(config)
     name = f"{workspace.root.name}-{promoted.name}".lower()
-    for sentence in project.deploy(promoted, name, _family(promoted)):
+    for sentence in project.deploy(promoted, name, family):
         listener.warn(sentence)
     return {
         "workspace": project.workspace,
@@ -42,6 +43,20 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
 
 
 def _family(student: Path) -> str:
-    """What Roboflow calls the student's architecture, by the model that it was trained from."""
-    found = re.search(r"yolo[a-z0-9]+-cls", read_card(student).model)
-    return found[0] if found else "yolov8n-cls"
+    """What Roboflow calls the student's architecture, by its weights.
+
+    Raises:
+        StudentError: the weights are damaged.
+        UploadError: they are of no architecture that Roboflow tells by its name.
+    """
+    from pipeline.student.library import load_checkpoint
+
+    # Refuses what could run code, too: packaging opens the file as it is.
+    checkpoint = load_checkpoint(student / "weights.pt")
+    name = architecture(checkpoint.get("ema") or checkpoint["model"], read_card(student))
+    if not re.fullmatch(r"yolov?\d+[a-z]?-cls", name):
+        raise UploadError(
+            f"{student} is built as {name!r}, which Roboflow does not take. Train from one of "
+            "ultralytics' own, like yolov8n-cls.pt."
+        )
+    return name

@@ -14,11 +14,13 @@ import polars as pl
 from pipeline.config import Config
 from pipeline.errors import ConfigError, UploadError
 from pipeline.files import replacing
+from pipeline.labels.decisions import read_review
 from pipeline.listener import SILENT, Listener
 from pipeline.ontology import ontology_of
 from pipeline.records import LABELS, read_table
-from pipeline.roboflow.client import RoboflowProject, project_of
+from pipeline.roboflow.client import RoboflowProject
 from pipeline.roboflow.ledger import Ledger
+from pipeline.roboflow.names import open_project
 from pipeline.roboflow.upload import ledger_of
 from pipeline.run.workspace import Workspace
 
@@ -52,9 +54,10 @@ def pull(
         file = Path(folder) / "export.zip"
         project.export(version, file)
         try:
+            # Names are all that is read: however much the files claim to hold, nothing is unpacked.
             with zipfile.ZipFile(file) as archive:
                 names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
             raise UploadError("What Roboflow sent is no zip file. Run again.") from None
     decided: dict[str, str] = {}
     strangers = []
@@ -96,12 +99,33 @@ def corrections(decided: Mapping[str, str], labels: pl.DataFrame, ledger: Ledger
     return found
 
 
+def taken_back(
+    before: Mapping[str, str], decided: Mapping[str, str], ledger: Ledger
+) -> frozenset[str]:
+    """Return the ids of earlier corrections that are no more: Roboflow shows the label that was
+    sent, and it is not the correction itself, sent since.
+
+    Args:
+        before: id → class, of earlier pulls.
+        decided: id → class, from `pull`.
+        ledger: of the project; where it does not know what was sent, nothing is taken back.
+    """
+    return frozenset(
+        image_id
+        for image_id, class_name in decided.items()
+        if image_id in before and before[image_id] != class_name
+        if (entry := ledger.entries.get(image_id)) is not None
+        if entry.state == "done" and entry.name == class_name
+    )
+
+
 def pull_labels(
     config: Config, version: int | None = None, listener: Listener = SILENT
 ) -> dict[str, Any]:
     """Take what people corrected on Roboflow into the run: `human.csv`, which labeling obeys.
 
-    Decisions of earlier pulls stay unless this version says otherwise.
+    Decisions of earlier pulls stay unless this version says otherwise: with another class, or with
+    the one that was sent, which means that somebody took the correction back there.
 
     Raises:
         UploadError: the version cannot be fetched.
@@ -111,19 +135,24 @@ def pull_labels(
     workspace = Workspace(config.workspace)
     with workspace.locked():
         labels = read_table(workspace.labels, LABELS, "label", ["id", "path", "class"])
-        project = project_of(config)
-        project.open()
+        project = open_project(config)
         version = version or project.latest_version()
         decided, strangers = pull(project, version, labels["id"].to_list())
-        found = corrections(decided, labels, ledger_of(workspace, project))
+        ledger = ledger_of(workspace, project)
+        found = corrections(decided, labels, ledger)
         unknown = sorted(set(found.values()) - set(ontology.classes))
         if unknown:
             raise ConfigError(
                 f"Version {version} has the class {unknown[0]!r}, which the ontology does not have "
                 f"({', '.join(ontology.classes)}). Add a prompt for it, or rename it on Roboflow."
             )
-        _add_decisions(workspace.human, found, labels)
+        before = read_review(workspace.human, ontology)
+        undone = taken_back(before, decided, ledger)
+        kept = {one: name for one, name in before.items() if one not in undone}
+        _write_decisions(workspace.human, kept | found, labels)
     listener.say(f"{len(found):,} decisions of people in version {version}.")
+    if undone:
+        listener.say(f"{len(undone):,} decisions of earlier pulls were taken back there.")
     return {
         "version": version,
         "images": len(decided),
@@ -132,18 +161,12 @@ def pull_labels(
     }
 
 
-def _add_decisions(path: Path, found: dict[str, str], labels: pl.DataFrame) -> None:
-    before = (
-        dict(pl.read_csv(path, infer_schema=False).select("id", "class").iter_rows())
-        if path.is_file()
-        else {}
-    )
-    both = before | found
+def _write_decisions(path: Path, decisions: Mapping[str, str], labels: pl.DataFrame) -> None:
     paths = dict(labels.select("id", "path").iter_rows())
     rows = {
-        "path": [paths.get(image_id) for image_id in both],
-        "class": list(both.values()),
-        "id": list(both),
+        "path": [paths.get(image_id) for image_id in decisions],
+        "class": list(decisions.values()),
+        "id": list(decisions),
     }
     with replacing(path) as aside:
         pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String)).write_csv(aside)

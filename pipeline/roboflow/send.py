@@ -15,8 +15,9 @@ from pipeline.errors import SourceError, UploadError
 from pipeline.listener import Progress, no_progress
 from pipeline.pixels import MAX_PIXELS
 from pipeline.pool import work_ahead
-from pipeline.roboflow.client import Refused, RoboflowProject
+from pipeline.roboflow.client import RoboflowProject
 from pipeline.roboflow.ledger import Entry, Ledger
+from pipeline.roboflow.patience import Refused
 from pipeline.roboflow.plan import Item
 from pipeline.roboflow.wire import quietly
 
@@ -84,7 +85,7 @@ def is_done(item: Item, ledger: Ledger, relabel: bool = False) -> bool:
     if entry is None or entry.state == "refused":
         return False  # what was refused once may be welcome after a change there
     if item.name is None or entry.state == "annotated":
-        return True
+        return entry.state != "sent"  # for the label that it was to have
     # Sent without a label, an image is not done once it has one here.
     labeled = entry.state == "done" and entry.name is not None
     return labeled and (entry.name == item.name or not relabel)
@@ -113,7 +114,10 @@ def _send(
             state = "done" if item.name is None else "sent"
             entry = Entry(item.id, state, image, None, item.split, was_there)
             ledger.write(entry)
-        if item.name is not None:
+        if item.name is None:
+            if entry.state != "done":  # the label that it was to have is not wanted any more
+                ledger.write(replace(entry, state="done", name=None, reason=None))
+        else:
             assert entry.image is not None
             # Only a label that arrived is ours to replace: where one was refused, somebody else may
             # have labeled since.

@@ -11,8 +11,9 @@ from pipeline.errors import WorkspaceError
 from pipeline.labels.stage import LABEL
 from pipeline.listener import SILENT, Listener
 from pipeline.records import DATASET, LABELS, read_table
-from pipeline.roboflow.client import RoboflowProject, project_of
+from pipeline.roboflow.client import RoboflowProject
 from pipeline.roboflow.ledger import Ledger
+from pipeline.roboflow.names import open_project, possible_names
 from pipeline.roboflow.plan import Item, plan_upload
 from pipeline.roboflow.send import is_done, raise_unless_there, upload
 from pipeline.run.workspace import Workspace
@@ -35,9 +36,12 @@ def planned(config: Config, only: str) -> list[Item]:
 
 def known_to_be_there(config: Config, items: Sequence[Item]) -> int:
     """Count the items that the project's ledger knows to be there; asks nobody."""
-    name = glob.escape(f"--{config.roboflow.project}.jsonl")
-    folder = Workspace(config.workspace).uploads
-    ledgers = [Ledger(path) for path in folder.glob(f"{config.roboflow.workspace or '*'}{name}")]
+    folder, place = Workspace(config.workspace).uploads, config.roboflow.workspace
+    ledgers = [
+        Ledger(path)
+        for name in possible_names(config)
+        for path in folder.glob(f"{glob.escape(place or '') or '*'}--{glob.escape(name)}.jsonl")
+    ]
     return sum(any(is_done(item, ledger) for ledger in ledgers) for item in items)
 
 
@@ -67,9 +71,7 @@ def upload_dataset(
     workspace = Workspace(config.workspace)
     with workspace.locked():
         items = planned(config, only)
-        project = project_of(config)
-        if project.open(create, config.roboflow.license):
-            listener.say(f"Created the project {project.workspace}/{project.name}.")
+        project = open_project(config, create, listener)
         ledger = ledger_of(workspace, project)
         with listener.bar("Uploading", "images") as progress:
             found = upload(

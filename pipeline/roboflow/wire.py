@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,13 @@ from requests.adapters import HTTPAdapter
 
 from pipeline.errors import ConfigError
 from pipeline.keys import roboflow_key
+from pipeline.network import receive
+
+AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))  # statuses that may pass
+FORBIDDEN = frozenset((401, 403))
+SENDING = 10  # times as long as one answer may take, what is sent may be under way
+_LARGEST = 64 << 20  # bytes of an answer
+_here = threading.local()
 
 
 @contextlib.contextmanager
@@ -38,26 +46,63 @@ class StatusError(Exception):
 
 
 class Bounded(HTTPAdapter):
-    """Does not wait longer than told, whatever the caller asks for."""
+    """Waits no longer than told, whatever the caller asks for, and takes no answer without an end.
 
-    def __init__(self, timeout: float) -> None:
-        self._longest = timeout
+    Args:
+        idle: seconds without a byte.
+        whole: seconds from sending a request to the last byte of its answer.
+    """
+
+    def __init__(self, idle: float, whole: float) -> None:
+        self.limits = idle, whole
         super().__init__()
 
-    def send(self, *given: Any, **options: Any) -> requests.Response:
-        options["timeout"] = self._longest
-        return super().send(*given, **options)
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
+        idle, whole = self.limits
+        plain, body = super().send, io.BytesIO()
+        options |= {"timeout": idle, "stream": True}
+        answer = receive(lambda: plain(request, **options), body, whole, _LARGEST)
+        answer._content = body.getvalue()
+        return answer
 
 
-def bound_waiting(timeout: float) -> None:
-    """Have roboflow wait for no answer longer than so many seconds where it states no limit of its
-    own (1.7.3): logging in, looking projects up and creating them would otherwise wait for ever."""
+def bounded(session: requests.Session, idle: float, whole: float) -> requests.Session:
+    """Bound every request of a session, see `Bounded`."""
+    for scheme in ("http://", "https://"):
+        there = session.get_adapter(scheme)
+        if not isinstance(there, Bounded) or there.limits != (idle, whole):
+            session.mount(scheme, Bounded(idle, whole))
+    return session
+
+
+def bound_waiting(seconds: float) -> None:
+    """Have roboflow (1.7.3) wait no longer than so many seconds in this thread, where it would wait
+    for five minutes or for ever, and say which status it was given, where it keeps that to itself.
+    """
+    from roboflow.adapters import rfapi
     from roboflow.util import http
 
+    _here.seconds = seconds
     for verb in ("get", "post"):
-        ask = getattr(http, verb)
-        plain = ask.func if isinstance(ask, functools.partial) else ask  # bounded before
-        setattr(http, verb, functools.partial(plain, timeout=timeout))
+        setattr(http, verb, functools.partial(_look_up, verb))
+    # Images and labels go through a session that each thread keeps.
+    if (session := getattr(rfapi, "_upload_session", None)) is not None:
+        bounded(session(), seconds, SENDING * seconds)
+
+
+def _look_up(verb: str, url: str, **options: Any) -> requests.Response:
+    """Ask what logging in, looking up and creating need to know.
+
+    Raises:
+        StatusError: an answer that may be another one later, or that is about the key.
+    """
+    from roboflow.util import http
+
+    with bounded(http.Session(), _here.seconds, _here.seconds) as session:
+        answer = session.request(verb, url, **options)
+    if answer.status_code in AGAIN | FORBIDDEN:
+        raise StatusError(answer.status_code, answer.text[:200])
+    return answer
 
 
 def status_of(error: BaseException) -> int | None:
@@ -75,8 +120,6 @@ def is_of_the_network(error: BaseException | None) -> bool:
     while error is not None and seen < 10:
         if isinstance(error, requests.RequestException | OSError | EOFError):
             return True
-        if isinstance(error, RuntimeError) and "validating the api key" in str(error):
-            return True  # roboflow's word for five answers that were not 200
         error, seen = error.__cause__ or error.__context__, seen + 1
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,19 @@ def read_card(folder: Path) -> StudentCard:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudentError(f"{file} is damaged. Run `clip2yolo train` again.") from error
+
+
+def architecture(model: Any, card: StudentCard) -> str:
+    """Return what ultralytics calls a student's architecture, with its size, like yolov8n-cls.
+
+    The weights themselves say it. What they were trained from does not: after a student that
+    started from the one before, that is a file of that one's.
+
+    Args:
+        model: the student's, from its checkpoint.
+        card: whose model's name stands in where the checkpoint is silent.
+    """
+    known = getattr(model, "yaml", None) or {}
+    stem = Path(str(known.get("yaml_file") or card.model)).stem
+    sizeless = re.fullmatch(r"(yolov?\d+)(-cls\w*)", stem)
+    return f"{sizeless[1]}{known.get('scale') or ''}{sizeless[2]}" if sizeless else stem

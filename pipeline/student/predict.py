@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.errors import StudentError
 from pipeline.records import Predictor
-from pipeline.student.card import read_card
+from pipeline.student.card import architecture, read_card
 
 
 class Student(Predictor):
@@ -56,7 +56,7 @@ class Student(Predictor):
             raise StudentError(
                 f"{weights} answers in other classes than student.json beside it says. Train again."
             )
-        name = Path(card.model).stem
+        name = architecture(model, card)
         return cls(name, model, card.classes, card.imgsz, weights, pick_device(device))
 
     @classmethod
