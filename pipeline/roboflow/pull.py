@@ -13,8 +13,7 @@ import polars as pl
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, UploadError
-from pipeline.files import replacing
-from pipeline.labels.decisions import read_review
+from pipeline.labels.decisions import decisions_of, match, read_decisions, write_decisions
 from pipeline.listener import SILENT, Listener
 from pipeline.ontology import ontology_of
 from pipeline.records import LABELS, read_table
@@ -146,10 +145,10 @@ def pull_labels(
                 f"Version {version} has the class {unknown[0]!r}, which the ontology does not have "
                 f"({', '.join(ontology.classes)}). Add a prompt for it, or rename it on Roboflow."
             )
-        before = read_review(workspace.human, ontology)
+        before, absent = match(read_decisions(workspace.human, ontology), labels)
         undone = taken_back(before, decided, ledger)
         kept = {one: name for one, name in before.items() if one not in undone}
-        _write_decisions(workspace.human, kept | found, labels)
+        write_decisions(workspace.human, pl.concat([decisions_of(kept | found, labels), absent]))
     listener.say(f"{len(found):,} decisions of people in version {version}.")
     if undone:
         listener.say(f"{len(undone):,} decisions of earlier pulls were taken back there.")
@@ -159,14 +158,3 @@ def pull_labels(
         "decisions": len(found),
         "strangers": len(strangers),
     }
-
-
-def _write_decisions(path: Path, decisions: Mapping[str, str], labels: pl.DataFrame) -> None:
-    paths = dict(labels.select("id", "path").iter_rows())
-    rows = {
-        "path": [paths.get(image_id) for image_id in decisions],
-        "class": list(decisions.values()),
-        "id": list(decisions),
-    }
-    with replacing(path) as aside:
-        pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String)).write_csv(aside)
