@@ -12,6 +12,8 @@ To add a stage is to write its `stage.py` and to name it in `STAGES`.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.config import Config
@@ -21,6 +23,7 @@ from pipeline.evaluation.stage import EVALUATE, EvaluateCounts
 from pipeline.labels.prompts import review_prompts
 from pipeline.labels.stage import LABEL, LabelCounts
 from pipeline.listener import SILENT, Listener
+from pipeline.run.place import settle_in
 from pipeline.run.stage import Run, Stage, StageState, Stamp, carry_out, stage_states
 from pipeline.student import TrainResult
 from pipeline.student.stage import TRAIN
@@ -36,6 +39,13 @@ def _checked(config: Config, listener: Listener, verify: bool = False) -> Run:
     for stage in STAGES:
         stage.check(run)
     return run
+
+
+@contextlib.contextmanager
+def _at_work(run: Run) -> Iterator[None]:
+    with run.workspace.locked():
+        settle_in(run)
+        yield
 
 
 def label(
@@ -56,7 +66,7 @@ def label(
         Clip2YoloError: bad input, a teacher that cannot be loaded, a busy workspace.
     """
     run = _checked(config, listener, verify)
-    with run.workspace.locked():
+    with _at_work(run):
         return carry_out(LABEL, run), carry_out(EXPORT, run)
 
 
@@ -68,7 +78,7 @@ def train(config: Config, listener: Listener = SILENT) -> Stamp[TrainResult]:
         StudentError: the dataset or the settings cannot be trained with.
     """
     run = _checked(config, listener)
-    with run.workspace.locked():
+    with _at_work(run):
         return carry_out(TRAIN, run)
 
 
@@ -86,7 +96,7 @@ def evaluate(config: Config, listener: Listener = SILENT) -> Stamp[EvaluateCount
         GateError: the student does not reach what the config asks for; all is written and kept.
     """
     run = _checked(config, listener)
-    with run.workspace.locked():
+    with _at_work(run):
         stamp = carry_out(EVALUATE, run)
     raise_failed(stamp.counts.gates, run.workspace.report)
     return stamp

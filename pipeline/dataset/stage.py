@@ -25,6 +25,7 @@ from pipeline.records import (
     read_table,
     write_table,
 )
+from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
 from pipeline.teachers.panel import cached_vectors
@@ -74,7 +75,10 @@ def _look(run: Run) -> DatasetInputs:
 def _digest(run: Run, inputs: DatasetInputs) -> str:
     """Name what the dataset depends on: who is in which class, and how it is dealt."""
     return fingerprint(
-        digest_of_columns(inputs.accepted, "id", "path", "class"),
+        digest_of_columns(
+            inputs.accepted.with_columns(without_place(run, inputs.accepted["path"])),
+            *("id", "path", "class"),
+        ),
         run.ontology.dataset_classes,
         run.config.dataset.model_dump(),
     )

@@ -39,6 +39,7 @@ from pipeline.evaluation.wording import summary
 from pipeline.files import fingerprint, names_and_hashes, write_json, write_text
 from pipeline.labels.stage import LABEL
 from pipeline.records import DATASET, LABELS, Prediction, read_table, write_table
+from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.student import Student
 from pipeline.student.kept import Students
@@ -76,20 +77,21 @@ def _digest(run: Run, plan: pl.DataFrame) -> str:
         FORMAT,
         [None if stamp is None else [stamp.digest, stamp.finished] for stamp in stamps],
         run.ontology.dataset_classes,
-        _truth_state(config.truth),
-        _truth_state(config.pool_truth),
+        _truth_state(run, config.truth),
+        _truth_state(run, config.pool_truth),
         config.evaluate.model_dump(),
         [[teacher.device, teacher.precision] for teacher in config.teachers]
         + [config.student.device],
     )
 
 
-def _truth_state(path: Path | None) -> list[Any]:
+def _truth_state(run: Run, path: Path | None) -> list[Any]:
     """Names and contents of the files that hold the truth."""
     if path is None:
         return []
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [str(path), [str(file) for file in files], names_and_hashes(files)]
+    names = without_place(run, pl.Series([str(path), *map(str, files)])).to_list()
+    return [names, names_and_hashes(files)]
 
 
 def _work(run: Run, plan: pl.DataFrame) -> EvaluateCounts:

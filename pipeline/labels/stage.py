@@ -33,6 +33,7 @@ from pipeline.records import (
     streamed_table,
     write_table,
 )
+from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
 from pipeline.teachers import check_teacher
@@ -107,7 +108,9 @@ def _look(run: Run) -> LabelInputs:
 def _digest(run: Run, inputs: LabelInputs) -> str:
     """Name what the labels depend on: pictures, prompts, teacher, thresholds, human decisions."""
     return fingerprint(
-        digest_of_columns(inputs.images, "path", "id"),
+        digest_of_columns(
+            inputs.images.with_columns(without_place(run, inputs.images["path"])), "path", "id"
+        ),
         asdict(run.ontology),
         _asked(run.config.teachers),
         run.config.label.model_dump(),

@@ -14,13 +14,14 @@ import contextlib
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from pipeline.errors import WorkspaceError
 from pipeline.files import sweep, write_json
 
-_LIST = ".clip2yolo.json"  # the names of what the run has made in its folder
+_LIST = ".clip2yolo.json"  # what the run has made in its folder, and where its config lay
 _STAMPS = ("label.json", "dataset.json", "train.json", "evaluate.json")
 _FOLDERS = ("frames", "dataset", "student", "students")
 
@@ -86,7 +87,20 @@ class Workspace:
         caller holds the lock."""
         made = _made(self.root)
         if new := {path.name for path in paths} - made:
-            write_json(self.root / _LIST, sorted(made | new))
+            self._note(made | new, self.place)
+
+    @property
+    def place(self) -> str | None:
+        """The folder of the config when the run was last at work; None where nobody noted it."""
+        place = _noted(self.root).get("place")
+        return place if isinstance(place, str) else None
+
+    def note_place(self, place: str) -> None:
+        """Note the folder of the config. The caller holds the lock."""
+        self._note(_made(self.root), place)
+
+    def _note(self, made: set[str], place: str | None) -> None:
+        write_json(self.root / _LIST, {"made": sorted(made), "place": place})
 
     def _refuse_strangers(self) -> None:
         """Raise a WorkspaceError where something that the run would replace is not its own."""
@@ -114,15 +128,21 @@ def made_in(folder: str | Path, names: Collection[str]) -> tuple[str, ...]:
 
 def _made(root: Path) -> set[str]:
     """The names of what a run has made in its folder."""
-    try:
-        known = json.loads((root / _LIST).read_text("utf-8"))
-        return {str(name) for name in known}
-    except (OSError, ValueError, TypeError):
-        pass
+    made = _noted(root).get("made")
+    if isinstance(made, list):
+        return {str(name) for name in made}
     # A run from before there was a list: its stamps tell, and all that has its names is its own.
     if any(_is_stamp(root / name) for name in _STAMPS):
         return {path.name for path in Workspace(root)._makes}
     return set()
+
+
+def _noted(root: Path) -> dict[str, Any]:
+    try:
+        known = json.loads((root / _LIST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _is_stamp(path: Path) -> bool:
