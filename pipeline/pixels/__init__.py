@@ -14,9 +14,13 @@ from pipeline.pixels.opening import bytes_of, in_sentences, opened, patient_pill
 from pipeline.pixels.samples import decoded_rgb, eight_bits
 
 __all__ = [
-    "MARGIN", "MAX_PIXELS", "Pixels", "check_header", "eight_bits", "image_suffixes", "read_bytes",
-    "read_pixels", "read_rgb", "upright_rgb",
+    "MARGIN", "MAX_PIXELS", "READING", "Pixels", "check_header", "eight_bits", "image_suffixes",
+    "read_bytes", "read_pixels", "read_rgb", "upright_rgb",
 ]  # fmt: skip
+
+# How files become pixels. Another way gives other vectors to the same file, and refuses other ones,
+# so that it counts in every teacher's fingerprint.
+READING = "strict"
 
 MAX_PIXELS = 100_000_000  # of the largest picture that is decoded where nobody says otherwise
 

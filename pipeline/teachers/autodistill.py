@@ -24,6 +24,7 @@ from PIL import Image
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.files import expanded, fingerprint
+from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
 
 _SMALLEST = 1e-12  # probability that stands for "not mentioned"
@@ -40,7 +41,7 @@ class AutodistillTeacher(Teacher):
         self._model = model
         self._sentences = list(sentences)
         self.dim = len(sentences)
-        self.fingerprint = fingerprint("autodistill", name, version, self._sentences)
+        self.fingerprint = fingerprint("autodistill", READING, name, version, self._sentences)
         self.parameters = _parameters(model)
         self.device = "chosen by the model"
 

@@ -25,6 +25,7 @@ from pipeline.errors import ConfigError, TeacherError
 from pipeline.files import fingerprint
 from pipeline.keys import roboflow_key
 from pipeline.network import failed_proxy
+from pipeline.pixels import READING
 from pipeline.pool import work_ahead
 from pipeline.teachers.base import Teacher
 
@@ -51,7 +52,7 @@ class InferenceTeacher(Teacher):
         self.device = f"the server {urlsplit(url).hostname}"
         # The server does not tell its weights' hash: version and preprocessing are all there is.
         self._side = 2 * _SIDES.get(version, 224)
-        self.fingerprint = fingerprint("inference", version, "png", self._side)
+        self.fingerprint = fingerprint("inference", READING, version, "png", self._side)
         self._url, self._version, self._key = url, version, key
         self._timeout, self._connections = settings.timeout, settings.connections
         self._retries = settings.retries

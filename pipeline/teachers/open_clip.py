@@ -25,7 +25,7 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
 from pipeline.machine import out_of_memory, pick_device, streams_of
-from pipeline.pixels import read_pixels
+from pipeline.pixels import READING, read_pixels
 from pipeline.teachers.attention import rearrange
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.compiled import choose
@@ -75,7 +75,11 @@ class OpenClipTeacher(Teacher):
         # The weights do not tell the activation; GELU, the usual one, was never named here.
         quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
         self.fingerprint = fingerprint(
-            weights_digest(config, model.visual), _PREPARATION, precision, *["QuickGELU"] * quick
+            weights_digest(config, model.visual),
+            READING,
+            _PREPARATION,
+            precision,
+            *["QuickGELU"] * quick,
         )
         self.dim = self.embed_texts(["a"]).shape[1]
         self._dtype = DTYPES[precision]

@@ -18,6 +18,7 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
 from pipeline.machine import out_of_memory, pick_device, streams_of
+from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
 from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
@@ -57,7 +58,7 @@ class TransformersTeacher(Teacher):
         self.parameters = sum(tensor.numel() for tensor in model.parameters())
         preprocessing = {k: v for k, v in images.to_dict().items() if "version" not in k}
         self.fingerprint = fingerprint(
-            weights_digest(preprocessing, model, without=("text_", "logit_")), precision
+            weights_digest(preprocessing, model, without=("text_", "logit_")), READING, precision
         )
         # SigLIP's text tower pools its last position, so it wants every sentence at full length.
         self._padding = "max_length" if "siglip" in model.config.model_type else True
