@@ -302,6 +302,7 @@ def test_a_dataset_is_checked_before_anything_is_written(folder: Path) -> None:
     with pytest.raises(StudentError, match="holds 1 images, and a student needs at least 2"):
         train(folder / "dataset", folder / "s", settings(), CLASSES)
     (lone / "yellow").mkdir()
+    picture("yellow").save(lone / "yellow" / "1.png")
     with pytest.raises(StudentError, match="yellow belongs to no class"):
         train(folder / "dataset", folder / "s", settings(), CLASSES)
     assert not (folder / "s").exists() and not (folder / ".s.training").exists()

@@ -401,4 +401,4 @@ def test_the_weights_arrive_packaged(tmp_path: Path, server: FakeRoboflow) -> No
     with zipfile.ZipFile(BytesIO(data)) as archive:
         assert {"model_artifacts.json", "state_dict.pt"} <= set(archive.namelist())
         about = json.loads(archive.read("model_artifacts.json"))
-    assert name.startswith("run-") and list(about["names"]) == list(LEARNED)
+    assert name.startswith("run-") and list(about["names"]) == sorted(LEARNED)

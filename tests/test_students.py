@@ -342,6 +342,7 @@ def two_students(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Students:
     students = kept(tmp_path / "run" / "students", A, B)
     students.promote(A)
     students.promote(B)
+    Workspace(tmp_path / "run").claim(students.root)
     return students
 
 

@@ -33,6 +33,7 @@ _UNREAD = {
     **dict.fromkeys((".jxr", ".wdp", ".hdp"), "JPEG XR"),
     **dict.fromkeys((".xcf", ".kra", ".psb"), "painting program's"),
 }
+_SCRIPTS = {".ts", ".mts"}  # TypeScript's suffixes, too
 _HEAD = 512  # bytes that tell
 
 
@@ -46,7 +47,8 @@ def kind_of(path: str) -> str:
         return _UNREAD[suffix]
     if suffix in VIDEO_SUFFIXES:
         head = _head(path)
-        return _kind_of_content(head) or (OTHER if _is_text(head) else FILM)
+        script = suffix in _SCRIPTS and _is_text(head)
+        return _kind_of_content(head) or (OTHER if script else FILM)
     known = mimetypes.guess_type(name)[0]
     if known and not known.startswith(("image/", "video/", "application/octet")):
         return OTHER  # text, tables, archives, sound: not opened, for there may be a million
@@ -125,7 +127,6 @@ def _kind_of_content(head: bytes) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether a file is no film in spite of its suffix: `.ts` is TypeScript's, too."""
     if not head or b"\0" in head:
         return False
     try:
