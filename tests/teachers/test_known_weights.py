@@ -166,7 +166,9 @@ def test_statements_count_for_the_labels(tmp_path: Path, weights: str) -> None:
         ontology = {"a red thing": "red", "a blue thing": "blue"}
         given = {"source": "photos", "ontology": ontology, "teacher": teacher}
         run = Run.of(parse_config(given, tmp_path / "run.yaml"))
-        return LABEL.digest(run, LabelInputs(pl.DataFrame(schema=IMAGES), {}))
+        return LABEL.digest(
+            run, LabelInputs(pl.DataFrame(schema=IMAGES), [], {}, [], pl.DataFrame())
+        )
 
     plain = digest()
     other = [digest(quick_gelu=True), digest(preprocess={"mean": [0.1, 0.2, 0.3]})]
