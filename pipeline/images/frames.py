@@ -69,10 +69,13 @@ def extract(
 def _write_frames(
     video: Path, sampling: Sampling, folder: Path, max_pixels: int, progress: Progress
 ) -> dict[str, Any]:
-    damage, rows = Damage(), []
+    damage, rows, taken = Damage(), [], set()
     try:
         for frame in read_frames(video, sampling, damage, max_pixels, progress):
             name = f"{_plain(video.stem)}_{clock(frame.seconds).replace(':', '-')}.jpg"
+            if name in taken:  # at the same time to the thousandth
+                name = f"{name.removesuffix('.jpg')}_{frame.number}.jpg"
+            taken.add(name)
             if not (folder / name).is_file():
                 aside = folder / f".{name}"
                 frame.image.save(aside, "JPEG", quality=_QUALITY, subsampling=0)
@@ -162,7 +165,10 @@ def _read_listing(path: Path, max_pixels: int) -> dict[str, Any] | None:
     """What is known of a video; None where it must be decoded (again)."""
     try:
         known: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        whole = all((path.parent / row["file"]).is_file() for row in known["frames"])
+        names = {row["file"] for row in known["frames"]}
+        whole = all((path.parent / name).is_file() for name in names)
+        # A version before this one gave frames of the same time one name.
+        whole = whole and len(names) == len(known["frames"])
         # Another limit may let in what was too large before.
         same_limit = known.get("max_pixels", max_pixels) == max_pixels
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
