@@ -23,8 +23,9 @@ from pipeline.values import Sampling
 
 VIDEO_SUFFIXES = frozenset(
     (
-        *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"),
-        *(".mpg", ".mpeg", ".ts", ".3gp", ".wmv", ".mjpeg"),
+        *(".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx"),
+        *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".mp2v"),
+        *(".vob", ".wmv", ".asf", ".flv", ".ogv", ".mxf", ".dv", ".mjpeg", ".h264", ".h265"),
     )
 )
 
@@ -205,7 +206,9 @@ class _Track:
         while True:
             try:
                 packet = next(packets)
-            except StopIteration:
+            except (StopIteration, IndexError):
+                # PyAV 18.1 ends by emptying the decoder of every track, in their order, and raises
+                # IndexError at one that came up in the middle: ours has been emptied by then.
                 return
             except (av.FFmpegError, OSError) as error:  # the file ends before it says it would
                 self.damage.count(_short(error))
