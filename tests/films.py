@@ -18,14 +18,19 @@ def write_video(
     times: Sequence[float] | None = None,
     rate: int = 10,
     still: bool = False,
+    aspect: Fraction | None = None,
+    codec: str = "mpeg4",
 ) -> Path:
-    """Write a film that shows one color a frame, shot in 64×48, with a mark in its top left."""
+    """Write a film that shows one color a frame, shot in 64×48, with a mark in its top left; its
+    pixels are `aspect` times as wide as they are high."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as film:
-        stream = film.add_stream("mpeg4", rate=rate, options={"g": "5", "qscale": "2"})
+        stream = film.add_stream(codec, rate=rate, options={"g": "5", "qscale": "2"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        stream.time_base = Fraction(1, 1000)
+        if codec == "mpeg4":  # others know no time between the frames of their rate
+            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         for number, name in enumerate(colors):
             pixels = np.full((48, 64, 3), COLORS[name], np.float32)
             pixels += 0 if still else rng.normal(0, 10, pixels.shape)
