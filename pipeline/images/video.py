@@ -206,7 +206,9 @@ class _Track:
         while True:
             try:
                 packet = next(packets)
-            except StopIteration:
+            except (StopIteration, IndexError):
+                # PyAV 18.1 ends by emptying the decoder of every track, in their order, and raises
+                # IndexError at one that came up in the middle: ours has been emptied by then.
                 return
             except (av.FFmpegError, OSError) as error:  # the file ends before it says it would
                 self.damage.count(_short(error))
