@@ -179,7 +179,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         "label": {"min_confidence": 0.5, "min_margin": 0.0},
         "dataset": {
             "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},
-            "seed": 0, "near_duplicate": 0.98, "files": "link",
+            "seed": 0, "near_duplicate": 0.98, "files": "copy",
         },
         "student": {
             "model": "yolov8n-cls.yaml", "imgsz": 224, "epochs": 30, "batch": 32, "seed": 0,
