@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cli import main
+from pipeline.errors import describe_os_error
+from pipeline.files import cache_dir
 from pipeline.printable import printable
 from tests.fakes import photos, picture
 from tests.repository import REPOSITORY
@@ -215,10 +218,18 @@ def test_a_cache_that_cannot_be_written_names_its_variable(
     monkeypatch.delenv("CLIP2YOLO_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(folder / "file"))
-    done = clip2yolo("label", "--config", "run.yaml", "--quiet")
-    (said,) = done.stderr.splitlines()
-    assert done.exit_code == 1 and said.startswith(f"error: {folder / 'file'}")
-    assert "`CLIP2YOLO_CACHE` may name another folder" in said
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "label", "--config", "run.yaml", "--quiet"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, cwd=folder, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0 and "Traceback" not in ran.stderr, ran.stderr
+    assert "CLIP2YOLO_CACHE" in ran.stderr and f"{folder / 'file'}" in ran.stderr
+    for path in (cache_dir(), cache_dir() / "weights" / "a.pt", cache_dir().parent):
+        full = describe_os_error(OSError(errno.ENOSPC, "full", str(path)))
+        assert full.startswith(f"{path}: the disk is full") and "`CLIP2YOLO_CACHE`" in full
+    elsewhere = describe_os_error(OSError(errno.ENOSPC, "full", str(folder / "run" / "x")))
+    assert "CLIP2YOLO_CACHE" not in elsewhere
     done = clip2yolo("cache", CLIP2YOLO_CACHE="~nobody-here/cache")
     assert done.exit_code == 2 and "~nobody-here/cache begins with a home folder" in done.stderr
 

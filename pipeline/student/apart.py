@@ -7,16 +7,18 @@ each is ours while we use it, and theirs again afterwards.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import cache_dir, replacing
+from pipeline.files import cache_dir, expanded, replacing
 
 _REPORTERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 _SETTINGS = Path("Ultralytics", "settings.json")  # below its folder of settings
@@ -29,7 +31,8 @@ def importing() -> Iterator[None]:
     if "ultralytics" in sys.modules:
         yield
         return
-    theirs, folder = _settings_folder() / _SETTINGS, cache_dir() / "ultralytics"
+    folder = _own_folder()
+    theirs = (_settings_folder() or folder) / _SETTINGS
     _copy(theirs, folder / _SETTINGS)
     with _environment_kept(), _quiet_import():
         os.environ["YOLO_AUTOINSTALL"] = "false"
@@ -103,15 +106,34 @@ def _verbose() -> bool:
     return logging.getLogger().isEnabledFor(logging.INFO)
 
 
-def _settings_folder() -> Path:
-    """Where ultralytics (8.4.190) looks for settings; asked, it would make the folder."""
-    if chosen := os.environ.get("YOLO_CONFIG_DIR"):
-        return Path(chosen).expanduser()
+def _own_folder() -> Path:
+    """Our folder of settings; where the cache takes nothing, one for this process alone."""
+    folder = cache_dir() / "ultralytics"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    aside = tempfile.TemporaryDirectory(prefix="clip2yolo-ultralytics-")
+    atexit.register(aside.cleanup)
+    return Path(aside.name)
+
+
+def _settings_folder() -> Path | None:
+    """Where ultralytics (8.4.190) looks for settings; asked, it would make the folder. None for
+    somebody without a home folder."""
+    on_linux = sys.platform not in ("win32", "darwin")
+    chosen = os.environ.get("YOLO_CONFIG_DIR") or (on_linux and os.environ.get("XDG_CONFIG_HOME"))
+    if chosen:
+        return expanded(Path(chosen))
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
     if sys.platform == "win32":
-        return Path.home() / "AppData" / "Roaming"
+        return home / "AppData" / "Roaming"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
+        return home / "Library" / "Application Support"
+    return home / ".config"
 
 
 def _copy(theirs: Path, ours: Path) -> None:
