@@ -354,9 +354,10 @@ def test_without_truth_the_test_split_is_what_is_held_out(run: Run) -> None:
 def always(name: str, weights: Path) -> None:
     """Make a student of one that names one color whatever it sees."""
     checkpoint = torch.load(weights, weights_only=False)
-    head = checkpoint["model"].model[-1].linear
+    names, head = checkpoint["model"].names, checkpoint["model"].model[-1].linear
     head.weight.data.zero_()
-    head.bias.data = torch.tensor([9.0 * (color == name) for color in COLORS]).to(head.bias.dtype)
+    said = [9.0 * (names[index] == name) for index in sorted(names)]
+    head.bias.data = torch.tensor(said).to(head.bias.dtype)
     torch.save(checkpoint, weights)
 
 
