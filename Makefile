@@ -53,11 +53,14 @@ upload: $(READY) ## Send the labeled dataset to the config's Roboflow project
 status: $(READY) ## Show what is done and what comes next
 	$(BIN)/clip2yolo status --config $(CONFIG)
 
+# A process for each core, each on one thread: more would only wait for one another.
+PYTEST := -m pytest -n auto --dist loadfile
+
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m "not slow"
 
 test-slow: $(READY) ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
 
 lowest: ## Test and run the sample with the lowest version of every dependency that is declared
 	$(PYTHON) -m venv --clear $(VENV)-lowest
@@ -65,7 +68,7 @@ lowest: ## Test and run the sample with the lowest version of every dependency t
 	$(VENV)-lowest/bin/uv pip compile pyproject.toml --extra dev --resolution lowest-direct \
 		--python $(VENV)-lowest/bin/python --quiet -o $(VENV)-lowest/lowest.txt
 	$(VENV)-lowest/bin/uv pip sync --python $(VENV)-lowest/bin/python $(VENV)-lowest/lowest.txt
-	PYTHONPATH=. $(VENV)-lowest/bin/python -m pytest -m "not slow"
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python $(PYTEST) -m "not slow"
 	PYTHONPATH=. $(VENV)-lowest/bin/python -m pipeline.cli demo $(VENV)-lowest/demo
 	rm -rf $(VENV)-lowest
 
