@@ -67,7 +67,8 @@ lowest: ## Test and run the sample with the lowest version of every dependency t
 	$(VENV)-lowest/bin/python -m pip install --quiet uv
 	$(VENV)-lowest/bin/uv pip compile pyproject.toml --extra dev --resolution lowest-direct \
 		--python $(VENV)-lowest/bin/python --quiet -o $(VENV)-lowest/lowest.txt
-	$(VENV)-lowest/bin/uv pip sync --python $(VENV)-lowest/bin/python $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python \
+		-r $(VENV)-lowest/lowest.txt
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python $(PYTEST) -m "not slow"
 	PYTHONPATH=. $(VENV)-lowest/bin/python -m pipeline.cli demo $(VENV)-lowest/demo
 	rm -rf $(VENV)-lowest
