@@ -255,7 +255,7 @@ def test_mistakes_get_a_sentence_and_a_status(run_folder: Path) -> None:
 
     refused(lambda c: c.update(sauce=1), 2, "`sauce` is not a key that is known")
     refused(lambda c: c.update(source="nowhere"), 1, "nowhere does not exist")
-    refused(lambda c: c["teacher"].update(model="ViT-Q"), 1, "ViT-Q")
+    refused(lambda c: c["teacher"].update(model="ViT-Q"), 2, "ViT-Q")
     refused(lambda c: c["ontology"].update({"an apple " * 20: "apple"}), 2, "too long")
     refused(lambda c: c.update(workspace="run.yaml/x"), 1, "a part of the path is a file")
 

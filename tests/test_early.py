@@ -42,6 +42,8 @@ def student(**settings: Any) -> Callable[[dict[str, Any]], None]:
 
 
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "no such teacher": (lambda c: c["teacher"].update(model="ViT-Q"), "no model 'ViT-Q'"),
+    "no such folder": (lambda c: c["teacher"].update(model="local-dir:x"), "x is not a folder"),
     "size": (student(imgsz=100), "`student.imgsz` is 100. It must be a multiple of 32"),
     "no such architecture": (student(model="yolov9x-cls.yaml"), "'yolov9x-cls.yaml'"),
     "no such weights": (student(model="yolov8z-cls.pt"), "'yolov8z-cls.pt'"),

@@ -24,6 +24,10 @@ def labeled(root: Path, listener: Told, **changes: Any) -> tuple[Run, pl.DataFra
         "ontology": {"an apple": "red", "a banana": "yellow"},
         "label": {"min_confidence": 0.0},
     }  # fmt: skip
+    for number in range(4):
+        path = root / "truth" / "red" / f"new{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture("yellow", 900 + number).save(path)
     config = parse_config(known | changes, root / "run.yaml")
     stages.label(config)
     run = Run.of(config, listener)
@@ -31,15 +35,13 @@ def labeled(root: Path, listener: Told, **changes: Any) -> tuple[Run, pl.DataFra
 
 
 def saved_again(plan: pl.DataFrame, root: Path) -> dict[str, int]:
-    """Write training images into the truth under other bytes, and others beside them."""
+    """Write training images into the truth, beside others, under other bytes."""
     learned = plan.filter(pl.col("split") != "test").sort("path")["path"].to_list()
     for number, path in enumerate(learned[:6]):
         folder = root / "truth" / Path(path).name.split("_")[0]
         folder.mkdir(parents=True, exist_ok=True)
         image = Image.open(path)
         image.save(folder / f"again{number}.{'bmp' if number % 2 else 'tif'}")
-    for number in range(4):
-        picture("yellow", 900 + number).save(root / "truth" / "red" / f"new{number}.png")
     return {"again": len(learned[:6]), "new": 4}
 
 

@@ -66,7 +66,7 @@ def labeled(labeled_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if not (tmp_path / run).exists():
             shutil.copytree(labeled_once / "run", tmp_path / run)
         config = settings(labeled_once / "photos", tmp_path / run, **dataset)
-        labels, made = label(parse_config(config, tmp_path / "run.yaml"))
+        labels, made = label(parse_config(config, labeled_once / "run.yaml"))
         assert labels.skipped
         return asdict(made.counts) | {"skipped": made.skipped}
 

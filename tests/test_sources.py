@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config import SourceConfig
-from pipeline.errors import SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.images.scan import describe, scan, with_damaged, with_failures
 from pipeline.images.sources import find_images, find_sources
 from pipeline.images.truth import read_truth
@@ -515,7 +515,7 @@ def test_truth_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
 
 
 def test_truth_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="does not exist"):
+    with pytest.raises(ConfigError, match="does not exist"):
         read_truth(tmp_path / "none")
     with pytest.raises(SourceError, match="no image in the class folders"):
         read_truth(tmp_path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import main, on_a_run, print_json
+from pipeline.cli.group import echo, main, on_a_run, print_json
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -62,8 +62,8 @@ def upload(
             print_json({"project": project, "images": len(items), "there": there, "parts": rows})
             return
         for (split, name), count in sorted(counts.items()):
-            click.echo(f"{split:>6}  {name}: {count:,}")
-        click.echo(
+            echo(f"{split:>6}  {name}: {count:,}")
+        echo(
             f"{len(items):,} images for {config.roboflow.project}, "
             f"{there:,} of them there already; nothing was sent."
         )
@@ -77,7 +77,7 @@ def upload(
     if as_json:
         print_json(found)
         return
-    click.echo(
+    echo(
         f"{found['there']:,} images are in {found['workspace']}/{found['project']}; "
         f"{found['were_there']:,} of them were there before, {len(found['annotated']):,} keep a "
         "label that somebody gave them there."
@@ -102,7 +102,7 @@ def pull(config: Config, listener: TerminalListener, as_json: bool, number: int 
     if as_json:
         print_json(found)
     else:
-        click.echo(
+        echo(
             f"Version {found['version']}: {found['decisions']:,} decisions among "
             f"{found['images']:,} images; {found['strangers']:,} images are not of this run."
         )
@@ -121,7 +121,7 @@ def deploy(config: Config, listener: TerminalListener, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        click.echo(
+        echo(
             f"Sent {found['student']} to {found['workspace']}/{found['project']} as "
             f"{found['model']}."
         )

@@ -24,6 +24,7 @@ from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Sampling
 
 _QUALITY = 95  # of the JPEG files
+_READING = 2  # how films are read: what an earlier way left is made anew
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,14 @@ def _write_frames(
             rows.append({"file": name, "number": frame.number, "seconds": round(frame.seconds, 6)})
     except SourceError as error:
         # Noted, so that looking at the run again needs no decoder to know what the film is worth.
-        return {"frames": [], "damage": None, "unusable": str(error), "max_pixels": max_pixels}
-    return {"video": str(video), "frames": rows, "damage": damage.sentence()}
+        return {
+            "frames": [],
+            "damage": None,
+            "unusable": str(error),
+            "max_pixels": max_pixels,
+            "reading": _READING,
+        }
+    return {"video": str(video), "frames": rows, "damage": damage.sentence(), "reading": _READING}
 
 
 def _listed(video: Path, folder: Path, known: dict[str, Any]) -> list[FrameFile]:
@@ -167,8 +174,7 @@ def _read_listing(path: Path, max_pixels: int) -> dict[str, Any] | None:
         known: dict[str, Any] = json.loads(path.read_text("utf-8"))
         names = {row["file"] for row in known["frames"]}
         whole = all((path.parent / name).is_file() for name in names)
-        # A version before this one gave frames of the same time one name.
-        whole = whole and len(names) == len(known["frames"])
+        whole = whole and known.get("reading") == _READING
         # Another limit may let in what was too large before.
         same_limit = known.get("max_pixels", max_pixels) == max_pixels
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -36,7 +36,7 @@ from pipeline.records import (
 from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
-from pipeline.teachers import check_teacher
+from pipeline.teachers import check_names, check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 from pipeline.values import counted
 
@@ -78,8 +78,12 @@ class LabelCounts:
 
 
 def _check(run: Run) -> None:
-    for settings in run.config.teachers:
-        check_teacher(settings)
+    stamp = LABEL.stamp(run.workspace)
+    for settings in map(check_teacher, run.config.teachers):
+        # Whoever has labeled before can be loaded; to look names up takes seconds of importing.
+        words = (settings.model.removeprefix("local-dir:"), settings.pretrained or "")
+        if stamp is None or not all(Path(word).name in stamp.counts.teacher for word in words):
+            check_names(settings)
 
 
 def _look(run: Run) -> LabelInputs:

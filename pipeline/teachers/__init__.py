@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 from pipeline.config import TeacherConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, TeacherError
 from pipeline.machine import check_device
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.presets import PRESETS, holds_weights
@@ -36,6 +36,20 @@ def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teac
     settings = check_teacher(settings)
     backend = importlib.import_module(BACKENDS[settings.kind])
     return backend.load(settings, sentences)  # type: ignore[no-any-return]
+
+
+def check_names(settings: TeacherConfig) -> None:
+    """Refuse a model or weights of a name that its backend does not know; loads and fetches none.
+
+    Raises:
+        ConfigError: there is no such model or file.
+    """
+    check = getattr(importlib.import_module(BACKENDS[settings.kind]), "check_names", None)
+    if check is not None:
+        try:
+            check(settings)
+        except TeacherError as error:
+            raise ConfigError(str(error)) from error
 
 
 def to_fetch(settings: TeacherConfig) -> str | None:

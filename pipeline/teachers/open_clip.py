@@ -180,11 +180,8 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
             without its weights is never used: its labels would be noise.
     """
     model, pretrained, device = settings.model, settings.pretrained, pick_device(settings.device)
-    folder = Path(model.removeprefix("local-dir:")) if model.startswith("local-dir:") else None
-    if folder is not None:
-        _check_folder(folder)
-    elif not model.startswith("hf-hub:"):
-        _check_names(model, pretrained)
+    folder = _folder_of(model)
+    check_names(settings)
     facts = facts_of(settings)
     options = {} if facts.quick_gelu is None else {"quick_gelu": facts.quick_gelu}
     try:
@@ -218,6 +215,23 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
     teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision, folder)
     teacher.doubts = doubts_about(settings, facts.assumed)
     return teacher
+
+
+def check_names(settings: TeacherConfig) -> None:
+    """Refuse names that open_clip does not list, and folders and files that are not there.
+
+    Raises:
+        TeacherError: the model or its weights are not known.
+    """
+    folder = _folder_of(settings.model)
+    if folder is not None:
+        _check_folder(folder)
+    elif not settings.model.startswith("hf-hub:"):
+        _check_names(settings.model, settings.pretrained)
+
+
+def _folder_of(model: str) -> Path | None:
+    return Path(model.removeprefix("local-dir:")) if model.startswith("local-dir:") else None
 
 
 def _check_folder(folder: Path) -> None:

