@@ -447,8 +447,9 @@ def test_a_student_in_the_ontologys_order_stays_in_use_and_is_compared(run: Run)
 def test_a_student_of_another_ontology_is_not_evaluated(run: Run) -> None:
     known = json.loads((run.workspace.student / "student.json").read_text())
     renamed = {f"a {name} ball": name for name in ("red", "green", "azure")}
+    others = run.config(truth=None, pool_truth=None).model_copy(update={"ontology": renamed})
     with pytest.raises(WorkspaceError, match=r"other classes \(blue, green, red\)"):
-        stages.evaluate(run.config(ontology=renamed), Listener())
+        stages.evaluate(others, Listener())
     assert json.loads((run.workspace.student / "student.json").read_text()) == known
 
 
