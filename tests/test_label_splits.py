@@ -103,7 +103,7 @@ def test_look_alikes_share_group_and_split(labeled: Labeled, tmp_path: Path) -> 
         assert group == one and set(splits) == {deal(one, parse_shares(), 0)}
     # The folders hold what the table says.
     files = {str(path.relative_to(tmp_path / "run" / "dataset").as_posix())
-             for path in (tmp_path / "run" / "dataset").rglob("*.png")}  # fmt: skip
+             for path in (tmp_path / "run" / "dataset").rglob("*/*/*")}  # fmt: skip
     assert files == set(plan["file"])
 
 
@@ -160,7 +160,7 @@ def test_a_dataset_that_was_removed_is_made_again(labeled: Labeled, tmp_path: Pa
     assert labeled()["skipped"]
     before = plan_of(run)
     shutil.rmtree(run / "dataset")
-    assert not labeled()["skipped"] and len(list((run / "dataset").rglob("*.png"))) == 30
+    assert not labeled()["skipped"] and len(list((run / "dataset").glob("*/*/*"))) == 30
     (run / "dataset.parquet").unlink()
     assert not labeled()["skipped"] and plan_of(run).equals(before)
     assert labeled()["skipped"]
