@@ -294,9 +294,11 @@ def _teachers(given: Any, base: Path) -> Any:
 def _absolute(base: Path, text: str) -> Path:
     # Not resolve(): a link that a person named stays the link that they named. `a/../b` becomes
     # `b`, unless `a` is a link and that would be another place.
+    if "\0" in text:
+        raise ConfigError(f"{text!r} cannot be a path: no file has such a name. Correct it.")
     path = (base / expanded(Path(text))).absolute()
     short = Path(os.path.normpath(path))
-    return short if short.resolve() == path.resolve() else path
+    return short if os.path.realpath(short) == os.path.realpath(path) else path
 
 
 def with_model_paths(part: Any, section: str, base: Path) -> Any:

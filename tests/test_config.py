@@ -706,3 +706,10 @@ def test_a_home_that_nobody_knows_is_named(tmp_path: Path) -> None:
             with_value(tmp_path, key, "~nobody-here/x")
     with pytest.raises(ConfigError, match="begins with a home folder"):
         load_config(Path("~nobody-here/pets.yaml"))
+
+
+@pytest.mark.parametrize("key", ["source", "truth", "workspace"])
+def test_a_path_that_no_file_can_have_is_one_sentence(tmp_path: Path, key: str) -> None:
+    known = {"source": "photos", "ontology": {"a": "a", "b": "b"}, key: "a\0b"}
+    with pytest.raises(ConfigError, match=r"'a\\x00b' cannot be a path"):
+        parse_config(known, tmp_path / "run.yaml")
