@@ -44,7 +44,10 @@ def killed_once(config: Config, seconds: float | None) -> bool:
             assert os.waitstatus_to_exitcode(status) == 0, "the run failed by itself"
             return False
         if deadline is not None and time.monotonic() >= deadline:
-            os.killpg(child, signal.SIGKILL)
+            try:
+                os.killpg(child, signal.SIGKILL)
+            except ProcessLookupError:  # it has not come to have a group of its own
+                os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return True
         time.sleep(0.002)

@@ -117,9 +117,14 @@ class Students:
 
     def _lines(self, file: str) -> list[str]:
         try:
-            return (self.root / file).read_text("utf-8").split()
+            # What somebody spoilt names nothing that is there, and is passed over.
+            return (self.root / file).read_text("utf-8", "replace").split()
         except FileNotFoundError:
             return []
 
     def _is_whole(self, name: str) -> bool:
-        return not name.startswith(".") and (self.root / name / "weights.pt").is_file()
+        return (
+            not name.startswith(".")
+            and "/" not in name
+            and (self.root / name / "weights.pt").is_file()
+        )
