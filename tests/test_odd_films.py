@@ -147,10 +147,15 @@ def test_frames_of_one_time_have_names_of_their_own(
         with Image.open(frame.path) as image:
             assert color(image) == shade
     assert extract(tmp_path / "a.mkv", EVERY, tmp_path / "frames")[0] == frames
-    # What a version before this one has left: one name for both.
+    # What a version before this one has left, which read films otherwise: one name for both.
     listing = frames[0].path.parent / "frames.json"
-    listing.write_text(listing.read_text().replace(".100_2.jpg", ".100.jpg"))
+    known = json.loads(listing.read_text().replace(".100_2.jpg", ".100.jpg"))
+    del known["reading"]
+    listing.write_text(json.dumps(known))
+    Image.new("RGB", (4, 4)).save(frames[0].path)
     assert extract(tmp_path / "a.mkv", EVERY, tmp_path / "frames")[0] == frames
+    with Image.open(frames[0].path) as image:
+        assert color(image) == "red"
     done = clip2yolo("label", "--json", source={"path": "a.mkv", "every": 1})
     assert done.exit_code == 0 and json.loads(done.stdout)["label"]["found"] == 4
 

@@ -59,6 +59,8 @@ def extract(
     folder = _folder(video, sampling, root)
     known = _read_listing(folder / "frames.json", max_pixels)
     if known is None:
+        if (folder / "frames.json").is_file():
+            shutil.rmtree(folder)  # of an earlier way of reading, or not whole any more
         folder.mkdir(parents=True, exist_ok=True)
         known = _write_frames(video, sampling, folder, max_pixels, progress)
         write_json(folder / "frames.json", known)
