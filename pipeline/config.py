@@ -92,10 +92,14 @@ class TeacherConfig(Section):
 
 
 class LabelConfig(Section):
-    """When a guess becomes a label."""
+    """How images are labeled, and when a guess becomes a label."""
 
     min_confidence: Fraction = 0.5
     min_margin: Fraction = 0.0
+    refine: Literal["auto", "always", "none"] = "auto"  # by the batch: see `pipeline.labels.refine`
+    prompts: Literal["sum", "mean"] = "sum"  # how the prompts of a class become its probability
+    prior: dict[str, Share] = {}  # class → its share of the images, where that is known
+    reject: Literal["auto", "none"] | Fraction = "none"  # abstain on what fits no class
 
 
 class BackgroundConfig(Section):

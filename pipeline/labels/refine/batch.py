@@ -1,0 +1,52 @@
+"""What refinement is handed and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Space:
+    """An embedding space: the teacher's own, or a purely visual one."""
+
+    name: str  # for people
+    vectors: np.ndarray  # (n, dim) unit vectors, a row for each image of the batch; may be a memmap
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All images of a run at once. Human decisions and examples are rows whose class is known."""
+
+    classes: tuple[str, ...]
+    plain: np.ndarray  # (n, classes) float32, the probabilities that the words give, each row alone
+    spaces: tuple[Space, ...]  # at least one; the first is the teacher's own
+    known: np.ndarray  # (n,) int, index of the class a person gave the image; -1: nobody has
+    worded: np.ndarray  # (classes,) bool: words speak for the class (it may have examples only)
+    votes: np.ndarray  # (n,) float32, above 0: look-alikes and frames of one film share one vote
+    prior: np.ndarray | None = None  # (classes,) shares that the config declares; None: unknown
+    before: np.ndarray | None = None  # (n,) int, classes of the last labeling; -1: the image is new
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Images alike that the words do not fit: what a person should look at."""
+
+    kind: str  # "far": called a class but far from it; "two": a second kind of thing under a class;
+    # "none": they fit no class
+    class_name: str | None  # what they are called
+    rows: np.ndarray  # (m,) int, of the batch, the most typical first
+    sentence: str  # what it is and what to do, for people; without the pictures
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What came out."""
+
+    probabilities: np.ndarray  # (n, classes) float32
+    refined: bool  # False: the plain probabilities, unchanged
+    why: str  # a sentence for people: what was decided, on what evidence
+    changed_classes: tuple[str, ...] = ()  # whose images may have moved; () where nothing was done
+    weights: dict[str, float] = field(default_factory=dict)  # space → its share in the evidence
+    notices: tuple[Notice, ...] = ()
