@@ -86,7 +86,7 @@ def neighbours(
         if own is not None:
             inside = np.flatnonzero(own[rows] >= 0)
             alike[inside, own[rows][inside]] = -np.inf
-        near = np.argpartition(-alike, most - 1, axis=1)[:, :most]
+        near = np.argpartition(alike, -most, axis=1)[:, -most:]
         likeness = np.take_along_axis(alike, near, axis=1)
         best = likeness.max(axis=1, keepdims=True)
         strength = np.exp((likeness - best) / _REACH) * votes[near]
