@@ -9,7 +9,7 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.machine import check_device
 from pipeline.teachers.base import Teacher
-from pipeline.teachers.presets import PRESETS, holds_weights
+from pipeline.teachers.presets import PRESETS, check_needs, holds_weights
 
 # kind in the config → module that holds `load(settings, sentences) -> Teacher` and, where models
 # come from the Hugging Face hub, `repository_of(settings) -> str | None`.
@@ -74,6 +74,7 @@ def check_teacher(settings: TeacherConfig) -> TeacherConfig:
     Raises:
         ConfigError: there is no backend or device of that name, or the settings do not belong
             together.
+        TeacherError: it is a preset that needs a later version of a library.
     """
     if settings.kind not in BACKENDS:
         raise ConfigError(
@@ -98,6 +99,8 @@ def check_teacher(settings: TeacherConfig) -> TeacherConfig:
                 "themselves how they take pictures. Remove it."
             )
     check_device(settings.device, "teacher.device")
+    if (preset := PRESETS.get(named.model)) is not None:
+        check_needs(preset)
     return settings
 
 
