@@ -18,20 +18,19 @@ import torch
 from open_clip.model import set_model_preprocess_cfg
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from open_clip.transformer import QuickGELU
-from PIL import Image
 from torch.overrides import TorchFunctionMode
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
-from pipeline.machine import out_of_memory, pick_device, streams_of
-from pipeline.pixels import READING, read_pixels
+from pipeline.machine import pick_device
+from pipeline.pixels import READING
 from pipeline.teachers.attention import rearrange
 from pipeline.teachers.base import Teacher
-from pipeline.teachers.compiled import choose
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.known_weights import doubts_about, facts_of
-from pipeline.teachers.precision import DTYPES, lower, pick_precision
+from pipeline.teachers.precision import lower, pick_precision
+from pipeline.teachers.sight import TorchSight
 from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
 
 # How images become inputs. Another way gives other vectors, so it counts in the fingerprint.
@@ -39,7 +38,7 @@ _PREPARATION = "scaled decoding, resize of bytes, crop"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
-class OpenClipTeacher(Teacher):
+class OpenClipTeacher(TorchSight, Teacher):
     """A CLIP-like model of open_clip.
 
     Args:
@@ -55,86 +54,39 @@ class OpenClipTeacher(Teacher):
         precision: str = "fp32",
         folder: Path | None = None,
     ) -> None:
-        self.name = name
-        self.device = device
-        self.precision = precision
-        self.streams = streams_of(device)
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         config = model.visual.preprocess_cfg
-        self._geometry = Geometry.of_open_clip(config)
-        self._transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+        transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+        # The weights do not tell the activation; GELU, the usual one, was never named here.
+        quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
+        super().__init__(
+            name,
+            fingerprint(
+                weights_digest(config, model.visual),
+                READING,
+                _PREPARATION,
+                precision,
+                *["QuickGELU"] * quick,
+            ),
+            sum(tensor.numel() for tensor in model.parameters()),
+            model.encode_image,
+            Geometry.of_open_clip(config),
+            lambda image: transform(image).numpy(),
+            device,
+            precision,
+        )
         self.logit_scale = float(model.logit_scale.exp())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias = 0.0 if bias is None else float(bias)
-        self.parameters = sum(tensor.numel() for tensor in model.parameters())
         self._vocabulary = None
         if folder is not None:
             self.file_bytes = _weights(folder).stat().st_size
             self._vocabulary = _vocabulary(folder)
-        # The weights do not tell the activation; GELU, the usual one, was never named here.
-        quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
-        self.fingerprint = fingerprint(
-            weights_digest(config, model.visual),
-            READING,
-            _PREPARATION,
-            precision,
-            *["QuickGELU"] * quick,
-        )
         self.dim = self.embed_texts(["a"]).shape[1]
-        self._dtype = DTYPES[precision]
         rearrange(model.visual)
         if precision != "fp32":
             lower(model.visual, precision)
-        self._encode = model.encode_image
-        self._fixed: int | None = None  # images in a batch of compiled code
-
-    @torch.inference_mode()
-    def get_ready(self, images: int, batch: int, compiling: str) -> None:
-        """Compile the encoder for batches of that size, where so many images make it pay.
-
-        Raises:
-            TeacherError: `compiling` is "always" and it cannot be.
-        """
-        if self._geometry is None:
-            return
-        blank = np.zeros((self._geometry.size, self._geometry.size, 3), np.uint8)
-        example = self._geometry.to_batch([blank] * batch, self.device, self._dtype)
-        plain = self._model.encode_image
-        self._encode = choose(plain, example, images, self.fingerprint, compiling)
-        self._fixed = None if self._encode is plain else batch
-
-    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
-        """Return what `prepare` does; a large JPEG is decoded to fewer pixels, as the model takes
-        few. See `pipeline.pixels.MARGIN` for what that changes."""
-        if self._geometry is None:
-            return super().read(data, max_pixels)
-        return self._geometry.prepare(read_pixels(data, max_pixels, self._geometry.size))
-
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
-        with rare settings open_clip's transform, float32 (3, H, W)."""
-        if self._geometry is not None:
-            return self._geometry.prepare(image)
-        return self._transform(image).numpy()  # type: ignore[no-any-return]
-
-    @torch.inference_mode()
-    def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for prepared images.
-
-        Raises:
-            OutOfMemory: the batch is too large for the device.
-        """
-        count = len(batch)
-        if self._fixed and count < self._fixed:
-            # Another shape would be compiled anew, which takes longer than a few blank images.
-            batch = [*batch, *[batch[-1]] * (self._fixed - count)]
-        with out_of_memory(self.device):
-            if self._geometry is not None:
-                images = self._geometry.to_batch(batch, self.device, self._dtype)
-            else:
-                images = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
-            return unit(self._encode(images)[:count])
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
