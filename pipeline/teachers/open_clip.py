@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,14 @@ from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.known_weights import doubts_about, facts_of
 from pipeline.teachers.precision import lower, pick_precision
 from pipeline.teachers.sight import TorchSight
-from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
+from pipeline.teachers.towers import (
+    calm,
+    dropped_words,
+    in_batches,
+    nearest,
+    unit,
+    weights_digest,
+)
 
 # How images become inputs. Another way gives other vectors, so it counts in the fingerprint.
 _PREPARATION = "scaled decoding, resize of bytes, crop"
@@ -137,7 +141,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
     facts = facts_of(settings)
     options = {} if facts.quick_gelu is None else {"quick_gelu": facts.quick_gelu}
     try:
-        with _calm(), _NoRandomWeights():
+        with calm(), _NoRandomWeights():
             net = open_clip.create_model(
                 model,
                 pretrained=pretrained,
@@ -161,7 +165,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
             "`device: cpu`."
         ) from error
     except Exception as error:
-        raise TeacherError(_explain(model, pretrained, folder, error)) from error
+        raise TeacherError(_explain(settings, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
     precision = pick_precision(settings.precision, device, net.visual)
     teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision, folder)
@@ -179,7 +183,7 @@ def check_names(settings: TeacherConfig) -> None:
     if folder is not None:
         _check_folder(folder)
     elif not settings.model.startswith("hf-hub:"):
-        _check_names(settings.model, settings.pretrained)
+        _check_names(settings)
 
 
 def _folder_of(model: str) -> Path | None:
@@ -219,18 +223,19 @@ def _vocabulary(folder: Path) -> frozenset[str] | None:
         ) from error
 
 
-def _check_names(model: str, pretrained: str | None) -> None:
+def _check_names(settings: TeacherConfig) -> None:
     """Refuse names that open_clip does not list, before anything is built or downloaded."""
+    model, pretrained = settings.model, settings.pretrained
     names = open_clip.list_models()
     if model not in names:
         raise TeacherError(
-            f"open_clip has no model {model!r}.{_nearest(model, names)} A folder is named "
+            f"open_clip has no model {model!r}.{nearest(model, names)} A folder is named "
             "`local-dir:path`, a model of the hub `hf-hub:org/name`; `pocket` comes with clip2yolo."
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if pretrained is None:
         raise TeacherError(
-            f"`teacher.pretrained` is missing, so {model} would have random weights. "
+            f"`{settings.key}.pretrained` is missing, so {model} would have random weights. "
             f"Choose one of: {', '.join(tags) or 'a weights file'}."
         )
     # By open_clip's own look-up, which takes "LAION400M-E32" for the tag laion400m_e32.
@@ -241,14 +246,8 @@ def _check_names(model: str, pretrained: str | None) -> None:
         )
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, names, n=3)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
-
-
-def _explain(model: str, pretrained: str | None, folder: Path | None, error: Exception) -> str:
+def _explain(settings: TeacherConfig, folder: Path | None, error: Exception) -> str:
+    model, pretrained = settings.model, settings.pretrained
     if folder is not None:
         reason = " ".join(str(error).split())[:300]
         return f"The model in {folder} cannot be loaded: {reason}. Check its two files."
@@ -263,7 +262,7 @@ def _explain(model: str, pretrained: str | None, folder: Path | None, error: Exc
         f"{model} cannot be loaded: {what} could not be read or fetched ({type(error).__name__}). "
         f"On a machine with internet, load it there once and copy {home} here; or put "
         "open_clip_config.json and open_clip_model.safetensors into a folder and set "
-        "`teacher: {model: local-dir:that/folder}`."
+        f"`{settings.key}: {{model: local-dir:that/folder}}`."
     )
 
 
@@ -279,16 +278,3 @@ class _NoRandomWeights(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Keep the library's own log lines and warnings off people's screens while it loads."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
