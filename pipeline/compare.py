@@ -36,8 +36,10 @@ from pipeline.teachers import bytes_of_weights, check_names, check_teacher
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines import engine_for
 from pipeline.teachers.panel import Member, ask, load_panel, prompt_warnings
+from pipeline.values import counted
 
 _TIMED = 32  # images, where fewer than that had to be embedded anyway
+_TOLD = 3  # warnings about one teacher
 _MOST_ANSWERS = 1000  # answered images that are looked at; more are spread evenly
 
 
@@ -116,7 +118,10 @@ def _answered(run: Run, images: pl.DataFrame) -> tuple[pl.DataFrame, str | None]
             {"id": list(decided), "class": list(decided.values())},
             schema={"id": pl.String, "class": pl.String},
         )
-        found, source = usable.join(said, "id", maintain_order="left").select(TRUTH), "decisions"
+        found, source = (
+            usable.join(said, "id", maintain_order="left").select(list(TRUTH)),
+            "decisions",
+        )
     if len(found) > _MOST_ANSWERS:
         run.listener.say(
             f"Of {len(found):,} answered images {_MOST_ANSWERS:,} are asked about, spread evenly."
@@ -129,8 +134,11 @@ def _ask(run: Run, name: str, settings: TeacherConfig, shown: Shown) -> Seen:
     images = shown.images
     config, ontology = run.config, run.ontology
     panel = load_panel([settings], ontology, ontology.classes, run.listener)
-    for sentence in prompt_warnings(panel, ontology):
+    sentences = prompt_warnings(panel, ontology)
+    for sentence in sentences[:_TOLD]:
         run.listener.warn(sentence)
+    if (more := len(sentences) - _TOLD) > 0:
+        run.listener.warn(f"{counted(more, 'more sentence')} of that kind about {name}.")
     (member,) = panel.members
     started = time.monotonic()
     asked = ask(panel, images, config.max_pixels, run.listener)

@@ -32,7 +32,7 @@ def print_comparison(found: Comparison, place: Path | None) -> None:
             f"{one.parameters / 1e6:,.1f} M",
             "–" if one.file_bytes is None else megabytes(one.file_bytes),
             f"{one.confidence:.2f}",
-            f"{one.accepted:.1%}",
+            percent(one.accepted),
         ]
         if right is not None:
             row.append(f"{percent(right.value)} ({interval(right)})")
@@ -62,7 +62,7 @@ def print_comparison(found: Comparison, place: Path | None) -> None:
             ["", "image", *names, "a person"],
             [
                 [
-                    str(number), one.image,
+                    str(number), "/".join(Path(one.image).parts[-2:]),
                     *(f"{name} {sure:.2f}" for name, sure in one.answers), one.person or "",
                 ]
                 for number, one in enumerate(found.divided[:_LISTED], start=1)

@@ -110,7 +110,8 @@ def teachers(
 
 
 def _named(compared: Sequence[str], device: str) -> dict[str, TeacherConfig]:
-    """The teachers by the names that they were asked for. A folder may have commas in its name."""
+    """The teachers by the words that they were asked for, a folder by its name where no other has
+    it. A folder may have commas in its name."""
     from pipeline.teachers import teacher_named
 
     texts: list[str] = []
@@ -124,7 +125,15 @@ def _named(compared: Sequence[str], device: str) -> dict[str, TeacherConfig]:
         )
     if twice := next((text for text in texts if texts.count(text) > 1), None):
         raise ConfigError(f"`--compare` names {twice} twice. Name each teacher once.")
-    return {text: teacher_named(text, device) for text in texts}
+    short = {text: _short(text) for text in texts}
+    names = [name for text, name in short.items() if list(short.values()).count(name) == 1]
+    return {
+        short[text] if short[text] in names else text: teacher_named(text, device) for text in texts
+    }
+
+
+def _short(text: str) -> str:
+    return Path(text).name if text.startswith("local-dir:") else text
 
 
 def _config(config_file: Path | None, images: Path | None, classes: str | None) -> Config:

@@ -182,5 +182,5 @@ def in_a_sentence(comparison: Comparison) -> str:
     share = comparison.differing / comparison.images
     return (
         f"They do not all say the same on {comparison.differing:,} of "
-        f"{counted(comparison.images, 'image')} ({share:.1%})."
+        f"{counted(comparison.images, 'image')} ({share * 100:.1f} %)."
     )
