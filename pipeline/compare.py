@@ -32,7 +32,7 @@ from pipeline.labels.moved import look_at_folder, moved_by_hand
 from pipeline.listener import SILENT, Listener, no_progress
 from pipeline.records import TRUTH
 from pipeline.run.stage import Run
-from pipeline.teachers import bytes_of_weights, check_names, check_teacher
+from pipeline.teachers import bytes_of_weights, check_names, check_teacher, resolve
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines import engine_for
 from pipeline.teachers.panel import Member, ask, load_panel, prompt_warnings
@@ -83,7 +83,13 @@ def compare(
             listener.warn(sentence)
         usable = looked.images.filter(pl.col("status") == "ok").select("id", "path")
         chosen = usable[spread(len(usable), sample)]
-        shown = Shown(len(usable), chosen, *_answered(run, looked.images))
+        own = {_identity(settings) for settings in config.teachers}
+        shown = Shown(
+            len(usable),
+            chosen,
+            *_answered(run, looked.images),
+            tuple(name for name, settings in teachers.items() if _identity(settings) in own),
+        )
         seen = []
         for number, (name, settings) in enumerate(teachers.items(), start=1):
             if name in {one.name for one in failed}:
@@ -101,6 +107,11 @@ def compare(
             )
         comparison = hold_together(shown, seen, failed, run.ontology.classes)
         return comparison, sheet_of(comparison, config.max_pixels)
+
+
+def _identity(settings: TeacherConfig) -> tuple[str, str, str | None]:
+    settings = resolve(settings)
+    return settings.kind, settings.model, settings.pretrained
 
 
 def _answered(run: Run, images: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:

@@ -106,6 +106,19 @@ def test_as_good_as_each_other() -> None:
     )
 
 
+def test_nobody_wins_by_the_doubts_of_another() -> None:
+    answers, truth = answers_with(100, range(20), range(90))
+    found = judge(["a", "b"], answers, truth, unfair_to=["a"])
+    assert found.winner is None and found.duels[0].p_value < 1e-9
+    assert found.sentence == (
+        "b is right on 90 of 100 answered images, more than the others, but that does not make it "
+        "the best: the answers are to images that were chosen by the doubts and errors of a."
+    )
+    # Who wins in spite of them has won.
+    assert judge(["a", "b"], answers, truth, unfair_to=["b"]).winner == "b"
+    assert judge(["a", "b"], answers, truth).winner == "b"
+
+
 def test_nobody_answered_and_nobody_to_compare_with() -> None:
     none = judge(["a", "b"], np.empty((2, 0), np.int64), np.empty(0, np.int64))
     assert none.accuracy == (None, None) and none.winner is None and none.answers == 0

@@ -18,8 +18,8 @@ from pipeline.values import counted
 
 _SHOWN = 24  # disagreements
 _DOUBTFUL = (
-    "They answer images that the run's own teacher was unsure of, which is unfair to that one: "
-    "a labeled random sample, named as `truth:`, compares all alike."
+    "These answers are to images that the run's own teacher was unsure of or wrong on, so they say "
+    "nothing of the others: a labeled random sample, named as `truth:`, compares all alike."
 )
 
 
@@ -88,6 +88,7 @@ class Shown:
     sample: pl.DataFrame  # of them, columns id and path
     answered: pl.DataFrame  # with the schema `records.TRUTH`
     answers_from: str | None  # "truth" or "decisions"
+    own: tuple[str, ...] = ()  # those that the run itself labels with
 
     @property
     def images(self) -> pl.DataFrame:
@@ -123,7 +124,13 @@ def hold_together(
     probabilities = _gathered(seen, sample["id"].to_list())
     answers = probabilities.argmax(axis=2)
     truth = np.array([classes.index(name) for name in judged["class"]], np.int64)
-    verdict = judge(names, _gathered(seen, judged["id"].to_list()).argmax(axis=2), truth)
+    decided = shown.answers_from == "decisions"
+    verdict = judge(
+        names,
+        _gathered(seen, judged["id"].to_list()).argmax(axis=2),
+        truth,
+        [name for name in shown.own if name in names] if decided else (),
+    )
 
     every = _once(sample, judged)
     everything = _gathered(seen, every["id"].to_list())
@@ -147,7 +154,7 @@ def hold_together(
         divided=tuple(divided),
         verdict=verdict,
         answers_from=shown.answers_from,
-        caveat=_DOUBTFUL if shown.answers_from == "decisions" else None,
+        caveat=_DOUBTFUL if decided else None,
     )
 
 

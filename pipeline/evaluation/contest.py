@@ -110,7 +110,9 @@ def most_divided(probabilities: np.ndarray, most: int) -> np.ndarray:
     return order[score[order] > 0][:most]
 
 
-def judge(names: Sequence[str], answers: np.ndarray, truth: np.ndarray) -> Verdict:
+def judge(
+    names: Sequence[str], answers: np.ndarray, truth: np.ndarray, unfair_to: Sequence[str] = ()
+) -> Verdict:
     """Hold teachers against people's answers.
 
     A winner is named only where it beats every other one: exact McNemar tests on the same images
@@ -120,6 +122,8 @@ def judge(names: Sequence[str], answers: np.ndarray, truth: np.ndarray) -> Verdi
         names: of the teachers.
         answers: class indices (teachers, images), of the images that people have answered.
         truth: what people have said, (images,).
+        unfair_to: teachers whose doubts or errors have chosen the images. They would look worse
+            than they are, so nobody is named who beats one of them; they may win themselves.
     """
     right = answers == truth[None]
     hits, total = right.sum(axis=1), len(truth)
@@ -132,6 +136,7 @@ def judge(names: Sequence[str], answers: np.ndarray, truth: np.ndarray) -> Verdi
         and all(duel.p_value < _ALPHA for duel in own)
         and hits[order[0]] > hits[order[1]]
     )
+    unfair = won and best not in unfair_to and any(name in unfair_to for name in names)
     accuracy = tuple(proportion(int(count), total) for count in hits)
     if not total:
         sentence = (
@@ -139,6 +144,12 @@ def judge(names: Sequence[str], answers: np.ndarray, truth: np.ndarray) -> Verdi
         )
     elif len(names) < 2:
         sentence = f"{best} is alone, so there is nobody to compare it with."
+    elif unfair:
+        sentence = (
+            f"{best} is right on {hits[order[0]]:,} of {counted(total, 'answered image')}, more "
+            "than the others, but that does not make it the best: the answers are to images that "
+            f"were chosen by the doubts and errors of {' and '.join(unfair_to)}."
+        )
     elif won:
         most = max(duel.p_value for duel in own)
         sentence = (
@@ -149,7 +160,7 @@ def judge(names: Sequence[str], answers: np.ndarray, truth: np.ndarray) -> Verdi
         second = names[int(order[1])]
         duel = next(one for one in own if second in (one.first, one.second))
         sentence = _undecided(best, second, hits[order[:2]].tolist(), total, duel, len(duels))
-    return Verdict(total, accuracy, tuple(duels), best if won else None, sentence)
+    return Verdict(total, accuracy, tuple(duels), best if won and not unfair else None, sentence)
 
 
 def _duels(names: Sequence[str], right: np.ndarray) -> list[Duel]:
