@@ -29,6 +29,12 @@ class Readings:
     weights: tuple[float, ...]  # of the mixtures, summing to 1
     batch: np.ndarray  # probabilities (n, classes) float32, by the mixtures
 
+    def joint(self, smoothed: np.ndarray) -> np.ndarray:
+        """Return probabilities (m, classes) float32 by the mixtures, for answers that were smoothed
+        by the neighbours in the sample."""
+        found = [mixture.probabilities(smoothed) for mixture in self.mixtures]
+        return _together(found, self.weights)
+
 
 def centred_logits(probabilities: np.ndarray) -> np.ndarray:
     """Return logits (n, classes) float32 of probabilities, each row with the mean 0."""
@@ -85,7 +91,7 @@ def read(
         )
         weights = np.exp((fits - fits.max()) / _SURE)
         weights /= weights.sum()
-    batch = together(found, weights)
+    batch = _together(found, weights)
     for shares in (local, batch):
         shares[given] = 0
         shares[given, known[given]] = 1
@@ -98,7 +104,7 @@ def mixed(own: np.ndarray, others: np.ndarray) -> np.ndarray:
     return blend.astype(np.float32)
 
 
-def together(found: Sequence[np.ndarray], weights: Sequence[float] | np.ndarray) -> np.ndarray:
+def _together(found: Sequence[np.ndarray], weights: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the weighted mean of probabilities (n, classes)."""
     total = np.zeros_like(found[0])
     for weight, shares in zip(weights, found, strict=True):

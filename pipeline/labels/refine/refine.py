@@ -21,12 +21,12 @@ from pipeline.labels.refine.readings import (
     mixed,
     probabilities_of,
     read,
-    together,
 )
 from pipeline.labels.refine.sample import room, sample_rows
 
 How = Literal["auto", "always", "none"]
 
+_WORDS, _LOOKS, _BATCH = "words", "looks", "batch"  # ways to label
 _BLOCK = 8192  # images at a time, beyond the sample
 _FEWEST = 30  # images from which `auto` lets them speak for one another
 _CERTAIN = 1.02  # keeps the odds of a space that agrees with itself everywhere finite
@@ -76,17 +76,24 @@ def refine(batch: Batch, how: How = "auto") -> Refined:
     if n < 3:
         return Refined(batch.plain, False, "Each image is labeled alone: there are too few.")
     fitted = _fit(batch, how, batch.known)
-    told = notices(batch, fitted.rows, fitted.eye, fitted.seen, fitted.readings, fitted.shares)
+    told = notices(batch, fitted.rows, fitted.seen, fitted.readings, fitted.shares)
     weights = dict(zip((one.name for one in batch.spaces), fitted.eye.weights, strict=True))
     if how == "auto":
-        refused = _refusal(batch, fitted)
-        if refused is not None:
-            return Refined(batch.plain, False, refused, weights=weights, notices=told)
+        way, why = _way(batch, fitted)
+        if way == _WORDS:
+            return Refined(batch.plain, False, why, weights=weights, notices=told)
+        if way == _LOOKS:
+            alone = _applied(batch, fitted, together=False)
+            return Refined(alone, True, why, batch.classes, weights, told)
     probabilities = _applied(batch, fitted)
     return Refined(
-        probabilities, True, _why(batch, fitted, probabilities, how),
-        changed_classes=_changed(batch, fitted, probabilities), weights=weights, notices=told,
-    )  # fmt: skip
+        probabilities,
+        True,
+        _why(batch, fitted, probabilities, how),
+        changed_classes=_changed(batch, fitted, probabilities),
+        weights=weights,
+        notices=told,
+    )
 
 
 def _fit(batch: Batch, how: How, known: np.ndarray) -> _Fitted:
@@ -132,47 +139,65 @@ def _earned(looks: Iterable[_Look]) -> tuple[float, ...]:
     return tuple(one / total for one in odds)
 
 
-def _applied(batch: Batch, fitted: _Fitted) -> np.ndarray:
-    """Probabilities (n, classes) float32 for the whole batch."""
+def _applied(batch: Batch, fitted: _Fitted, together: bool = True) -> np.ndarray:
+    """Probabilities (n, classes) float32 for the whole batch: read together, or each image alone by
+    the words and by the looks of the known ones."""
     n, classes = batch.plain.shape
-    if len(fitted.rows) == n:
-        return fitted.shares
-    found = room(n, classes)
     readings = fitted.readings
+    mine = fitted.shares if together else _by_looks(fitted, batch.known)
+    if len(fitted.rows) == n:
+        return mine
+    found = room(n, classes)
     for start in range(0, n, _BLOCK):
         part = slice(start, min(start + _BLOCK, n))
-        plain = np.asarray(batch.plain[part], np.float32)
         seen = fitted.eye.see([np.asarray(space.vectors[part]) for space in batch.spaces])
-        links = neighbours(seen, fitted.seen, fitted.votes)
-        answers = centred_logits(plain)
+        answers = centred_logits(batch.plain[part])
         if fitted.looks is not None:
             answers = fitted.looks.shown(answers, seen)
-            plain = probabilities_of(answers)
+        plain = probabilities_of(answers)
+        if not together:
+            found[part] = plain
+            continue
+        links = neighbours(seen, fitted.seen, fitted.votes)
         local = mixed(plain, links @ readings.local)
-        smoothed = mixed(answers, links @ readings.smoothed)
-        joint = together(
-            [mixture.probabilities(smoothed) for mixture in readings.mixtures], readings.weights
-        )
+        joint = readings.joint(mixed(answers, links @ readings.smoothed))
         may = fitted.allowed[local.argmax(axis=1), joint.argmax(axis=1)]
         found[part] = np.where(may[:, None], joint, local)
-    found[fitted.rows] = fitted.shares
+    found[fitted.rows] = mine
+    given = np.flatnonzero(batch.known >= 0)
+    found[given] = 0
+    found[given, batch.known[given]] = 1
     return found
 
 
-def _refusal(batch: Batch, fitted: _Fitted) -> str | None:
-    """Why the batch is not to be followed, in a sentence; None where it is."""
-    asked = trial(
-        batch, lambda known: _fit(batch, "auto", known), lambda one: (one.rows, one.shares)
-    )
-    if asked is not None and asked.decides:
-        return None if asked.better else (
-            f"Each image is labeled alone: of {asked.answers} answers that people gave, the words "
-            f"alone know {asked.plain}, the batch {asked.refined}."
-        )  # fmt: skip
+def _by_looks(fitted: _Fitted, known: np.ndarray) -> np.ndarray:
+    shares = probabilities_of(fitted.readings.answers)
+    given = np.flatnonzero(known[fitted.rows] >= 0)
+    shares[given] = 0
+    shares[given, known[fitted.rows][given]] = 1
+    return shares
+
+
+def _way(batch: Batch, fitted: _Fitted) -> tuple[str, str]:
+    """Which way the evidence says to label, and why in a sentence."""
+
+    def ways(known: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        one = _fit(batch, "auto", known)
+        words = np.asarray(batch.plain[one.rows])
+        return one.rows, {_WORDS: words, _LOOKS: _by_looks(one, known), _BATCH: one.shares}
+
     known = acquaintance(fitted.readings.smoothed, fitted.shares, fitted.votes)
-    if known.enough:
-        return None
-    return (
+    expected = _BATCH if known.enough else _WORDS if fitted.looks is None else _LOOKS
+    if (asked := trial(batch, ways)) is not None:
+        way = asked.best(expected)
+        words, looks, joint = asked.found[_WORDS], asked.found[_LOOKS], asked.found[_BATCH]
+        alone = "by the words" if way == _WORDS else "by the words and what people named"
+        return way, (
+            f"Each image is labeled alone, {alone}: of {asked.answers} images that people named, "
+            f"hidden, the words alone know {words}, with the other named ones {looks}, all images "
+            f"together {joint}."
+        )
+    return expected, (
         "Each image is labeled alone: the prompts lead at their own images by "
         f"{max(known.lead, 0):.1f} times the noise only, so that the batch cannot tell which of "
         "them are right. Reword them, name examples, or answer for a few images."
