@@ -14,7 +14,7 @@ import polars as pl
 from PIL import Image
 
 from pipeline.config import Config, TeacherConfig
-from pipeline.errors import Clip2YoloError, TeacherError
+from pipeline.errors import Clip2YoloError, SourceError, TeacherError
 from pipeline.evaluation.comparison import (
     Comparison,
     Contender,
@@ -82,6 +82,8 @@ def compare(
         for sentence in looked.left_out:
             listener.warn(sentence)
         usable = looked.images.filter(pl.col("status") == "ok").select("id", "path")
+        if usable.is_empty():
+            raise SourceError("None of the images can be read, so there is nothing to compare on.")
         chosen = usable[spread(len(usable), sample)]
         own = {_identity(settings) for settings in config.teachers}
         shown = Shown(
@@ -154,6 +156,12 @@ def _ask(run: Run, name: str, settings: TeacherConfig, shown: Shown) -> Seen:
     started = time.monotonic()
     asked = ask(panel, images, config.max_pixels, run.listener)
     seconds = time.monotonic() - started
+    if asked.failures:
+        first = next(iter(asked.failures.values()))
+        run.listener.warn(
+            f"{name} could not read {counted(len(asked.failures), 'image')}, and all are compared "
+            f"without. {first}"
+        )
     probabilities = asked.answers().together
     rows = {image_id: row for row, image_id in enumerate(asked.ids.to_list())}
     if asked.computed < min(_TIMED, len(images)):

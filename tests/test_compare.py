@@ -186,6 +186,19 @@ def test_one_that_cannot_be_loaded_keeps_nobody_else_from_it(folder: Path, model
     assert done.stdout == ""
 
 
+def test_images_that_cannot_be_read_are_left_out_for_all(folder: Path, models: Path) -> None:
+    damaged = folder / "photos" / "red_000.png"
+    damaged.write_bytes(damaged.read_bytes()[:-60])  # its header is whole
+    words = ("teachers", "--compare", f"pocket,local-dir:{models / 'one'}")
+    done = clip2yolo(*words, "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["images"] == 17
+    assert "warning: pocket could not read 1 image, and all are compared without." in done.stderr
+    for path in (folder / "photos").iterdir():
+        path.write_bytes(b"no picture")
+    done = clip2yolo(*words)
+    assert done.exit_code == 1 and "nothing to compare on" in done.stderr and done.stdout == ""
+
+
 def test_images_without_a_run(folder: Path, models: Path) -> None:
     (folder / "clip2yolo.yaml").unlink()
     picture = folder / "new" / "sheet.png"
