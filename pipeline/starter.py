@@ -62,9 +62,7 @@ def starter_config(
     """
     if not images.exists() and not any(letter in str(images) for letter in "*?["):
         raise ConfigError(f"{images} does not exist. `--images` names the photos to label.")
-    prompts = {f"a photo of {_with_article(name)}": name for name in classes}
-    if len(prompts) < len(classes):
-        raise ConfigError("A class is named twice in `--classes`. Name each once.")
+    prompts = prompts_of(classes)
     if background:
         prompts |= {"a photo of something else": background, "an empty scene": background}
     build_ontology(prompts, background=background, keep_background=background is None)
@@ -86,6 +84,18 @@ def starter_config(
         ),
         workspace=_quoted(f"runs/{file.stem}"),
     )
+
+
+def prompts_of(classes: Sequence[str]) -> dict[str, str]:
+    """Return a prompt for each class, prompt → class.
+
+    Raises:
+        ConfigError: a class is named twice.
+    """
+    prompts = {f"a photo of {_with_article(name)}": name for name in classes}
+    if len(prompts) < len(classes):
+        raise ConfigError("A class is named twice in `--classes`. Name each once.")
+    return prompts
 
 
 def write_starter(file: Path, text: str, *, force: bool) -> None:
