@@ -24,12 +24,12 @@ BACKENDS = {
     "student": "pipeline.spaces.student",
 }
 _KIND, _SCHEMES = SpaceConfig.model_fields["kind"].default, ("hf-hub:", "local-dir:")
-_OF_ONE_KIND = {
-    "pretrained": "open_clip",
-    "preprocess": "open_clip",
-    "quick_gelu": "open_clip",
-    "size": "timm",
-    "trust_remote_code": "transformers",
+_OF_SOME_KINDS = {
+    "pretrained": ("open_clip",),
+    "preprocess": ("open_clip",),
+    "quick_gelu": ("open_clip",),
+    "size": ("timm", "student"),
+    "trust_remote_code": ("transformers",),
 }
 _OF_TEACHERS = ("weight", "url", "connections", "timeout", "retries")
 
@@ -59,6 +59,12 @@ def check_space(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
         raise ConfigError(
             f"`label.space.kind` is {space.kind!r}. It must be one of: {', '.join(BACKENDS)}."
         )
+    named = PRESETS.get(space.model) or TEACHERS.get(space.model)
+    if named is not None and space.kind not in (_KIND, named.kind):
+        raise ConfigError(
+            f"`label.space.model: {named.name}` is of `kind: {named.kind}`, not {space.kind}. "
+            "Remove `kind`, or name another model."
+        )
     if space.model in PRESETS:
         space = _spelled_out(space)
     elif space.model in TEACHERS:
@@ -69,11 +75,11 @@ def check_space(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
         _check_scheme(space)
     if space.kind == "open_clip":
         _as_teacher(space)
-    for key, kind in _OF_ONE_KIND.items():
-        if key in stated and space.kind != kind:
+    for key, kinds in _OF_SOME_KINDS.items():
+        if key in stated and space.kind not in kinds:
             raise ConfigError(
-                f"`label.space.{key}` applies to `kind: {kind}`, and this space is of `kind: "
-                f"{space.kind}`. Remove it."
+                f"`label.space.{key}` applies to `kind: {' or '.join(kinds)}`, and this space is "
+                f"of `kind: {space.kind}`. Remove it."
             )
     check_device(space.device, "label.space.device")
     return space
@@ -122,11 +128,6 @@ def _backend(space: TeacherConfig) -> Any:
 
 def _spelled_out(space: SpaceConfig) -> SpaceConfig:
     preset = PRESETS[space.model]
-    if space.kind not in (_KIND, preset.kind):
-        raise ConfigError(
-            f"`label.space.model: {preset.name}` is of `kind: {preset.kind}`, not {space.kind}. "
-            "Remove `kind`, or name another model."
-        )
     size = space.size or preset.input_size
     return space.model_copy(update={"kind": preset.kind, "model": preset.model, "size": size})
 
@@ -147,7 +148,7 @@ def _of_student(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
             "random ones, which see nothing. Set it to weights, like yolov8n-cls.pt, or name "
             "another space."
         )
-    return space.model_copy(update={"model": model})
+    return space.model_copy(update={"model": model, "size": space.size or student.imgsz})
 
 
 def _check_scheme(space: SpaceConfig) -> None:

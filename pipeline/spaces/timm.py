@@ -84,7 +84,7 @@ def load(settings: SpaceConfig) -> Tower:
         net,
         fingerprint("timm", weights_digest(config | built, net), READING, precision),
         _geometry_of(config),
-        lambda image: transform(image).numpy(),
+        transform,
         device,
         precision,
     )
