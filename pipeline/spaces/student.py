@@ -1,6 +1,9 @@
 """The features of a student's pretrained weights as a space: they cost no further download.
 
-They see the images at the size at which the student will."""
+They see the images at the size at which the student will. That matters: of a YOLOv8n-cls with
+pretrained features, the centroids of the true classes told 61 % of 565 photos right at 64 pixels,
+68 % at 96, 76 % at 128 and at 224, and at 640 again 61 %.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import timm
 
 from pipeline.config import Config, SpaceConfig, StudentConfig, load_config, parse_config
 from pipeline.errors import ConfigError
-from pipeline.spaces import check_space, check_space_names, space_to_fetch
+from pipeline.spaces import BACKENDS, check_space, check_space_names, space_to_fetch
 from pipeline.spaces.presets import PRESETS
 from tests.repository import REPOSITORY
 from tests.spaces.tiny_spaces import settings_of, write_timm, write_yolo
@@ -118,6 +119,14 @@ def test_names_that_nobody_knows_are_refused(space: dict[str, Any], sentence: st
     assert "`teacher" not in str(refused.value)
 
 
+def test_every_backend_has_all_that_is_asked_of_one() -> None:
+    pytest.importorskip("transformers")
+    for name in BACKENDS.values():
+        backend = importlib.import_module(name)
+        for asked in ("load", "check_names", "repository_of"):
+            assert callable(getattr(backend, asked)), name
+
+
 def test_a_folder_of_transformers_must_be_one(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(ConfigError, match=r"has no config\.json"):
@@ -155,7 +164,7 @@ def test_without_a_way_to_the_weights_there_is_a_sentence(tmp_path: Path) -> Non
     code = (
         "from pipeline.config import SpaceConfig, StudentConfig\n"
         "from pipeline.errors import TeacherError\n"
-        "from pipeline.spaces import check_space, load_space\n"
+        "from pipeline.spaces import BACKENDS, check_space, load_space\n"
         "space = SpaceConfig(kind='timm', model='test_vit.r160_in1k', device='cpu')\n"
         "try:\n    load_space(check_space(space, StudentConfig()))\n"
         "except TeacherError as error:\n    print(error)"
