@@ -4,16 +4,16 @@ vectors are cached as a teacher's are, and a teacher's own tower shares that tea
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import SpaceConfig, StudentConfig, TeacherConfig
 from pipeline.errors import ConfigError, StudentError, TeacherError
 from pipeline.machine import check_device
 from pipeline.spaces.presets import PRESETS
-from pipeline.teachers import check_teacher
+from pipeline.teachers import absent, check_teacher
 from pipeline.teachers.base import Sight
 from pipeline.teachers.presets import PRESETS as TEACHERS
-from pipeline.teachers.presets import holds_weights
 
 # kind in the config → module that holds `load(settings) -> Sight`, `check_names(settings)` and,
 # where models come from the Hugging Face hub, `repository_of(settings) -> str | None`.
@@ -73,6 +73,7 @@ def check_space(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
         space = _of_student(space, student)
     elif space.kind == _KIND and space.pretrained is None:
         _check_scheme(space)
+        _check_folder(space)
     if space.kind == "open_clip":
         _as_teacher(space)
     for key, kinds in _OF_SOME_KINDS.items():
@@ -94,6 +95,7 @@ def check_space_names(space: SpaceConfig, student: StudentConfig) -> None:
     space = check_space(space, student)
     try:
         _backend(space).check_names(space)
+        space_to_fetch(space)
     except (TeacherError, StudentError) as error:
         raise ConfigError(str(error)) from error
 
@@ -104,9 +106,11 @@ def space_to_fetch(space: SpaceConfig) -> str | None:
 
     Args:
         space: as `check_space` returned it.
+
+    Raises:
+        ConfigError: the hub has no repository of such a name.
     """
-    repository: str | None = _backend(space).repository_of(space)
-    return None if repository is None or holds_weights(repository) else repository
+    return absent(space, _backend(space).repository_of(space))
 
 
 def load_space(space: TeacherConfig) -> Sight:
@@ -149,6 +153,18 @@ def _of_student(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
             "another space."
         )
     return space.model_copy(update={"model": model, "size": space.size or student.imgsz})
+
+
+def _check_folder(space: SpaceConfig) -> None:
+    """Where a folder holds a model of another library than open_clip, have it said."""
+    scheme, _, folder = space.model.partition("local-dir:")
+    if scheme or not (Path(folder) / "config.json").is_file():
+        return
+    if not (Path(folder) / "open_clip_config.json").is_file():
+        raise ConfigError(
+            f"{folder} holds no model of open_clip. If it is one of timm or transformers, say so: "
+            "`label.space: {kind: timm, model: …}`, or `kind: transformers`."
+        )
 
 
 def _check_scheme(space: SpaceConfig) -> None:

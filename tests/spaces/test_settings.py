@@ -102,9 +102,17 @@ def test_what_does_not_belong_together_is_refused(space: dict[str, Any], sentenc
 @pytest.mark.parametrize(
     ("space", "sentence"),
     [
-        ({"kind": "timm", "model": "resnet51.a1_in1k"}, "no model 'resnet51'. Did you mean resnet"),
+        (
+            {"kind": "timm", "model": "resnet51.a1_in1k"},
+            "no model 'resnet51.a1_in1k'. Did you mean resnet",
+        ),
         ({"kind": "timm", "model": "resnet50.a77"}, "lists for resnet50: .*a1_in1k"),
         ({"kind": "timm", "model": "test_vit4"}, "lists no weights 'test_vit4'"),
+        ({"kind": "timm", "model": "."}, "no model '.'"),
+        ({"kind": "timm", "model": "hf-hub:"}, "hub cannot be called so"),
+        ({"kind": "timm", "model": "hf-hub:a b/c"}, "hub cannot be called so"),
+        ({"kind": "timm", "model": "hf-hub:a/b/c"}, "Name one as `org/name`"),
+        ({"model": "hf-hub:../x"}, r"`label.space.model` is 'hf-hub:../x'"),
         ({"kind": "timm", "model": "local-dir:/no/such"}, "is not a folder"),
         ({"kind": "timm", "model": "local-dir:\n"}, "is not a folder"),
         ({"kind": "student", "model": "yolov99-cls.pt"}, "publishes no classification weights"),
@@ -131,6 +139,12 @@ def test_a_folder_of_transformers_must_be_one(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         check_space_names(settings_of("transformers", tmp_path), StudentConfig())
+
+
+def test_a_folder_of_another_library_is_asked_for_its_kind(tmp_path: Path) -> None:
+    write_timm(tmp_path)
+    with pytest.raises(ConfigError, match=r"say so: `label\.space: \{kind: timm"):
+        check_space(SpaceConfig(model=f"local-dir:{tmp_path}"), StudentConfig())
 
 
 def test_what_can_be_loaded_passes(tmp_path: Path) -> None:
