@@ -70,6 +70,7 @@ def check_names(settings: TeacherConfig) -> None:
             check(settings)
         except TeacherError as error:
             raise ConfigError(str(error)) from error
+    to_fetch(settings)  # what no repository can be called
 
 
 def to_fetch(settings: TeacherConfig) -> str | None:
@@ -79,8 +80,25 @@ def to_fetch(settings: TeacherConfig) -> str | None:
     Raises:
         ConfigError: as `load_teacher`.
     """
-    repository = _repository_of(check_teacher(settings))
-    return None if repository is None or holds_weights(repository) else repository
+    settings = check_teacher(settings)
+    return absent(settings, _repository_of(settings))
+
+
+def absent(settings: TeacherConfig, repository: str | None) -> str | None:
+    """Return a repository of the Hugging Face hub whose weights are not on this machine.
+
+    Raises:
+        ConfigError: the hub has no repository of such a name.
+    """
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return None if repository is None or holds_weights(repository) else repository
+    except HFValidationError:
+        raise ConfigError(
+            f"`{settings.key}.model` is {settings.model!r}, and a repository of the Hugging Face "
+            "hub cannot be called so. Name one as `org/name`, or a folder as `local-dir:folder`."
+        ) from None
 
 
 def bytes_of_weights(settings: TeacherConfig) -> int | None:
