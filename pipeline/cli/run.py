@@ -16,7 +16,7 @@ from pipeline.values import counted
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.dataset.stage import DatasetCounts
-    from pipeline.labels.stage import LabelCounts
+    from pipeline.labels.counts import LabelCounts
     from pipeline.run.stage import StageState, Stamp
     from pipeline.student import TrainResult
     from pipeline.terminal import TerminalListener
