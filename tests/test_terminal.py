@@ -63,6 +63,7 @@ def test_no_encoding_is_too_narrow(folder: Path, charset: str) -> None:
         ["status", "--config", "run.yaml"],
         ["ontology", "--config", "run.yaml"],
         ["teachers"],
+        ["teachers", "--spaces"],
         ["label", "--config", "größe日本–.yaml"],
         ["classify", "photos", "--config", "run.yaml"],
         ["läbel日本"],

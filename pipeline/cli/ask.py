@@ -175,17 +175,22 @@ def _as_dict(answer: Answer, top: int | None) -> dict[str, object]:
 
 
 @main.command()
+@click.option("--spaces", is_flag=True, help="List what `label: {space: …}` can name instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON on stdout.")
-def teachers(as_json: bool) -> None:
+def teachers(spaces: bool, as_json: bool) -> None:
     """List the teachers that have a name, with size, licence and published accuracy.
 
     Example: clip2yolo teachers
     """
     from dataclasses import asdict
 
+    from pipeline.cli.spaces import print_spaces
     from pipeline.teachers.presets import PRESETS, is_here
     from pipeline.terminal import print_table
 
+    if spaces:
+        print_spaces(as_json)
+        return
     if as_json:
         print_json([asdict(one) | {"here": is_here(one)} for one in PRESETS.values()])
         return

@@ -77,27 +77,27 @@ def check_teacher(settings: TeacherConfig) -> TeacherConfig:
     """
     if settings.kind not in BACKENDS:
         raise ConfigError(
-            f"`teacher.kind` is {settings.kind!r}. It must be one of: "
+            f"`{settings.key}.kind` is {settings.kind!r}. It must be one of: "
             f"{', '.join(sorted(BACKENDS))}."
         )
     named, settings = settings, resolve(settings)
     if named.kind not in (settings.kind, TeacherConfig.model_fields["kind"].default):
         raise ConfigError(
-            f"`teacher.model: {named.model}` is of `kind: {settings.kind}`, not {named.kind}. "
-            "Remove `kind`, or name another model."
+            f"`{settings.key}.model: {named.model}` is of `kind: {settings.kind}`, not "
+            f"{named.kind}. Remove `kind`, or name another model."
         )
     if settings.kind in _NOT_OURS and settings.precision not in ("auto", "fp32"):
         raise ConfigError(
-            f"`teacher.precision: {settings.precision}` does not apply to `kind: {settings.kind}`, "
-            "which computes as it pleases. Remove it."
+            f"`{settings.key}.precision: {settings.precision}` does not apply to "
+            f"`kind: {settings.kind}`, which computes as it pleases. Remove it."
         )
     if settings.kind != "open_clip":
         for key in settings.model_dump(include={"preprocess", "quick_gelu"}, exclude_defaults=True):
             raise ConfigError(
-                f"`teacher.{key}` does not apply to `kind: {settings.kind}`, whose models say "
-                "themselves how they take pictures. Remove it."
+                f"`{settings.key}.{key}` does not apply to `kind: {settings.kind}`, whose models "
+                "say themselves how they take pictures. Remove it."
             )
-    check_device(settings.device, "teacher.device")
+    check_device(settings.device, f"{settings.key}.device")
     return settings
 
 
@@ -112,8 +112,8 @@ def resolve(settings: TeacherConfig) -> TeacherConfig:
         return settings
     if settings.pretrained not in (None, preset.pretrained):
         raise ConfigError(
-            f"`teacher.model: {preset.name}` brings its own weights. Remove `pretrained`, or name "
-            f"the architecture itself: {preset.model}."
+            f"`{settings.key}.model: {preset.name}` brings its own weights. Remove `pretrained`, "
+            f"or name the architecture itself: {preset.model}."
         )
     return settings.model_copy(
         update={"kind": preset.kind, "model": preset.model, "pretrained": preset.pretrained}
