@@ -44,6 +44,7 @@ class LabelCounts:
     refined: bool = False  # whether the batch had a say
     why: str = ""  # a sentence: what refinement did, on what evidence
     weights: dict[str, float] = field(default_factory=dict)  # space → its share in the evidence
+    space: str | None = None  # the second space, where there is one
     moved: int = 0  # images whose guess is another class than the words alone say
     rejected: int = 0  # images that abstain because they fit no class
     limit: float | None = None  # of `unlike`, from which they do

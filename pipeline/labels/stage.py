@@ -18,7 +18,7 @@ from pipeline.images.scan import describe, with_failures
 from pipeline.labels.counts import LabelCounts, LabelInputs
 from pipeline.labels.decisions import decisions_of, match, read_decisions
 from pipeline.labels.drift import Drift, drift
-from pipeline.labels.gather import refuse_impossible, verdicts_on
+from pipeline.labels.gather import refuse_impossible, seen_by_space, verdicts_on
 from pipeline.labels.moved import look_at_folder, moved_by_hand
 from pipeline.labels.notices import tell
 from pipeline.labels.steady import MANY, Earlier, changed_sentence, moved_since
@@ -26,6 +26,8 @@ from pipeline.labels.write import write_labels
 from pipeline.records import LABELS, digest_of_columns, read_table, write_table
 from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
+from pipeline.spaces import check_space, check_space_names
+from pipeline.spaces.see import identity_of
 from pipeline.teachers import check_names, check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 from pipeline.values import counted
@@ -41,6 +43,11 @@ def _check(run: Run) -> None:
         words = (settings.model.removeprefix("local-dir:"), settings.pretrained or "")
         if stamp is None or not all(Path(word).name in stamp.counts.teacher for word in words):
             check_names(settings)
+    space, student = run.config.label.space, run.config.student
+    if space is not None:
+        checked = check_space(space, student)
+        if stamp is None or Path(checked.model).name not in (stamp.counts.space or ""):
+            check_space_names(space, student)
 
 
 def _look(run: Run) -> LabelInputs:
@@ -74,11 +81,13 @@ def _digest(run: Run, inputs: LabelInputs) -> str:
 
 def _basis(run: Run, inputs: LabelInputs) -> str:
     """Name what the labels depend on but the images. While it is the same, labels do not flap."""
+    settings = run.config.label
     return fingerprint(
         _FORMAT,
         asdict(run.ontology),
         _asked(run.config.teachers),
-        run.config.label.model_dump(),
+        settings.model_dump(exclude={"space"}),
+        settings.space and identity_of(settings.space, run.config.student),
         run.config.max_pixels,
         inputs.human,
     )
@@ -118,8 +127,11 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         listener.warn(sentence)
     usable = inputs.images.filter(pl.col("status") == "ok")
     asked = ask(panel, usable, config.max_pixels, listener)
-    images = with_failures(inputs.images, asked.failures)
-    if asked.failures:
+    seen = seen_by_space(run, panel, usable, asked)
+    failures = asked.failures | ({} if seen is None else seen.failures)
+    asked = asked.without(failures)
+    images = with_failures(inputs.images, failures)
+    if failures:
         listener.warn(describe(images))
     write_table(workspace.images, images)
     usable = images.filter(pl.col("status") == "ok")
@@ -134,7 +146,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     if stamp is not None and workspace.labels.is_file():
         earlier = Earlier.read(workspace.labels)
     steady = earlier if stamp is not None and stamp.counts.basis == basis else None
-    verdicts = verdicts_on(run, asked, usable, inputs.human, earlier, steady)
+    verdicts = verdicts_on(run, asked, seen, usable, inputs.human, earlier, steady)
     write_labels(run, usable, verdicts, inputs)
     seconds = round(time.monotonic() - embedded, 3)
     labels = read_table(workspace.labels, LABELS, "label", ["id", "class", "decision", "moved"])
@@ -164,6 +176,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         refined=verdicts.refined,
         why=verdicts.why,
         weights=verdicts.weights,
+        space=None if seen is None else seen.name,
         moved=int(labels["moved"].sum()),
         rejected=verdicts.rejected,
         limit=verdicts.limit,
