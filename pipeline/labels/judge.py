@@ -42,12 +42,11 @@ def judge(
     )
     if earlier is not None:
         verdicts = hold(verdicts, images, earlier)
-    verdicts = replace(verdicts, doubt=_doubt(verdicts.probabilities, verdicts.known))
     if refined.refined:
         # What a person decided is no answer: beside the decision stands what the words say.
         given = np.flatnonzero(verdicts.known >= 0)
         verdicts = verdicts.with_rows(given, verdicts.plain[given])
-    return verdicts
+    return replace(verdicts, doubt=_doubt(verdicts.probabilities))
 
 
 def each_alone(
@@ -69,7 +68,7 @@ def each_alone(
         probabilities=plain,
         known=known,
         unlike=np.zeros(n, np.float32),
-        doubt=_doubt(plain, known),
+        doubt=_doubt(plain),
         kept=np.zeros(n, bool),
         min_confidence=settings.min_confidence,
         min_margin=settings.min_margin,
@@ -77,12 +76,11 @@ def each_alone(
     )
 
 
-def _doubt(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """How small the lead of the most probable class is, (n,) float32; 0 where a person decided."""
+def _doubt(probabilities: np.ndarray) -> np.ndarray:
+    """How small the lead of the most probable class is, (n,) float32."""
     found = np.empty(len(probabilities), np.float32)
     for start in range(0, len(found), _BLOCK):
         part = slice(start, start + _BLOCK)
         second, first = np.partition(probabilities[part], -2, axis=1)[:, -2:].T
         found[part] = 1 - (first - second)
-    found[known >= 0] = 0
     return found

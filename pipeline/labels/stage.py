@@ -205,7 +205,9 @@ def _drift(run: Run, asked: Asked, earlier: Earlier | None) -> Drift | None:
         return stamp.counts.drift
     if new.is_empty() or old.is_empty():
         return None
-    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "guess", "confidence"])
+    # What the teacher says of each image alone: the other images have no part in how it looks.
+    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "plain", "plain_confidence"])
+    labels = labels.rename({"plain": "guess", "plain_confidence": "confidence"})
     is_new = pl.col("id").is_in(new.implode())
     # A part of them tells as much; every so many, so that no time of day is preferred.
     some = [side.gather_every(max(1, len(side) // _LOOKED_AT)).to_list() for side in (new, old)]
