@@ -13,6 +13,7 @@ import polars as pl
 from pipeline.config import TeacherConfig
 from pipeline.errors import SourceError
 from pipeline.files import fingerprint, names_and_hashes
+from pipeline.images.examples import Examples, read_examples
 from pipeline.images.look import extract_frames, look_at_images
 from pipeline.images.scan import describe, with_failures
 from pipeline.labels.decide import label_table
@@ -53,6 +54,7 @@ class LabelInputs:
     human: dict[str, str]  # image id → class, decided by people
     filled_in: list[str]  # ids of those that were decided in the review file
     moved: pl.DataFrame  # decisions that stand in moved.csv, or shall
+    examples: Examples
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def _look(run: Run) -> LabelInputs:
         match(table, images) for table in tables
     )
     fresh = moved_by_hand(look_at_folder(space), ontology.dataset_classes)
-    notes = looked.left_out
+    examples = read_examples(run.config)
+    notes = [*looked.left_out, *examples.notes]
     if lost := len(absent) + len(moved_absent) + len(review_absent):
         decisions = "1 decision names" if lost == 1 else f"{lost:,} decisions name"
         notes = [*notes, f"{decisions} no image that is here; they are kept for when it is."]
@@ -106,6 +109,7 @@ def _look(run: Run) -> LabelInputs:
         human=pulled | moved | filled_in | fresh,
         filled_in=list(filled_in),
         moved=pl.concat([decisions_of(moved | fresh, images), moved_absent]),
+        examples=examples,
     )
 
 
@@ -120,6 +124,7 @@ def _digest(run: Run, inputs: LabelInputs) -> str:
         run.config.label.model_dump(),
         run.config.max_pixels,
         inputs.human,
+        inputs.examples.digest,
     )
 
 
@@ -150,7 +155,10 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     for sentence in inputs.notes:
         listener.warn(sentence)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    panel = load_panel(config.teachers, ontology, ontology.classes, listener)
+    examples = inputs.examples.table
+    panel = load_panel(
+        config.teachers, ontology, ontology.classes, listener, examples, config.max_pixels
+    )
     doubts = prompt_warnings(panel, ontology)
     for sentence in doubts:
         listener.warn(sentence)
