@@ -77,6 +77,7 @@ EXPORTED: Schema = {
 EXPORTED_FILE = ".clip2yolo.parquet"
 
 TRUTH: Schema = {"id": pl.String, "path": pl.String, "class": pl.String}
+EXAMPLES = TRUTH  # of each class, what a person gave to show what it looks like
 
 
 class Predictor(Protocol):

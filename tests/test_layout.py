@@ -28,7 +28,7 @@ ROOMS = (
         "keys",
         "network",
     ),
-    ("values", "yaml_text", "complaints", "config", "ontology", "starter"),
+    ("values", "yaml_text", "complaints", "config", "class_names", "ontology", "starter"),
     ("run",),
     ("images",),
     ("yolo",),

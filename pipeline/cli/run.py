@@ -11,6 +11,7 @@ import click
 
 from pipeline.cli.evaluate import print_evaluate, recall_failed_gates
 from pipeline.cli.group import echo, main, on_a_run, print_json, say_if_skipped
+from pipeline.errors import ConfigError
 from pipeline.values import counted
 
 if TYPE_CHECKING:
@@ -138,7 +139,13 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 @main.command()
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="What to label.")
-@click.option("--classes", required=True, help="Class names, separated by commas.")
+@click.option("--classes", help="Class names, separated by commas.")
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path),
+    help="A folder with a folder of pictures for each class, named after it.",
+)
+@click.option("--no-prompts", is_flag=True, help="Let examples alone say what their class is.")
 @click.option("--background", help="A class for everything else, left out of the dataset.")
 @click.option(
     "--teacher",
@@ -159,21 +166,35 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the config's path as JSON.")
 def init(
     images: Path,
-    classes: str,
+    classes: str | None,
+    examples: Path | None,
+    no_prompts: bool,
     background: str | None,
     teacher: str,
     output: Path,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a commented config for a folder of images and a list of classes.
+    """Write a commented config for a folder of images and a list of classes, or examples of them.
 
     Example: clip2yolo init --images photos/ --classes "cat, dog" --background other
     """
     from pipeline.starter import starter_config, write_starter
 
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    text = starter_config(images, names, output, teacher=teacher, background=background)
+    if classes is None and examples is None:
+        raise ConfigError("Name the classes with `--classes`, or show them with `--examples`.")
+    if no_prompts and examples is None:
+        raise ConfigError("`--no-prompts` needs `--examples`: something must say what a class is.")
+    names = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    text = starter_config(
+        images,
+        names,
+        output,
+        teacher=teacher,
+        background=background,
+        examples=examples,
+        prompts=not no_prompts,
+    )
     write_starter(output, text, force=force)
     if as_json:
         print_json({"config": str(output.absolute())})

@@ -45,7 +45,7 @@ from pipeline.run.stage import Run, Stage
 from pipeline.student import Student
 from pipeline.student.kept import Students
 from pipeline.student.stage import TRAIN
-from pipeline.teachers.panel import Answers, Panel, ask, in_words, load_panel
+from pipeline.teachers.panel import Answers, Panel, ask, in_words, panel_of
 from pipeline.values import counted
 
 _COMPARED = 1000  # images, with one precision and with another
@@ -110,7 +110,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     """Ask everybody, time them, and compare: all but what becomes of the student."""
     config, classes = run.config, run.ontology.dataset_classes
     run.listener.say(f"Loading {in_words(config.teachers)} and the student.")
-    panel = load_panel(config.teachers, run.ontology, classes, run.listener)
+    panel = panel_of(config, run.ontology, classes, run.listener)
     student = Student.load(run.workspace.student, config.student.device)
     if not set(student.classes) <= set(classes):
         raise WorkspaceError(
@@ -126,7 +126,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
             f"No image of {sample.source} can be read, so there is nothing to compare."
         )
     if sample.truth is not None:
-        leave_out_look_alikes(run, plan, sample)
+        leave_out_look_alikes(run, plan, sample, panel.examples)
         asked = asked.only(sample.ids)
     taught = asked.answers()
     with run.listener.bar("Student", "images") as progress:
@@ -204,9 +204,7 @@ def _precision(run: Run, panel: Panel, sample: Sample, taught: Answers) -> Preci
     if used == "fp32":
         return Precision(used, None)
     run.listener.say(f"Comparing {used} with fp32.")
-    exact = load_panel(
-        run.config.with_precision("fp32").teachers, run.ontology, run.ontology.dataset_classes
-    )
+    exact = panel_of(run.config.with_precision("fp32"), run.ontology, run.ontology.dataset_classes)
     asked = ask(exact, sample.table(_COMPARED), run.config.max_pixels, run.listener)
     guesses = asked.answers().together.argmax(axis=1)
     return Precision(used, agreement(taught.together[: len(guesses)].argmax(axis=1), guesses))

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from pipeline.images.examples import Examples
 from pipeline.labels.drift import Drift
 from pipeline.labels.notices import Noticed
+from pipeline.records import EXAMPLES
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class LabelInputs:
     human: dict[str, str]  # image id → class, decided by people
     filled_in: list[str]  # ids of those that were decided in the review file
     moved: pl.DataFrame  # decisions that stand in moved.csv, or shall
+    examples: Examples = Examples(pl.DataFrame(schema=EXAMPLES))
+    shown: list[str] = field(default_factory=list)  # ids decided by being an example of their class
 
 
 @dataclass(frozen=True)

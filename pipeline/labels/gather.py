@@ -15,6 +15,7 @@ from pipeline.labels.refine.batch import Batch, Space
 from pipeline.labels.steady import Earlier
 from pipeline.labels.verdicts import Verdicts
 from pipeline.labels.votes import votes
+from pipeline.ontology import declared_prior
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
 from pipeline.teachers.panel import Asked, Panel
@@ -48,6 +49,7 @@ def verdicts_on(
     asked: Asked,
     seen: Seen | None,
     images: pl.DataFrame,
+    beside: pl.DataFrame,
     human: Mapping[str, str],
     earlier: Earlier | None,
     steady: Earlier | None,
@@ -59,57 +61,84 @@ def verdicts_on(
         asked: about the images.
         seen: by the second space.
         images: with the schema `records.IMAGES`, those of `asked.ids` in their order.
+        beside: the examples that are none of the images, with the schema `records.EXAMPLES`.
         human: image id → class, decided by a person.
         earlier: the last labeling.
         steady: the same, where its labels shall not flap.
     """
-    settings, classes = run.config.label, run.ontology.classes
-    plain = stacked(_plain(asked), len(asked.ids), run.workspace.root)
-    numbers = {name: number for number, name in enumerate(classes)}
-    decided = asked.ids.replace_strict(human, default=None, return_dtype=pl.String)
+    settings, ontology = run.config.label, run.ontology
+    alone = _why_alone(asked.panel, settings)
+    n, rows = len(asked.ids), asked
+    if alone is None:
+        rows = asked.only([*asked.ids.to_list(), *beside["id"].to_list()])
+        human = {**human, **dict(beside.select("id", "class").iter_rows())}
+    numbers = {name: number for number, name in enumerate(ontology.classes)}
+    decided = rows.ids.replace_strict(human, default=None, return_dtype=pl.String)
     known = _indices(decided, numbers)
-    if not _looks_at_all(settings):
-        why = "Each image is labeled alone, by the words: `label.refine` is `none`."
-        return each_alone(plain, known, classes, settings, why)
-    if not _gives_vectors(asked.panel):
-        why = f"Each image is labeled alone, by the words: {asked.panel.name} gives no vectors."
-        return each_alone(plain, known, classes, settings, why)
+    plain = stacked(_plain(rows), len(rows.ids), run.workspace.root)
+    if alone is not None:
+        return each_alone(plain, known, ontology.classes, settings, alone)
     spaces = tuple(
-        Space(name, stacked(_blocks(vectors, asked.ids), len(asked.ids), run.workspace.root))
-        for name, vectors in _spaces(asked, seen)
+        Space(name, stacked(_blocks(vectors, rows.ids), len(rows.ids), run.workspace.root))
+        for name, vectors in _spaces(rows, seen)
     )
+    pictures = pl.concat([images, beside], how="diagonal").select("video", "seconds")
     batch = Batch(
-        classes=classes,
+        classes=ontology.classes,
         plain=plain,
         spaces=spaces,
         known=known,
-        worded=np.ones(len(classes), bool),
-        votes=votes(spaces[0].vectors, images),
-        before=None if earlier is None else _indices(earlier.of(asked.ids)["guess"], numbers),
+        worded=np.array(ontology.worded),
+        votes=votes(spaces[0].vectors, pictures),
+        prior=declared_prior(run.config, ontology.classes),
+        before=None if earlier is None else _indices(earlier.of(rows.ids)["guess"], numbers),
     )
-    return judge(batch, asked.ids, settings, steady)
+    return judge(batch, rows.ids[:n], settings, steady)
 
 
-def seen_by_space(run: Run, panel: Panel, images: pl.DataFrame, asked: Asked) -> Seen | None:
-    """Show the images that the teachers could read to the config's space; None where there is none,
-    or where nothing would come of it.
+def examples_among(examples: pl.DataFrame, images: pl.DataFrame) -> dict[str, str]:
+    """Return image id → class of the examples that are images of the run, too."""
+    found = examples.filter(pl.col("id").is_in(images["id"].drop_nulls().implode()))
+    return dict(found.select("id", "class").iter_rows())
+
+
+def examples_beside(panel: Panel, images: pl.DataFrame) -> pl.DataFrame:
+    """Return the examples that are no images of the run, and could be read."""
+    return panel.examples.filter(~pl.col("id").is_in(images["id"].implode()))
+
+
+def _why_alone(panel: Panel, settings: LabelConfig) -> str | None:
+    """Say why each image is labeled alone; None where all are looked at together."""
+    if settings.refine == "none" and settings.reject == "none":
+        return "Each image is labeled alone: `label.refine` is `none`."
+    if not _gives_vectors(panel):
+        return f"Each image is labeled alone: {panel.name} gives no vectors."
+    return None
+
+
+def seen_by_space(
+    run: Run, panel: Panel, images: pl.DataFrame, beside: pl.DataFrame, asked: Asked
+) -> Seen | None:
+    """Show what the teachers could read to the config's space; None where there is none, or where
+    nothing would come of it.
 
     Args:
         run: whose config.
         panel: the teachers.
         images: columns id and path.
+        beside: the examples that are none of them, likewise.
         asked: the teachers, about these images.
     """
     config = run.config
-    if config.label.space is None or not _looks_at_all(config.label) or not _gives_vectors(panel):
+    if config.label.space is None or _why_alone(panel, config.label) is not None:
         return None
-    readable = images.filter(pl.col("id").is_in(asked.ids.implode()))
+    readable = pl.concat(
+        [
+            images.filter(pl.col("id").is_in(asked.ids.implode())).select("id", "path"),
+            beside.select("id", "path"),
+        ]
+    )
     return see(config.label.space, config.student, readable, config.max_pixels, run.listener)
-
-
-def _looks_at_all(settings: LabelConfig) -> bool:
-    """Whether an image's label depends on the other images."""
-    return settings.refine != "none" or settings.reject != "none"
 
 
 def _gives_vectors(panel: Panel) -> bool:

@@ -13,12 +13,19 @@ import polars as pl
 from pipeline.config import TeacherConfig
 from pipeline.errors import SourceError
 from pipeline.files import fingerprint, names_and_hashes
+from pipeline.images.examples import read_examples
 from pipeline.images.look import extract_frames, look_at_images
 from pipeline.images.scan import describe, with_failures
 from pipeline.labels.counts import LabelCounts, LabelInputs
 from pipeline.labels.decisions import decisions_of, match, read_decisions
 from pipeline.labels.drift import Drift, drift
-from pipeline.labels.gather import refuse_impossible, seen_by_space, verdicts_on
+from pipeline.labels.gather import (
+    examples_among,
+    examples_beside,
+    refuse_impossible,
+    seen_by_space,
+    verdicts_on,
+)
 from pipeline.labels.moved import look_at_folder, moved_by_hand
 from pipeline.labels.notices import tell
 from pipeline.labels.steady import MANY, Earlier, changed_sentence, moved_since
@@ -58,18 +65,28 @@ def _look(run: Run) -> LabelInputs:
         match(table, images) for table in tables
     )
     fresh = moved_by_hand(look_at_folder(space), ontology.dataset_classes)
-    notes = looked.left_out
+    examples = read_examples(run.config)
+    notes = [*looked.left_out, *examples.notes]
     if lost := len(absent) + len(moved_absent) + len(review_absent):
         decisions = "1 decision names" if lost == 1 else f"{lost:,} decisions name"
         notes = [*notes, f"{decisions} no image that is here; they are kept for when it is."]
+    # What was moved since the last time is the newest of all; of the others, what was filled in in
+    # the review file stands over what was moved, and that over what came from Roboflow.
+    decided = pulled | moved | filled_in | fresh
+    shown = examples_among(examples.table, images)
+    if other := [one for one, name in shown.items() if decided.get(one, name) != name]:
+        notes.append(
+            f"{counted(len(other), 'image')} of `examples` got another class by a person's "
+            f"decision, which stands (among them an example of {shown[other[0]]!r})."
+        )
     return LabelInputs(
         images,
         notes,
-        # What was moved since the last time is the newest of all; of the others, what was filled
-        # in in the review file stands over what was moved, and that over what came from Roboflow.
-        human=pulled | moved | filled_in | fresh,
+        human=shown | decided,
+        shown=[one for one in shown if one not in decided],
         filled_in=list(filled_in),
         moved=pl.concat([decisions_of(moved | fresh, images), moved_absent]),
+        examples=examples,
     )
 
 
@@ -90,6 +107,7 @@ def _basis(run: Run, inputs: LabelInputs) -> str:
         settings.space and identity_of(settings.space, run.config.student),
         run.config.max_pixels,
         inputs.human,
+        inputs.examples.digest,
     )
 
 
@@ -120,16 +138,24 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     for sentence in inputs.notes:
         listener.warn(sentence)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    panel = load_panel(config.teachers, ontology, ontology.classes, listener)
+    panel = load_panel(
+        config.teachers,
+        ontology,
+        ontology.classes,
+        listener,
+        inputs.examples.table,
+        config.max_pixels,
+    )
     refuse_impossible(panel, config.label)
     doubts = prompt_warnings(panel, ontology)
     for sentence in doubts:
         listener.warn(sentence)
     usable = inputs.images.filter(pl.col("status") == "ok")
     asked = ask(panel, usable, config.max_pixels, listener)
-    seen = seen_by_space(run, panel, usable, asked)
+    beside = examples_beside(panel, usable)
+    seen = seen_by_space(run, panel, usable, beside, asked)
     failures = asked.failures | ({} if seen is None else seen.failures)
-    asked = asked.without(failures)
+    asked, beside = asked.without(failures), beside.filter(~pl.col("id").is_in(list(failures)))
     images = with_failures(inputs.images, failures)
     if failures:
         listener.warn(describe(images))
@@ -146,7 +172,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     if stamp is not None and workspace.labels.is_file():
         earlier = Earlier.read(workspace.labels)
     steady = earlier if stamp is not None and stamp.counts.basis == basis else None
-    verdicts = verdicts_on(run, asked, seen, usable, inputs.human, earlier, steady)
+    verdicts = verdicts_on(run, asked, seen, usable, beside, inputs.human, earlier, steady)
     write_labels(run, usable, verdicts, inputs)
     seconds = round(time.monotonic() - embedded, 3)
     labels = read_table(workspace.labels, LABELS, "label", ["id", "class", "decision", "moved"])
@@ -183,7 +209,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         labeled_before=before,
         changed=changed,
         kept=int(verdicts.kept.sum()),
-        notices=tell(run, verdicts.notices, usable["path"].to_list()),
+        notices=tell(run, verdicts.notices, [*usable["path"].to_list(), *beside["path"].to_list()]),
         basis=basis,
     )
     listener.say(counts.why)

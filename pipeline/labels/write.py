@@ -24,6 +24,7 @@ def write_labels(run: Run, images: pl.DataFrame, verdicts: Verdicts, inputs: Lab
         inputs: what people decided, and where.
     """
     workspace = run.workspace
+    because = {one: f"It is an example of {inputs.human[one]!r}." for one in inputs.shown}
     with streamed_table(workspace.labels, LABELS) as table:
         for start in range(0, len(images), _BLOCK):
             some = images[start : start + _BLOCK]
@@ -32,13 +33,14 @@ def write_labels(run: Run, images: pl.DataFrame, verdicts: Verdicts, inputs: Lab
                     some["id"].to_list(),
                     some["path"].to_list(),
                     verdicts.part(start, start + _BLOCK),
+                    because,
                 )
             )
     moved = set(inputs.moved["id"])
     elsewhere = {
         one: "Moved by hand to" if one in moved else "Decided on Roboflow"
         for one in inputs.human.keys() - set(inputs.filled_in)
-    }
+    } | dict.fromkeys(inputs.shown, "An example of")
     labels = pl.scan_parquet(workspace.labels, glob=False)
     write_review(workspace.review, review_table(labels, run.ontology, elsewhere))
     if not inputs.moved.is_empty():
