@@ -51,6 +51,7 @@ KEEPERS = {
         "teachers/known_weights.py",
         "teachers/attention.py",
         "teachers/inference.py",
+        "teachers/vocabulary.py",
     ),
     "transformers": ("teachers/transformers.py",),
     "autodistill": ("teachers/autodistill.py", "autodistill/"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.labels.neighbours import blocks, neighbours
+from pipeline.labels.around import around
 from pipeline.labels.probe import probe
 from pipeline.labels.refine.batch import Batch
-
-_NEAR = 20  # neighbours asked
 
 
 def doubt(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
@@ -28,24 +26,14 @@ def doubt(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
     n, classes = probabilities.shape
     given = batch.known >= 0
     labels = np.where(given, batch.known, probabilities.argmax(axis=1))
-    if n < 2 or classes < 2:
+    if n < 3 or classes < 2:
         return np.zeros(n, np.float32)
     total = np.zeros(n)
     for space in batch.spaces:
-        near = neighbours(space.vectors, _NEAR).rows
-        total += 0.5 * (1 - _support(probabilities, labels, near))
-        total += 0.25 * (1 - _support(batch.plain, labels, near))
+        near = around(space.vectors, batch.votes)
+        total += 0.5 * (1 - near.support(probabilities, labels))
+        total += 0.25 * (1 - near.support(batch.plain, labels))
         total += 0.25 * (1 - probe(space.vectors, labels, classes, batch.votes)) / 2
     doubts = (total / len(batch.spaces)).clip(0, 1)
     doubts[given] = 0
     return doubts.astype(np.float32)
-
-
-def _support(probabilities: np.ndarray, labels: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Return the mean probability (n,) that each row's neighbours give to its label."""
-    return np.concatenate(
-        [
-            probabilities[near[rows], labels[rows, None]].mean(axis=1, dtype=np.float64)
-            for rows in blocks(len(labels))
-        ]
-    )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.labels.neighbours import blocks, centre_of, centred, some_rows
+from pipeline.labels.around import blocks, centre_of, some_rows
 
 _FITTED = 20_000  # rows that it is fitted to, of all folds together
 _FOLDS = 5
 _RIDGE = 0.3  # of the mean variance of a direction
 
 
-def probe(
-    vectors: np.ndarray, labels: np.ndarray, classes: int, votes: np.ndarray
-) -> np.ndarray:
+def probe(vectors: np.ndarray, labels: np.ndarray, classes: int, votes: np.ndarray) -> np.ndarray:
     """Return how far each row's label leads the best other class, (n,) float32 from -1 to 1.
 
     Ridge regression onto the labels, each row answered by a fit that has not seen it (the
@@ -33,7 +31,7 @@ def probe(
     sums = []
     for number in range(_FOLDS):
         own = rows[fold[rows] == number]
-        inputs = _with_one(centred(vectors[own], mean)) * np.sqrt(votes[own, None])
+        inputs = _inputs(vectors[own], mean) * np.sqrt(votes[own, None])
         targets = np.eye(classes, dtype=np.float32)[labels[own]] * np.sqrt(votes[own, None])
         sums.append((inputs.T @ inputs, inputs.T @ targets))
     gram, cross = sum(one for one, _ in sums), sum(two for _, two in sums)
@@ -43,7 +41,7 @@ def probe(
     )
     leads = np.empty(n, np.float32)
     for block in blocks(n):
-        inputs = _with_one(centred(vectors[block], mean))
+        inputs = _inputs(vectors[block], mean)
         answers = np.empty((len(inputs), classes), np.float32)
         for number in range(_FOLDS):
             own = fold[block] == number
@@ -55,6 +53,8 @@ def probe(
     return leads
 
 
-def _with_one(rows: np.ndarray) -> np.ndarray:
-    """Append a column of ones: the constant of the fit."""
-    return np.concatenate([rows, np.ones((len(rows), 1), rows.dtype)], axis=1)
+def _inputs(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Rows without the mean, at length 1, and a column of ones for the constant of the fit."""
+    rows = vectors.astype(np.float32) - mean
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return np.concatenate([rows, np.ones((len(rows), 1), np.float32)], axis=1)
