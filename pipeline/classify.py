@@ -29,11 +29,12 @@ _WHOLE = 60.0  # seconds from asking for a picture to its last byte
 
 @dataclass(frozen=True)
 class Row:
-    """One possible answer: a prompt, or for a student a class."""
+    """One possible answer: a prompt, the examples of a class without words, or for a student a
+    class."""
 
     text: str
     class_name: str
-    similarity: float | None  # cosine; None where there is none, or several teachers' differ
+    similarity: float | None  # cosine with a prompt; None where there is none, or several differ
     probability: float
 
 
@@ -49,14 +50,16 @@ class Answer:
 def classify_with_teachers(
     images: Sequence[str], panel: Panel, ontology: Ontology, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Answer]:
-    """Yield an answer for each picture, over the prompts of the ontology.
+    """Yield an answer for each picture, over the prompts of the ontology, and the examples of its
+    classes that have none.
 
     Raises:
         SourceError: one of `images` names nothing.
     """
     pictures = _pictures(images, panel, max_pixels)
     first = list(itertools.islice(pictures, 2))
-    alone = len(first) == 1 and len(ontology.templates) == 1
+    alone = len(first) == 1 and len(ontology.templates) == 1 and not ontology.examples
+    answers = list(zip(ontology.answers, ontology.answer_classes, strict=True))
     for batch in _batches(itertools.chain(first, pictures)):
         readable = [picture.prepared for picture in batch if picture.problem is None]
         if readable:
@@ -69,12 +72,14 @@ def classify_with_teachers(
             at = next(row)
             rows = (
                 Row(
-                    prompt,
-                    ontology.classes[ontology.prompt_classes[number]],
-                    None if cosines is None else float(cosines[at, number]),
+                    text,
+                    ontology.classes[of_class],
+                    float(cosines[at, number])
+                    if cosines is not None and number < len(ontology.prompts)
+                    else None,
                     float(together[at, number]),
                 )
-                for number, prompt in enumerate(ontology.prompts)
+                for number, (text, of_class) in enumerate(answers)
             )
             yield Answer(picture.name, _sorted(rows))
 
@@ -82,8 +87,8 @@ def classify_with_teachers(
 def _ask(
     panel: Panel, prepared: Sequence[list[np.ndarray]], sentences: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return probabilities and cosines, (n, prompts) each; no cosines where there are several
-    teachers, who differ, or where one has none.
+    """Return probabilities (n, answers) and cosines (n, prompts); no cosines of several
+    teachers, who differ, nor where one has none.
 
     Args:
         sentences: one a prompt, where this is the only question: a teacher may have a shorter way

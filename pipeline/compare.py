@@ -35,7 +35,7 @@ from pipeline.run.stage import Run
 from pipeline.teachers import bytes_of_weights, check_names, check_teacher, resolve
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines import engine_for
-from pipeline.teachers.panel import Member, ask, load_panel, prompt_warnings
+from pipeline.teachers.panel import Member, ask, panel_of, prompt_warnings
 from pipeline.values import counted
 
 _TIMED = 32  # images, where fewer than that had to be embedded anyway
@@ -146,7 +146,12 @@ def _answered(run: Run, images: pl.DataFrame) -> tuple[pl.DataFrame, str | None]
 def _ask(run: Run, name: str, settings: TeacherConfig, shown: Shown) -> Seen:
     images = shown.images
     config, ontology = run.config, run.ontology
-    panel = load_panel([settings], ontology, ontology.classes, run.listener)
+    panel = panel_of(
+        run.config.model_copy(update={"teachers": [settings]}),
+        ontology,
+        ontology.classes,
+        run.listener,
+    )
     sentences = prompt_warnings(panel, ontology)
     for sentence in sentences[:_TOLD]:
         run.listener.warn(sentence)

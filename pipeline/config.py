@@ -212,7 +212,8 @@ class Config(Section):
     max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
     truth: Path | None = None
     pool_truth: Path | None = None
-    ontology: dict[str, str]
+    ontology: dict[str, str]  # prompt → class; may be left out where there are examples
+    examples: dict[str, Annotated[list[Path], Field(min_length=1)]] = {}  # class → pictures of it
     describe: dict[str, list[str]] = {}
     templates: Literal["none", "photo", "openai7"] | list[str] = "none"
     background: BackgroundConfig | None = None
@@ -233,6 +234,12 @@ class Config(Section):
         space = self.label.space and self.label.space.model_copy(update=said)
         label = self.label.model_copy(update={"space": space})
         return self.model_copy(update={"teachers": teachers, "label": label})
+
+    def with_refine(self, refine: str | None) -> Config:
+        """Return the config with another `label.refine`; None leaves it as it is."""
+        if refine is None:
+            return self
+        return self.model_copy(update={"label": self.label.model_copy(update={"refine": refine})})
 
 
 def load_config(path: Path) -> Config:
@@ -290,6 +297,9 @@ def parse_config(
             data[key] = _absolute(base, data[key])
     if "source" in data:
         data["source"] = _sources(data["source"], base)
+    if data.get("examples"):
+        data["examples"] = _examples(data["examples"], base)
+        data.setdefault("ontology", {})
     data["teacher"] = _teachers(data.get("teacher", {}), base)
     if isinstance(data.get("label"), dict) and "space" in data["label"]:
         data["label"] = {**data["label"], "space": _space(data["label"]["space"], base)}
@@ -311,6 +321,21 @@ def _sources(given: Any, base: Path) -> Any:
         else one
         for one in named
     ]
+
+
+def _examples(given: Any, base: Path) -> Any:
+    """The places of each class's examples, one or several, as a list of paths."""
+    if not isinstance(given, dict):
+        return given
+    lists = {
+        name: places if isinstance(places, list) else [places] for name, places in given.items()
+    }
+    return {
+        name: [
+            _absolute(base, one) if isinstance(one, str) and one.strip() else one for one in places
+        ]
+        for name, places in lists.items()
+    }
 
 
 def _teachers(given: Any, base: Path) -> Any:

@@ -1,24 +1,17 @@
-"""The ontology: which prompts stand for which class, in which order, in which words."""
+"""The ontology: the prompts and examples of each class, in which order, in which words."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
+
+from pipeline.class_names import check_class_name, refuse_look_alikes
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-
-# Device names that Windows keeps for itself, with any extension and in any case.
-_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
-    f"{device}{digit}" for device in ("com", "lpt") for digit in "123456789¹²³"
-}
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-_MAX_NAME_BYTES = 120
-# Joiners that Persian, Indic scripts and emoji are spelled with; other format characters only hide.
-_JOINERS = "\u200c\u200d"
-
 
 # Named lists of templates, for `templates:` in the config. "openai7" is the subset of its 80 that
 # OpenAI found best for ImageNet (notebook "Prompt Engineering for ImageNet" of openai/CLIP).
@@ -37,9 +30,13 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 
 
+_ROUNDED = 1e-6  # by how much shares may miss their sum
+
+
 @dataclass(frozen=True)
 class Ontology:
-    """Prompts, the class of each, and the classes in their fixed order (first mention first)."""
+    """Prompts, the class of each, and the classes in their fixed order: those of prompts by first
+    mention, then those that have examples only."""
 
     prompts: tuple[str, ...]
     prompt_classes: tuple[int, ...]  # index into `classes`, one per prompt
@@ -47,6 +44,44 @@ class Ontology:
     templates: tuple[str, ...] = ("{}",)
     background: str | None = None
     keep_background: bool = True
+    examples: tuple[str, ...] = ()  # the classes that have example images, in class order
+    combine: Literal["sum", "mean"] = "sum"  # how a class's prompts become its probability
+    prior: tuple[float, ...] = ()  # share of each class, where that is declared; they sum to 1
+
+    @property
+    def worded(self) -> tuple[bool, ...]:
+        """Whether a prompt leads to each class."""
+        return tuple(number in self.prompt_classes for number in range(len(self.classes)))
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What an image may show: every prompt, then the examples of each class without words."""
+        wordless = self.answer_classes[len(self.prompts) :]
+        return (*self.prompts, *(f"examples of {self.classes[number]}" for number in wordless))
+
+    @property
+    def answer_classes(self) -> tuple[int, ...]:
+        """The class of each answer: an index into `classes`."""
+        wordless = (number for number, worded in enumerate(self.worded) if not worded)
+        return (*self.prompt_classes, *wordless)
+
+    @property
+    def answer_weights(self) -> np.ndarray | None:
+        """What the probability of each answer is multiplied by, (answers,), before all are scaled
+        to sum to 1; None where they stay as they are.
+
+        With `combine: mean` an answer counts by one over the number of its class's, which averages
+        what the prompts of a class say (the logarithm of the mean of exponentials, not the mean of
+        logits: a prompt that fits is enough). A declared prior stands in the place of the shares
+        that the numbers of prompts would give, so it averages, too.
+        """
+        if self.combine == "sum" and not self.prior:
+            return None
+        of = np.array(self.answer_classes)
+        each = 1 / np.bincount(of, minlength=len(self.classes))
+        shares = np.array(self.prior) if self.prior else np.ones(len(self.classes))
+        weights: np.ndarray = (each * shares)[of]
+        return weights
 
     @property
     def dataset_classes(self) -> tuple[str, ...]:
@@ -71,6 +106,9 @@ def build_ontology(
     background: str | None = None,
     keep_background: bool = True,
     describe: Mapping[str, Sequence[str]] | None = None,
+    examples: Sequence[str] = (),
+    combine: Literal["sum", "mean"] = "sum",
+    prior: Mapping[str, float] | None = None,
 ) -> Ontology:
     """Check prompts and class names and fix their order.
 
@@ -83,24 +121,29 @@ def build_ontology(
         background: the class that stands for "something else", if there is one.
         keep_background: whether the dataset keeps it as a class.
         describe: class → further prompts of it, beside those of `prompts`.
+        examples: classes that have example images; a class may have nothing else.
+        combine: whether the probabilities of a class's prompts are summed or averaged.
+        prior: class → its share of the images; what is left of 1 is shared by the others.
 
     Raises:
         ConfigError: there is nothing to choose between, or a name or prompt cannot be used.
     """
-    if not prompts:
+    if not prompts and not examples:
         raise ConfigError(
             "The ontology is empty. Give it one line per prompt: `a photo of a dog: dog`."
         )
     if isinstance(templates, str):
         templates = TEMPLATES[templates]
-    clean_prompts, prompt_classes, classes = _gathered(prompts, describe or {})
-    _refuse_look_alikes(classes)
+    clean_prompts, prompt_classes, worded = _gathered(prompts, describe or {})
+    shown = _shown(examples)
+    classes = (*worded, *(name for name in shown if name not in worded))
+    refuse_look_alikes(classes)
     if background is not None:
         background = unicodedata.normalize("NFC", background)
         if background not in classes:
             raise ConfigError(
                 f"The background class {background!r} has no prompt. Add at least one line "
-                f"`<what it looks like>: {background}` to the ontology."
+                f"`<what it looks like>: {background}` to the ontology, or `examples` of it."
             )
     if len(classes) < 2:
         raise ConfigError(
@@ -126,7 +169,64 @@ def build_ontology(
         templates=tuple(unicodedata.normalize("NFC", template) for template in templates),
         background=background,
         keep_background=keep_background,
+        examples=tuple(name for name in classes if name in shown),
+        combine=combine,
+        prior=_whole_prior(prior or {}, classes),
     )
+
+
+def _shown(examples: Sequence[str]) -> list[str]:
+    """The classes that have examples, spelled as names are here."""
+    names: list[str] = []
+    for raw_class in examples:
+        name = unicodedata.normalize("NFC", raw_class)
+        check_class_name(name)
+        if name in names:
+            raise ConfigError(f"The class {name!r} stands in `examples` twice. Keep one.")
+        names.append(name)
+    return names
+
+
+def _whole_prior(declared: Mapping[str, float], classes: Sequence[str]) -> tuple[float, ...]:
+    """The share of every class; () where none is declared."""
+    if not declared:
+        return ()
+    given = {unicodedata.normalize("NFC", name): share for name, share in declared.items()}
+    for name in given:
+        if name not in classes:
+            raise ConfigError(
+                f"`label.prior` names the class {name!r}, which the ontology does not have. Use "
+                f"one of: {', '.join(classes)}."
+            )
+    total = sum(given.values())
+    others = [name for name in classes if name not in given]
+    if total > 1 + _ROUNDED or (not others and total < 1 - _ROUNDED):
+        raise ConfigError(
+            f"The shares in `label.prior` sum to {total:g}. They are parts of all images: make "
+            "them sum to 1."
+        )
+    if others and total > 1 - _ROUNDED:
+        raise ConfigError(
+            f"The shares in `label.prior` sum to {total:g}, which leaves nothing for "
+            f"{others[0]!r}. Lower one of them, or give {others[0]!r} a share."
+        )
+    left = (1 - total) / len(others) if others else 0.0
+    shares = [given.get(name, left) for name in classes]
+    return tuple(share / sum(shares) for share in shares)
+
+
+def declared_prior(config: Config, classes: Sequence[str]) -> np.ndarray | None:
+    """Return the declared shares (classes,) float64 of some classes of a config's ontology, scaled
+    to sum to 1; None where the config declares none.
+
+    Raises:
+        ConfigError: the ontology or the prior cannot be used.
+    """
+    ontology = ontology_of(config)
+    if not ontology.prior:
+        return None
+    shares = np.array([ontology.prior[ontology.classes.index(name)] for name in classes])
+    return shares / shares.sum()  # type: ignore[no-any-return]
 
 
 def _gathered(
@@ -156,60 +256,6 @@ def _gathered(
     return clean_prompts, prompt_classes, tuple(seen)
 
 
-def check_class_name(name: str) -> None:
-    """Refuse a name that is no folder name on some system people use.
-
-    Raises:
-        ConfigError: says which rule the name breaks and offers a name that works.
-    """
-    problem = None
-    if not name.strip():
-        problem = "is empty"
-    elif name != name.strip():
-        problem = "begins or ends with a space"
-    elif _FORBIDDEN.search(name):
-        problem = f"holds {_FORBIDDEN.search(name)[0]!r}"  # type: ignore[index]
-    elif name.startswith("."):
-        problem = "begins with a dot, which hides a folder"
-    elif name.endswith("."):
-        problem = "ends with a dot, which Windows drops"
-    elif name.split(".")[0].casefold() in _RESERVED:
-        problem = "is a device name on Windows"
-    elif len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
-        problem = f"is longer than {_MAX_NAME_BYTES} bytes"
-    elif any(_is_invisible(letter) for letter in name):
-        problem = "holds an invisible or broken character"
-    if problem:
-        raise ConfigError(
-            f"The class name {name!r} {problem}, so it cannot be a folder on every system. "
-            f"Call the class {_suggest(name)!r}, for instance."
-        )
-
-
-def _is_invisible(letter: str) -> bool:
-    return unicodedata.category(letter) in ("Cs", "Cc", "Cf") and letter not in _JOINERS
-
-
-def _suggest(name: str) -> str:
-    """A name near the given one that passes `check_class_name`."""
-    kept = "".join(letter for letter in name if not _is_invisible(letter))
-    kept = _FORBIDDEN.sub("-", kept).strip()[:40].strip(" .-")
-    # File systems count bytes: 40 letters of some scripts are more than a name may have.
-    kept = kept.encode()[: _MAX_NAME_BYTES - 10].decode("utf-8", "ignore").strip().strip(" .-")
-    return f"class-{kept}" if not kept or kept.split(".")[0].casefold() in _RESERVED else kept
-
-
-def _refuse_look_alikes(classes: Sequence[str]) -> None:
-    by_fold: dict[str, str] = {}
-    for name in classes:
-        other = by_fold.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
-        if other != name:
-            raise ConfigError(
-                f"The classes {other!r} and {name!r} differ only in case or letter form and would "
-                "share one folder on Windows and macOS. Use one spelling."
-            )
-
-
 def ontology_of(config: Config) -> Ontology:
     """Build the config's ontology (see `build_ontology` for what is refused)."""
     background = config.background
@@ -219,4 +265,7 @@ def ontology_of(config: Config) -> Ontology:
         None if background is None else background.name,
         True if background is None else background.keep,
         config.describe,
+        list(config.examples),
+        config.label.prompts,
+        config.label.prior,
     )

@@ -161,6 +161,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         "truth": None,
         "pool_truth": None,
         "ontology": {"a cat": "cat", "a dog": "dog"},
+        "examples": {},
         "describe": {},
         "templates": "none",
         "background": None,
@@ -176,7 +177,10 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
                 "connections": 8, "timeout": 60.0, "retries": 6,
             }
         ],
-        "label": {"min_confidence": 0.5, "min_margin": 0.0},
+        "label": {
+            "min_confidence": 0.5, "min_margin": 0.0, "refine": "auto", "prompts": "sum",
+            "prior": {}, "reject": "none",
+        },
         "dataset": {
             "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},
             "seed": 0, "near_duplicate": 0.98, "files": "copy",

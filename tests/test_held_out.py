@@ -13,9 +13,11 @@ from pipeline import stages
 from pipeline.config import parse_config
 from pipeline.errors import SourceError
 from pipeline.evaluation.sample import choose_sample, leave_out_look_alikes
-from pipeline.records import DATASET, read_table
+from pipeline.records import DATASET, EXAMPLES, read_table
 from pipeline.run.stage import Run
 from tests.fakes import Told, photos, picture
+
+NO_EXAMPLES = pl.DataFrame(schema=EXAMPLES)
 
 
 def labeled(root: Path, listener: Told, **changes: Any) -> tuple[Run, pl.DataFrame]:
@@ -55,7 +57,7 @@ def test_training_images_saved_again_are_not_held_out(
     counts = saved_again(plan, tmp_path)
     sample = choose_sample(run, plan)
     assert len(sample.ids) == counts["again"] + counts["new"]
-    leave_out_look_alikes(run, plan, sample)
+    leave_out_look_alikes(run, plan, sample, NO_EXAMPLES)
     left = {path.name for path in sample.paths}
     assert not any(name.startswith("again") for name in left)
     assert len(left) + sum(sample.excluded.values()) == counts["again"] + counts["new"]
@@ -73,7 +75,7 @@ def test_nothing_is_left_of_a_truth_that_was_trained_on(tmp_path: Path) -> None:
         path.unlink()
     sample = choose_sample(run, plan)
     with pytest.raises(SourceError, match=r"No image is left to evaluate on: .*that look like"):
-        leave_out_look_alikes(run, plan, sample)
+        leave_out_look_alikes(run, plan, sample, NO_EXAMPLES)
 
 
 def test_pictures_are_compared_where_a_teacher_gives_no_vectors(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_pictures_are_compared_where_a_teacher_gives_no_vectors(tmp_path: Path) 
     run, plan = labeled(tmp_path, told, teacher=teacher)
     counts = saved_again(plan, tmp_path)
     sample = choose_sample(run, plan)
-    leave_out_look_alikes(run, plan, sample)
+    leave_out_look_alikes(run, plan, sample, NO_EXAMPLES)
     assert {path.name for path in sample.paths} == {f"new{number}.png" for number in range(4)}
     assert (
         sample.excluded["that look like images the student was trained or chosen on"]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.class_names import check_class_name
 from pipeline.errors import ConfigError
-from pipeline.ontology import build_ontology, check_class_name
+from pipeline.ontology import build_ontology
 
 
 def test_classes_keep_the_order_of_their_first_mention() -> None:

@@ -117,16 +117,18 @@ def _ask_teachers(
     from pipeline.ontology import build_ontology, ontology_of
     from pipeline.pixels import MAX_PIXELS
     from pipeline.teachers import teacher_named
-    from pipeline.teachers.panel import load_panel, prompt_warnings
+    from pipeline.teachers.panel import load_panel, panel_of, prompt_warnings
 
+    max_pixels = MAX_PIXELS
     if config_file is not None:
         config = load_config(config_file)
-        ontology, asked, max_pixels = ontology_of(config), config.teachers, config.max_pixels
+        ontology, max_pixels = ontology_of(config), config.max_pixels
+        panel = panel_of(config, ontology, ontology.classes, listener)
     else:
         # A class may not be called everything that a prompt may; nobody sees these names.
         ontology = build_ontology({text: f"answer {n}" for n, text in enumerate(prompts)})
-        asked, max_pixels = [teacher_named(teacher, device)], MAX_PIXELS
-    panel = load_panel(asked, ontology, ontology.classes, listener)
+        asked = [teacher_named(teacher, device)]
+        panel = load_panel(asked, ontology, ontology.classes, listener)
     for sentence in prompt_warnings(panel, ontology):
         listener.warn(sentence)
     return classify_with_teachers(images, panel, ontology, max_pixels)

@@ -11,12 +11,13 @@ import click
 
 from pipeline.cli.evaluate import print_evaluate, recall_failed_gates
 from pipeline.cli.group import echo, main, on_a_run, print_json, say_if_skipped
+from pipeline.errors import ConfigError
 from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.dataset.stage import DatasetCounts
-    from pipeline.labels.stage import LabelCounts
+    from pipeline.labels.counts import LabelCounts
     from pipeline.run.stage import StageState, Stamp
     from pipeline.student import TrainResult
     from pipeline.terminal import TerminalListener
@@ -28,6 +29,11 @@ def _labeling(command: Callable[..., Any]) -> Callable[..., Any]:
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
         help="What the teachers compute with, instead of what the config says.",
+    )(command)
+    command = click.option(
+        "--refine",
+        type=click.Choice(["auto", "always", "none"]),
+        help="Whether the images together correct the labels, instead of what the config says.",
     )(command)
     return click.option(
         "--verify", is_flag=True, help="Read every file again, also where size and time are known."
@@ -42,6 +48,7 @@ def label(
     listener: TerminalListener,
     as_json: bool,
     precision: str | None,
+    refine: str | None,
     verify: bool,
 ) -> None:
     """Label the images with the teacher and export the folder dataset.
@@ -50,7 +57,7 @@ def label(
     """
     from pipeline import stages
 
-    config = config.with_precision(precision)
+    config = config.with_precision(precision).with_refine(refine)
     _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
 
 
@@ -75,6 +82,7 @@ def run(
     listener: TerminalListener,
     as_json: bool,
     precision: str | None,
+    refine: str | None,
     verify: bool,
     if_changed: bool,
 ) -> None:
@@ -84,7 +92,7 @@ def run(
     """
     from pipeline import stages
 
-    config = config.with_precision(precision)
+    config = config.with_precision(precision).with_refine(refine)
     if if_changed and not verify and _nothing_is_new(config):
         if as_json:
             print_json({"changed": False})
@@ -131,7 +139,13 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
 @main.command()
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="What to label.")
-@click.option("--classes", required=True, help="Class names, separated by commas.")
+@click.option("--classes", help="Class names, separated by commas.")
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path),
+    help="A folder with a folder of pictures for each class, named after it.",
+)
+@click.option("--no-prompts", is_flag=True, help="Let examples alone say what their class is.")
 @click.option("--background", help="A class for everything else, left out of the dataset.")
 @click.option(
     "--teacher",
@@ -152,21 +166,35 @@ def status(config: Config, listener: TerminalListener, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the config's path as JSON.")
 def init(
     images: Path,
-    classes: str,
+    classes: str | None,
+    examples: Path | None,
+    no_prompts: bool,
     background: str | None,
     teacher: str,
     output: Path,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a commented config for a folder of images and a list of classes.
+    """Write a commented config for a folder of images and a list of classes, or examples of them.
 
     Example: clip2yolo init --images photos/ --classes "cat, dog" --background other
     """
     from pipeline.starter import starter_config, write_starter
 
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    text = starter_config(images, names, output, teacher=teacher, background=background)
+    if classes is None and examples is None:
+        raise ConfigError("Name the classes with `--classes`, or show them with `--examples`.")
+    if no_prompts and examples is None:
+        raise ConfigError("`--no-prompts` needs `--examples`: something must say what a class is.")
+    names = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    text = starter_config(
+        images,
+        names,
+        output,
+        teacher=teacher,
+        background=background,
+        examples=examples,
+        prompts=not no_prompts,
+    )
     write_starter(output, text, force=force)
     if as_json:
         print_json({"config": str(output.absolute())})
@@ -214,6 +242,10 @@ def _print_label(
     )
     workspace = Workspace(config.workspace)
     echo(f"Dataset: {workspace.dataset}")
+    if counts.moved:
+        echo(f"Moved by what the images show together: {counted(counts.moved, 'image')}.")
+    if counts.notices:
+        echo(f"Images alike that the words do not fit: {workspace.notices}")
     if counts.abstained:
         echo(f"To decide by hand: {workspace.review}")
 

@@ -92,7 +92,7 @@ def watch(
 
 def _predictor(config: Config, student: bool, listener: TerminalListener) -> Predictor:
     from pipeline.ontology import ontology_of
-    from pipeline.teachers.panel import in_words, load_panel, prompt_warnings
+    from pipeline.teachers.panel import in_words, panel_of, prompt_warnings
 
     if student:
         from pipeline.run.workspace import Workspace
@@ -101,7 +101,7 @@ def _predictor(config: Config, student: bool, listener: TerminalListener) -> Pre
         return Student.load(Workspace(config.workspace).student, config.student.device)
     ontology = ontology_of(config)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    panel = load_panel(config.teachers, ontology, ontology.classes, listener)
+    panel = panel_of(config, ontology, ontology.classes, listener)
     for sentence in prompt_warnings(panel, ontology):
         listener.warn(sentence)
     return panel

@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from pipeline.dataset.near_duplicates import resembling
 from pipeline.dataset.stage import vectors_of
 from pipeline.errors import ConfigError, SourceError
 from pipeline.evaluation.assess import HeldOut
+from pipeline.images.examples import read_examples
 from pipeline.images.truth import labeled_files, read_truth
+from pipeline.labels.near_duplicates import resembling
 from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead
@@ -25,6 +26,7 @@ from pipeline.values import counted
 
 _TOLD = 5  # files that cannot be used, of which each is named
 _LEARNED = "the student was trained or chosen on"
+_SHOWN = "that the teacher was given as examples"
 _ALIKE = "that look like images the student was trained or chosen on"
 _SAME = 0.999  # cosine from which two vectors are of one picture, saved twice
 _SMALL = (24, 24)  # pixels, where there are no vectors to compare
@@ -92,6 +94,8 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
         )
         learned = set(plan.filter(pl.col("split") != "test")["id"])
         sample.keep([image_id not in learned for image_id in sample.ids], _LEARNED)
+        shown = set(read_examples(run.config).table["id"])
+        sample.keep([image_id not in shown for image_id in sample.ids], _SHOWN)
     _refuse_nothing(sample)
     return sample
 
@@ -105,19 +109,28 @@ def _refuse_nothing(sample: Sample) -> None:
         )
 
 
-def leave_out_look_alikes(run: Run, plan: pl.DataFrame, sample: Sample) -> None:
-    """Take out of the sample what looks like an image that the student was trained or chosen on: a
-    photo that was saved again has other bytes and is not held out for that.
+def leave_out_look_alikes(
+    run: Run, plan: pl.DataFrame, sample: Sample, examples: pl.DataFrame
+) -> None:
+    """Take out of the sample what looks like an image that the student was trained or chosen on, or
+    like an example: a photo that was saved again has other bytes and is not held out for that.
 
     What counts as alike is what counts for the splits, `dataset.near_duplicate`; where that is
     null, the same picture. Where the teacher gives no vectors, the pictures themselves are
     compared, made small.
 
+    Args:
+        run: at work.
+        plan: dataset.parquet.
+        sample: made smaller.
+        examples: what the teacher was shown; columns id and path.
+
     Raises:
         SourceError: no image is left.
     """
     learned = plan.filter(pl.col("split") != "test").select("id", "path")
-    both = pl.concat([sample.table(), learned])
+    shown = examples.select("id", "path")
+    both = pl.concat([sample.table(), learned, shown]).unique("id", maintain_order=True)
     threshold = run.config.dataset.near_duplicate or _SAME
     vectors = vectors_of(run, both)
     if vectors is None:

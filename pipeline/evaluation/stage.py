@@ -15,6 +15,7 @@ from pipeline.evaluation.against import ANSWERS
 from pipeline.evaluation.assess import Alone, Measured, assess
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.label_figures import label_figures
+from pipeline.evaluation.label_record import LabelFigures
 from pipeline.evaluation.markdown import render_markdown
 from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.metrics import agreement
@@ -44,7 +45,7 @@ from pipeline.run.stage import Run, Stage
 from pipeline.student import Student
 from pipeline.student.kept import Students
 from pipeline.student.stage import TRAIN
-from pipeline.teachers.panel import Answers, Panel, ask, in_words, load_panel
+from pipeline.teachers.panel import Answers, Panel, ask, in_words, panel_of
 from pipeline.values import counted
 
 _COMPARED = 1000  # images, with one precision and with another
@@ -109,7 +110,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     """Ask everybody, time them, and compare: all but what becomes of the student."""
     config, classes = run.config, run.ontology.dataset_classes
     run.listener.say(f"Loading {in_words(config.teachers)} and the student.")
-    panel = load_panel(config.teachers, run.ontology, classes, run.listener)
+    panel = panel_of(config, run.ontology, classes, run.listener)
     student = Student.load(run.workspace.student, config.student.device)
     if not set(student.classes) <= set(classes):
         raise WorkspaceError(
@@ -125,7 +126,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
             f"No image of {sample.source} can be read, so there is nothing to compare."
         )
     if sample.truth is not None:
-        leave_out_look_alikes(run, plan, sample)
+        leave_out_look_alikes(run, plan, sample, panel.examples)
         asked = asked.only(sample.ids)
     taught = asked.answers()
     with run.listener.bar("Student", "images") as progress:
@@ -153,7 +154,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
             "student": Measured(student, learned, latency[student.name]),
         },
         dict(training.iter_rows()),
-        label_figures(read_table(run.workspace.labels, LABELS, "label"), known_truth(run)),
+        _label_figures(run),
         config.evaluate.disagreements,
         [
             Alone(member.name, weight, Prediction(classes, answer))
@@ -171,6 +172,15 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         drift=None if label_stamp is None else label_stamp.counts.drift,
     )
     return replace(evaluation, gates=check_gates(config.evaluate.limits, evaluation))
+
+
+def _label_figures(run: Run) -> LabelFigures:
+    """How right the labels are: all columns but the probabilities, which fill the memory."""
+    columns = [name for name in LABELS if name != "probabilities"]
+    labels = read_table(run.workspace.labels, LABELS, "label", columns)
+    stamp = LABEL.stamp(run.workspace)
+    counts = None if stamp is None else stamp.counts
+    return label_figures(labels, known_truth(run), counts, run.config.evaluate.disagreements)
 
 
 def _answer_table(
@@ -194,9 +204,7 @@ def _precision(run: Run, panel: Panel, sample: Sample, taught: Answers) -> Preci
     if used == "fp32":
         return Precision(used, None)
     run.listener.say(f"Comparing {used} with fp32.")
-    exact = load_panel(
-        run.config.with_precision("fp32").teachers, run.ontology, run.ontology.dataset_classes
-    )
+    exact = panel_of(run.config.with_precision("fp32"), run.ontology, run.ontology.dataset_classes)
     asked = ask(exact, sample.table(_COMPARED), run.config.max_pixels, run.listener)
     guesses = asked.answers().together.argmax(axis=1)
     return Precision(used, agreement(taught.together[: len(guesses)].argmax(axis=1), guesses))
@@ -206,7 +214,7 @@ def _write(run: Run, evaluation: Evaluation) -> None:
     workspace = run.workspace
     write_json(workspace.evaluation, evaluation.as_json())
     write_text(workspace.report_md, render_markdown(evaluation))
-    page = render_report(evaluation, workspace.curve, run.config.max_pixels)
+    page = render_report(evaluation, workspace.curve, run.config.max_pixels, workspace.notices)
     write_text(workspace.report, page)
 
 

@@ -49,7 +49,9 @@ class Found:
         return said
 
 
-def find_sources(sources: Sequence[SourceConfig], workspace: Path | None = None) -> Found:
+def find_sources(
+    sources: Sequence[SourceConfig], workspace: Path | None = None, key: str = "source"
+) -> Found:
     """Return the images and films of folders, globs, manifests and single files.
 
     Folders are searched to the bottom; hidden files and folders are passed over, linked folders
@@ -61,6 +63,7 @@ def find_sources(sources: Sequence[SourceConfig], workspace: Path | None = None)
 
     Args:
         workspace: of the run; nothing in it that the run makes can be its source.
+        key: of the config, that names them.
 
     Raises:
         SourceError: a source does not exist, holds nothing that can be used, or is of no known
@@ -72,8 +75,8 @@ def find_sources(sources: Sequence[SourceConfig], workspace: Path | None = None)
     films: dict[tuple[str, Sampling], Path] = {}
     for source in sources:
         if workspace is not None:
-            _refuse_own(source.path, workspace)
-        pictures, named = _of(source, found)
+            _refuse_own(source.path, workspace, key)
+        pictures, named = _of(source, found, key)
         images |= dict.fromkeys(pictures)
         for film in sorted(named, key=os.fsencode):
             films.setdefault((os.path.realpath(film), source.sampling), Path(film))
@@ -99,7 +102,7 @@ def is_image(path: str) -> bool:
     return not os.path.basename(path).startswith(".") and kind_of(path) == PICTURE
 
 
-def _of(source: SourceConfig, found: Found) -> tuple[list[str], list[str]]:
+def _of(source: SourceConfig, found: Found, key: str) -> tuple[list[str], list[str]]:
     """The pictures and the films of one source; what else there is goes into `found`."""
     path = source.path
     if path.is_file():
@@ -109,7 +112,7 @@ def _of(source: SourceConfig, found: Found) -> tuple[list[str], list[str]]:
     elif any(sign in str(path) for sign in "*?["):
         files = _matches(path, found)
     else:
-        raise SourceError(f"{path} does not exist. Correct `source` in the config.")
+        raise SourceError(f"{path} does not exist. Correct `{key}` in the config.")
     pictures: list[str] = []
     films: list[str] = []
     unread: Counter[str] = Counter()
@@ -125,7 +128,8 @@ def _of(source: SourceConfig, found: Found) -> tuple[list[str], list[str]]:
             if kind != OTHER:
                 unread[kind] += 1
     if not films and (source.names_frames or not pictures):
-        raise SourceError(_nothing_in(path, "video" if source.names_frames else "image", others))
+        wanted = "video" if source.names_frames else "image"
+        raise SourceError(_nothing_in(path, wanted, others, key))
     found.left_out += unread
     if source.names_frames:
         found.left_out[PICTURE] += len(pictures)
@@ -152,12 +156,12 @@ def _one_file(path: Path, names_frames: bool) -> tuple[list[str], list[str]]:
     )
 
 
-def _nothing_in(path: Path, wanted: str, others: Counter[str]) -> str:
+def _nothing_in(path: Path, wanted: str, others: Counter[str], key: str) -> str:
     if not path.is_dir():
         return f"The pattern {path} matches no {wanted}. Check it for typing errors."
     seen = ", ".join(suffix for suffix, _ in others.most_common(4))
     other = f"; it holds {others.total():,} other files ({seen})" if others else ""
-    return f"There is no {wanted} in {path}{other}. Correct `source` in the config."
+    return f"There is no {wanted} in {path}{other}. Correct `{key}` in the config."
 
 
 def walk(folder: Path, found: Found | None = None) -> Iterator[str]:
@@ -235,11 +239,11 @@ def _own_below(base: str) -> Callable[[str], str | None]:
     return own
 
 
-def _refuse_own(source: Path, workspace: Path) -> None:
+def _refuse_own(source: Path, workspace: Path, key: str) -> None:
     for name in made_in(str(workspace), os.listdir(workspace) if workspace.is_dir() else ()):
         if source.resolve().is_relative_to((workspace / name).resolve()):
             raise SourceError(
-                f"{source} is what this run has made itself. Name your own images in `source`."
+                f"{source} is what this run has made itself. Name your own images in `{key}`."
             )
 
 

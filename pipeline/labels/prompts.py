@@ -14,7 +14,7 @@ from pipeline.images.look import looked_at_aside
 from pipeline.listener import SILENT, Listener
 from pipeline.ontology import Ontology
 from pipeline.run.stage import Run
-from pipeline.teachers.panel import ask, in_words, load_panel, prompt_warnings
+from pipeline.teachers.panel import ask, in_words, panel_of, prompt_warnings
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,23 @@ class PromptFigures:
 
 
 def prompt_figures(by_prompt: np.ndarray, ontology: Ontology) -> list[PromptFigures]:
-    """Return the figures of every prompt, in the ontology's order.
+    """Return the figures of every prompt, in the ontology's order, and then of the examples of each
+    class that has no prompt.
 
     A prompt that wins nothing has no margin, and its rival is the prompt of another class that it
     comes closest to over all images.
 
     Args:
-        by_prompt: probabilities (n, prompts), n at least 1.
+        by_prompt: probabilities (n, answers), n at least 1.
     """
-    classes = np.array(ontology.prompt_classes)
+    classes, answers = np.array(ontology.answer_classes), ontology.answers
     winners = by_prompt.argmax(axis=1)
     others = np.where(classes[winners][:, None] == classes[None], -1.0, by_prompt)
     rivals = others.argmax(axis=1)
     rows = np.arange(len(by_prompt))
     leads = by_prompt[rows, winners] - others[rows, rivals]
     found = []
-    for number, prompt in enumerate(ontology.prompts):
+    for number, prompt in enumerate(answers):
         own = winners == number
         if own.any():
             rival = int(np.bincount(rivals[own], minlength=len(classes)).argmax())
@@ -58,7 +59,7 @@ def prompt_figures(by_prompt: np.ndarray, ontology: Ontology) -> list[PromptFigu
                 class_name=ontology.classes[classes[number]],
                 won=int(own.sum()),
                 margin=float(leads[own].mean()) if own.any() else None,
-                rival=ontology.prompts[rival],
+                rival=answers[rival],
                 rival_class=ontology.classes[classes[rival]],
             )
         )
@@ -99,7 +100,7 @@ def review_prompts(config: Config, listener: Listener = SILENT) -> tuple[list[Pr
         for sentence in looked.left_out:
             run.listener.warn(sentence)
         run.listener.say(f"Loading {in_words(config.teachers)}.")
-        panel = load_panel(config.teachers, run.ontology, run.ontology.classes, listener)
+        panel = panel_of(config, run.ontology, run.ontology.classes, listener)
         for sentence in prompt_warnings(panel, run.ontology):
             run.listener.warn(sentence)
         usable = looked.images.filter(pl.col("status") == "ok")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,17 +10,20 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from pipeline.config import TeacherConfig
-from pipeline.errors import SourceError
+from pipeline.config import Config, TeacherConfig
+from pipeline.errors import ConfigError, SourceError
 from pipeline.files import cache_dir
+from pipeline.images.examples import read_examples
 from pipeline.listener import SILENT, Listener, no_progress
 from pipeline.ontology import Ontology
-from pipeline.records import Predictor
+from pipeline.pixels import MAX_PIXELS
+from pipeline.records import EXAMPLES, Predictor
 from pipeline.teachers import load_teacher, to_fetch
 from pipeline.teachers.base import Sight, Teacher
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines import engine_for
 from pipeline.teachers.engines.base import Loader, missing_of
+from pipeline.teachers.prototypes import fit_prototypes
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
 
 
@@ -58,7 +61,7 @@ class Answers:
 
     alone: list[np.ndarray]  # probabilities (n, classes) of each member
     together: np.ndarray  # (n, classes) float32
-    by_prompt: np.ndarray  # (n, prompts), of the members together
+    by_prompt: np.ndarray  # (n, answers), of the members together: see `Ontology.answers`
 
 
 class Panel(Predictor):
@@ -66,12 +69,15 @@ class Panel(Predictor):
 
     Args:
         members: at least one, all with the same classes.
+        examples: the images that the members have been shown, with the schema `records.EXAMPLES`;
+            their vectors are in the members' caches.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], examples: pl.DataFrame | None = None) -> None:
         asked = [member.zero_shot for member in members]
         weights = [member.settings.weight for member in members]
         self.members = tuple(members)
+        self.examples = pl.DataFrame(schema=EXAMPLES) if examples is None else examples
         self.weights = tuple(weight / sum(weights) for weight in weights)
         self.name = " + ".join(one.name for one in asked)
         self.classes = asked[0].classes
@@ -114,6 +120,10 @@ class Asked:
     from_cache: int
     failures: dict[str, str]  # id → a sentence
 
+    def without(self, ids: Collection[str]) -> Asked:
+        """Return the same about all images but these."""
+        return replace(self, ids=self.ids.filter(~self.ids.is_in(list(ids))))
+
     def only(self, ids: Sequence[str]) -> Asked:
         """Return the same about some of the images, in this order."""
         return replace(self, ids=pl.Series("id", ids, dtype=pl.String))
@@ -141,18 +151,75 @@ def load_panel(
     ontology: Ontology,
     classes: Sequence[str],
     listener: Listener = SILENT,
+    examples: pl.DataFrame | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Panel:
-    """Load teachers and put the ontology to them.
+    """Load teachers and put the ontology to them: its words, and the examples of its classes.
 
     Args:
         teachers: the settings of each, at least one.
         classes: of the ontology, those to choose between, in this order.
-        listener: told what is waited for.
+        listener: told what is waited for, and of examples that cannot be used.
+        examples: of `pipeline.images.examples.read_examples`; needed where the ontology has some.
+        max_pixels: larger examples cannot be used.
 
     Raises:
         TeacherError: one of them cannot be loaded.
-        ConfigError: a prompt is longer than one of them reads.
+        ConfigError: a prompt is longer than one of them reads, or one of them cannot learn from
+            examples.
+        SourceError: no example of a class can be decoded.
     """
+    if ontology.examples and (examples is None or examples.is_empty()):
+        raise ValueError("the ontology has examples, and none were given")
+    members = _members(teachers, ontology, classes, listener)
+    if examples is None or not ontology.examples:
+        return Panel(members)
+    for member in members:
+        if not member.teacher.gives_vectors:
+            raise ConfigError(
+                f"{member.name} gives answers and no vectors, so it cannot learn from `examples`. "
+                "Remove them, or choose another teacher."
+            )
+    asked = ask(Panel(members), examples, max_pixels, listener, "Examples")
+    seen = _seen(examples, asked.failures, listener)
+    shown = []
+    for member, cache in zip(members, asked.caches, strict=True):
+        zero_shot = member.zero_shot
+        prototypes = fit_prototypes(
+            cache.vectors(seen["id"].to_list()),
+            np.array([ontology.classes.index(name) for name in seen["class"]]),
+            zero_shot.prompts,
+            ontology,
+            member.teacher.logit_scale,
+        )
+        told = ZeroShot(member.teacher, ontology, zero_shot.prompts, classes, prototypes)
+        shown.append(replace(member, zero_shot=told))
+    return Panel(shown, seen)
+
+
+def panel_of(
+    config: Config, ontology: Ontology, classes: Sequence[str], listener: Listener = SILENT
+) -> Panel:
+    """Load the teachers of a config and show them its examples (see `load_panel`).
+
+    Raises:
+        TeacherError, ConfigError, SourceError: as `load_panel` and `read_examples`.
+    """
+    examples = read_examples(config)
+    for sentence in examples.notes:
+        listener.warn(sentence)
+    return load_panel(
+        config.teachers, ontology, classes, listener, examples.table, config.max_pixels
+    )
+
+
+def _members(
+    teachers: Sequence[TeacherConfig],
+    ontology: Ontology,
+    classes: Sequence[str],
+    listener: Listener = SILENT,
+) -> list[Member]:
+    """Load teachers that know the ontology's words and nothing of its examples."""
     members = []
     for settings in teachers:
         if (repository := to_fetch(settings)) is not None:
@@ -160,7 +227,24 @@ def load_panel(
         teacher = load_teacher(settings, ontology.sentences)
         prompts = embed_prompts(teacher, ontology)
         members.append(Member(ZeroShot(teacher, ontology, prompts, classes), settings))
-    return Panel(members)
+    return members
+
+
+def _seen(examples: pl.DataFrame, failures: Mapping[str, str], listener: Listener) -> pl.DataFrame:
+    """The examples that could be decoded; the others are told.
+
+    Raises:
+        SourceError: none of a class could.
+    """
+    failed = examples.filter(pl.col("id").is_in(list(failures)))
+    seen = examples.filter(~pl.col("id").is_in(list(failures)))
+    for image_id, path, class_name in failed.select("id", "path", "class").rows():
+        if class_name not in seen["class"]:
+            raise SourceError(
+                f"No example of {class_name!r} can be read. {path}: {failures[image_id]}"
+            )
+        listener.warn(f"{path} is no example. {failures[image_id]}")
+    return seen
 
 
 def in_words(teachers: Sequence[TeacherConfig]) -> str:
@@ -169,7 +253,13 @@ def in_words(teachers: Sequence[TeacherConfig]) -> str:
     return f"the teacher{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
-def ask(panel: Panel, images: pl.DataFrame, max_pixels: int, listener: Listener) -> Asked:
+def ask(
+    panel: Panel,
+    images: pl.DataFrame,
+    max_pixels: int,
+    listener: Listener,
+    title: str = "Embedding",
+) -> Asked:
     """Show images, a table with columns id and path, to every member, each with its own cache.
 
     Raises:
@@ -178,11 +268,11 @@ def ask(panel: Panel, images: pl.DataFrame, max_pixels: int, listener: Listener)
     caches, computed = [], 0
     failures: dict[str, str] = {}
     for member in panel.members:
-        title = "Embedding" if len(panel.members) == 1 else member.name
+        alone = len(panel.members) == 1
         wanted = images.filter(~pl.col("id").is_in(list(failures)))
         embed = engine_for(member.settings, len(wanted))
         caches.append(cache_of(member.teacher))
-        with listener.bar(title, "images") as progress:
+        with listener.bar(title if alone else member.name, "images") as progress:
             embedded = embed(member, wanted, caches[-1], max_pixels, progress)
         failures |= embedded.failures
         computed = max(computed, embedded.computed)
@@ -226,8 +316,8 @@ def cached_vectors(
     cache = EmbeddingCache(cache_dir() / "embeddings", fingerprint)
     if not missing_of(images, cache):
         return cache
-    panel = load_panel(teachers, ontology, ontology.classes)
-    giving = [member for member in panel.members if member.teacher.gives_vectors]
+    members = _members(teachers, ontology, ontology.classes)
+    giving = [member for member in members if member.teacher.gives_vectors]
     # Another machine may compute with another precision: its vectors are as good for this.
     member = next((one for one in giving if one.teacher.fingerprint == fingerprint), giving[0])
     cache = cache_of(member.teacher)

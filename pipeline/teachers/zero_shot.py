@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.ontology import Ontology
 from pipeline.records import Predictor
 from pipeline.teachers.base import Teacher
+from pipeline.teachers.prototypes import Prototypes
 
 
 def prompt_probabilities(
@@ -28,15 +29,20 @@ def prompt_probabilities(
         logit_scale: factor on the cosines.
         logit_bias: added to the scaled cosines.
     """
-    logits = logit_scale * (images.astype(np.float64) @ prompts.T.astype(np.float64)) + logit_bias
-    logits -= logits.max(axis=1, keepdims=True)
-    weights = np.exp(logits)
+    return _softmax(
+        logit_scale * (images.astype(np.float64) @ prompts.T.astype(np.float64)) + logit_bias
+    )
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     weights /= weights.sum(axis=1, keepdims=True)
     return weights  # type: ignore[no-any-return]
 
 
 def class_probabilities(by_prompt: np.ndarray, prompt_classes: Sequence[int]) -> np.ndarray:
-    """Return class probabilities (n, classes) float32: the sums over each class's prompts.
+    """Return class probabilities (n, classes) float32: the sums over each class's prompts. Whether
+    these count alike is decided before: see `Ontology.answer_weights`.
 
     One prompt per class gives CLIP's own numbers.
 
@@ -59,10 +65,17 @@ class ZeroShot(Predictor):
         prompts: the prompts' unit vectors (prompts, dim), from `embed_prompts`.
         classes: those to choose between, in this order; the others' probabilities are taken out
             and the rest scaled to sum to 1, so that teacher and student answer the same question.
+        prototypes: what the words and the examples together say, where there are examples. The
+            vectors of images are then compared with these and no more with the prompts.
     """
 
     def __init__(
-        self, teacher: Teacher, ontology: Ontology, prompts: np.ndarray, classes: Sequence[str]
+        self,
+        teacher: Teacher,
+        ontology: Ontology,
+        prompts: np.ndarray,
+        classes: Sequence[str],
+        prototypes: Prototypes | None = None,
     ) -> None:
         self.name = teacher.name
         self.classes = tuple(classes)
@@ -71,6 +84,7 @@ class ZeroShot(Predictor):
         self.device = teacher.device
         self.teacher = teacher
         self.prompts = prompts
+        self.prototypes = prototypes
         self.sentences = ontology.sentences
         self._ontology = ontology
         self._columns = [ontology.classes.index(class_name) for class_name in classes]
@@ -92,21 +106,32 @@ class ZeroShot(Predictor):
         return self.by_class(self.by_prompt(vectors))
 
     def by_class(self, by_prompt: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, classes) float32 for those of all prompts, (n, prompts)."""
-        everything = class_probabilities(by_prompt, self._ontology.prompt_classes)
+        """Return probabilities (n, classes) float32 for those of all answers, (n, answers)."""
+        everything = class_probabilities(by_prompt, self._ontology.answer_classes)
         chosen = everything[:, self._columns].astype(np.float64)
         chosen /= np.maximum(chosen.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         return chosen.astype(np.float32)
 
     def from_cosines(self, cosines: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, prompts) for cosines (n, prompts); one template only."""
+        """Return probabilities (n, prompts) for cosines (n, prompts); one template only, and no
+        examples."""
         axes = np.eye(cosines.shape[1])
-        return prompt_probabilities(cosines, axes, self.teacher.logit_scale)
+        return self._weighed(prompt_probabilities(cosines, axes, self.teacher.logit_scale))
 
     def by_prompt(self, vectors: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, prompts) for image vectors (n, dim)."""
+        """Return probabilities (n, answers) for image vectors (n, dim): of every prompt, and of the
+        examples of each class that has no words (see `Ontology.answers`)."""
+        if self.prototypes is not None:
+            return self._weighed(_softmax(self.prototypes.logits(vectors)))
         scale, bias = self.teacher.logit_scale, self.teacher.logit_bias
-        return prompt_probabilities(vectors, self.prompts, scale, bias)
+        return self._weighed(prompt_probabilities(vectors, self.prompts, scale, bias))
+
+    def _weighed(self, by_prompt: np.ndarray) -> np.ndarray:
+        weights = self._ontology.answer_weights
+        if weights is None:
+            return by_prompt
+        weighed = by_prompt * weights
+        return weighed / weighed.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:
@@ -125,6 +150,8 @@ def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:
             "`templates: none`, or give one template."
         )
     sentences = ontology.sentences
+    if not sentences:  # every class has examples only
+        return np.empty((0, teacher.dim), np.float32)
     for text in sentences:
         overflow = teacher.context_overflow(text)
         if overflow:
