@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -74,6 +74,8 @@ class PreprocessConfig(Section):
 class TeacherConfig(Section):
     """Who labels."""
 
+    key: ClassVar[str] = "teacher"  # where these settings stand, for messages
+
     kind: str = "open_clip"
     model: str = "pocket"
     pretrained: str | None = None
@@ -91,6 +93,22 @@ class TeacherConfig(Section):
     retries: Annotated[int, Field(ge=0, le=20)] = 6  # kind inference: waiting longer each time
 
 
+class SpaceConfig(TeacherConfig):
+    """What sees the images beside the teachers, without words: any image tower. Of a teacher's
+    settings those apply that say how it computes."""
+
+    key: ClassVar[str] = "label.space"
+
+    model: str = ""  # kind student: by default `student.model`
+    size: Annotated[int, Field(ge=32, le=2048)] | None = None  # pixels; kind timm, student
+
+    @model_validator(mode="after")
+    def _names_a_model(self) -> SpaceConfig:
+        if not self.model and self.kind != "student":
+            raise ValueError("`model` is missing; `clip2yolo teachers --spaces` lists some")
+        return self
+
+
 class LabelConfig(Section):
     """How images are labeled, and when a guess becomes a label."""
 
@@ -100,6 +118,7 @@ class LabelConfig(Section):
     prompts: Literal["sum", "mean"] = "sum"  # how the prompts of a class become its probability
     prior: dict[str, Share] = {}  # class → its share of the images, where that is known
     reject: Literal["auto", "none"] | Fraction = "none"  # abstain on what fits no class
+    space: SpaceConfig | None = None  # a second, purely visual space: see `pipeline.spaces`
 
 
 class BackgroundConfig(Section):
@@ -206,11 +225,15 @@ class Config(Section):
     roboflow: RoboflowConfig = RoboflowConfig()
 
     def with_precision(self, precision: str | None) -> Config:
-        """Return the config with all teachers at one precision; None leaves it as it is."""
+        """Return the config with all teachers, and the space, at one precision; None leaves it as
+        it is."""
         if precision is None:
             return self
-        teachers = [t.model_copy(update={"precision": precision}) for t in self.teachers]
-        return self.model_copy(update={"teachers": teachers})
+        said = {"precision": precision}
+        teachers = [teacher.model_copy(update=said) for teacher in self.teachers]
+        space = self.label.space and self.label.space.model_copy(update=said)
+        label = self.label.model_copy(update={"space": space})
+        return self.model_copy(update={"teachers": teachers, "label": label})
 
 
 def load_config(path: Path) -> Config:
@@ -272,6 +295,8 @@ def parse_config(
         data["examples"] = _examples(data["examples"], base)
         data.setdefault("ontology", {})
     data["teacher"] = _teachers(data.get("teacher", {}), base)
+    if isinstance(data.get("label"), dict) and "space" in data["label"]:
+        data["label"] = {**data["label"], "space": _space(data["label"]["space"], base)}
     data["student"] = with_model_paths(data.get("student", {}), "student", base)
     try:
         return Config.model_validate(data)
@@ -312,6 +337,16 @@ def _teachers(given: Any, base: Path) -> Any:
     several = given if isinstance(given, list) else [given]
     named = [{"model": one} if isinstance(one, str) else one for one in several]
     return [with_model_paths(one, "teacher", base) for one in named]
+
+
+def _space(given: Any, base: Path) -> Any:
+    """A space, its name or a mapping, as a mapping; None for none."""
+    if given == "none":
+        return None
+    if isinstance(given, str):
+        given = {"kind": "student"} if given == "student" else {"model": given}
+    student = isinstance(given, dict) and given.get("kind") == "student"
+    return with_model_paths(given, "student" if student else "teacher", base)
 
 
 def _absolute(base: Path, text: str) -> Path:

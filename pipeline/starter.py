@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import ConfigError, describe_os_error
@@ -86,19 +86,10 @@ def starter_config(
     """
     if not images.exists() and not any(letter in str(images) for letter in "*?["):
         raise ConfigError(f"{images} does not exist. `--images` names the photos to label.")
-    if len(set(classes)) < len(classes):
-        raise ConfigError("A class is named twice in `--classes`. Name each once.")
     shown = {} if examples is None else _labeled_folders(examples)
-    asked: dict[str, str] = {}
-    for name in dict.fromkeys([*classes, *shown]):
-        if name == background or (name in shown and not (prompts and _is_of_words(name))):
-            continue
-        prompt = f"a photo of {_with_article(_as_words(name) if name in shown else name)}"
-        if (other := asked.setdefault(prompt, name)) != name:
-            raise ConfigError(
-                f"The classes {other!r} and {name!r} would have one prompt, {prompt!r}. Rename one "
-                "of them."
-            )
+    names = [*classes, *(name for name in shown if name not in classes)]
+    told = [name for name in names if name not in shown or (prompts and _is_of_words(name))]
+    asked = prompts_of([name for name in told if name != background], shown)
     if background and (background not in shown or prompts):
         asked |= {"a photo of something else": background, "an empty scene": background}
     ontology = build_ontology(
@@ -132,6 +123,31 @@ def starter_config(
         ),
         workspace=_quoted(f"runs/{file.stem}"),
     )
+
+
+def prompts_of(classes: Sequence[str], folders: Collection[str] = ()) -> dict[str, str]:
+    """Return a prompt for each class, prompt → class.
+
+    Args:
+        classes: their names.
+        folders: those of them that are names of folders, and spelled so.
+
+    Raises:
+        ConfigError: a class is named twice, or two would have one prompt.
+    """
+    prompts: dict[str, str] = {}
+    for name in classes:
+        prompt = f"a photo of {_with_article(_as_words(name) if name in folders else name)}"
+        other = prompts.get(prompt)
+        if other == name:
+            raise ConfigError("A class is named twice in `--classes`. Name each once.")
+        if other is not None:
+            raise ConfigError(
+                f"The classes {other!r} and {name!r} would have one prompt, {prompt!r}. Rename one "
+                "of them."
+            )
+        prompts[prompt] = name
+    return prompts
 
 
 def _labeled_folders(root: Path) -> dict[str, Path]:

@@ -193,6 +193,15 @@ def test_teachers_are_listed_with_source_and_licence() -> None:
     assert all(name in text for name in found)
 
 
+def test_spaces_are_listed_with_source_and_licence() -> None:
+    words = ("teachers", "--spaces")
+    found = {one["name"]: one for one in json.loads(clip2yolo(*words, "--json").stdout)}
+    assert found["dinov2-small"]["licence"] == "Apache-2.0" and found["dinov2-small"]["knn"] == 79
+    assert all(one["source"] and one["kind"] == "timm" for one in found.values())
+    text = clip2yolo(*words).stdout
+    assert all(name in text for name in found) and "space: student" in text
+
+
 def test_figures_of_prompts() -> None:
     ontology = build_ontology({"a": "x", "b": "x", "c": "y", "d": "z"})
     by_prompt = np.array([[0.5, 0.3, 0.15, 0.05], [0.6, 0.1, 0.1, 0.2], [0.1, 0.2, 0.45, 0.25]])

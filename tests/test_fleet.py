@@ -52,7 +52,7 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path / "cache", teacher.fingerprint)
     told: list[tuple[int, int]] = []
     done = embed_on_devices(
-        settings, [], devices_of(settings.device), pairs, cache,
+        settings, load_teacher, devices_of(settings.device), pairs, cache,
         progress=lambda *step: told.append(step), max_pixels=10_000,
     )  # fmt: skip
     assert done.computed == 16 and set(done.failures) == {pairs[3][0], pairs[17][0]}
@@ -67,7 +67,12 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     assert cache.vectors(rest) == pytest.approx(alone.vectors(rest), abs=1e-2)
     told.clear()
     again = embed_on_devices(
-        settings, [], ["cpu", "cpu"], pairs[:3], cache, progress=lambda *step: told.append(step)
+        settings,
+        load_teacher,
+        ["cpu", "cpu"],
+        pairs[:3],
+        cache,
+        progress=lambda *step: told.append(step),
     )
     assert again.computed == 0 and told[0] == told[-1] == (3, 3)
 
@@ -76,4 +81,4 @@ def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
     settings = TeacherConfig(model=f"local-dir:{tmp_path / 'none'}")
     cache = EmbeddingCache(tmp_path / "c", "x")
     with pytest.raises(TeacherError, match=r"On cpu: .*is not a folder"):
-        embed_on_devices(settings, [], ["cpu", "cpu"], [("0" * 64, "x.png")], cache)
+        embed_on_devices(settings, load_teacher, ["cpu", "cpu"], [("0" * 64, "x.png")], cache)

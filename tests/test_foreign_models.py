@@ -59,7 +59,7 @@ def test_what_was_imported_before_makes_no_difference(tmp_path: Path) -> None:
     program = f"""
 import ultralytics.nn.tasks
 from pipeline.errors import StudentError
-from pipeline.student.library import find_model
+from pipeline.yolo.library import find_model
 try:
     find_model({str(file)!r})
 except StudentError as error:
@@ -80,7 +80,7 @@ def test_code_in_the_description_that_weights_carry(dataset: Path, tmp_path: Pat
     """Weights name their architecture, too, and a student is built from that name."""
     import torch
 
-    from pipeline.student.library import load_checkpoint
+    from pipeline.yolo.library import load_checkpoint
 
     marker = tmp_path / "ran"
     train(dataset, tmp_path / "student", config(epochs=1), CLASSES)

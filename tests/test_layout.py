@@ -31,20 +31,22 @@ ROOMS = (
     ("values", "yaml_text", "complaints", "config", "class_names", "ontology", "starter"),
     ("run",),
     ("images",),
+    ("yolo",),
     ("teachers",),
+    ("spaces",),
     ("labels",),
     ("dataset",),
     ("student",),
     ("evaluation",),
     ("roboflow",),
-    ("classify", "timeline", "autodistill", "stages", "sample"),
+    ("classify", "compare", "timeline", "autodistill", "stages", "sample"),
     ("cli",),
 )
 ORDER = {name: number for number, names in enumerate(ROOMS) for name in names}
 
 # A library that only one place knows: whoever else wants it asks there.
 KEEPERS = {
-    "ultralytics": ("student/",),
+    "ultralytics": ("yolo/", "student/"),
     "roboflow": ("roboflow/",),
     "open_clip": (
         "teachers/open_clip.py",
@@ -52,7 +54,8 @@ KEEPERS = {
         "teachers/attention.py",
         "teachers/inference.py",
     ),
-    "transformers": ("teachers/transformers.py",),
+    "timm": ("spaces/timm.py",),
+    "transformers": ("teachers/transformers.py", "spaces/transformers.py"),
     "autodistill": ("teachers/autodistill.py", "autodistill/"),
     "av": ("images/video.py", "sample/film.py"),
     "pi_heif": ("pixels/formats.py",),

@@ -285,7 +285,7 @@ def test_what_cannot_be_trained_gets_a_sentence(
 
 
 def test_every_size_and_family_of_architecture_is_known(dataset: Path) -> None:
-    from pipeline.student.library import find_model
+    from pipeline.yolo.library import find_model
 
     for name in ("yolov8n-cls.yaml", "yolov8s-cls.yaml", "yolo11n-cls.yaml"):
         assert find_model(name)["scale"] == name.split("-")[0][-1]

@@ -49,7 +49,7 @@ def _family(student: Path) -> str:
         StudentError: the weights are damaged.
         UploadError: they are of no architecture that Roboflow tells by its name.
     """
-    from pipeline.student.library import load_checkpoint
+    from pipeline.yolo.library import load_checkpoint
 
     # Refuses what could run code, too: packaging opens the file as it is.
     checkpoint = load_checkpoint(student / "weights.pt")

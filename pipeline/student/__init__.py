@@ -1,4 +1,4 @@
-"""The student: a YOLO classifier, trained and asked. The only room that imports ultralytics."""
+"""The student: a YOLO classifier, trained and asked."""
 
 from pipeline.student.epochs import EpochReport
 from pipeline.student.predict import Student

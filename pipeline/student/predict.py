@@ -45,7 +45,7 @@ class Student(Predictor):
             StudentError: there is none, its files do not belong together, or the device is absent.
         """
         from pipeline.machine import pick_device
-        from pipeline.student.library import load_checkpoint
+        from pipeline.yolo.library import load_checkpoint
 
         weights = folder / "weights.pt"
         if not weights.is_file():
@@ -71,15 +71,14 @@ class Student(Predictor):
             StudentError: there are none, they do not classify, or the device is absent.
         """
         from pipeline.machine import pick_device
-        from pipeline.student.library import DEFAULT_CFG_DICT, find_weights, load_checkpoint
+        from pipeline.yolo.library import open_weights
 
-        file = find_weights(name)
-        checkpoint = load_checkpoint(file)
-        model = (checkpoint.get("ema") or checkpoint["model"]).float()
-        classes = tuple(str(model.names[index]) for index in range(len(model.names)))
-        size = (DEFAULT_CFG_DICT | (checkpoint.get("train_args") or {}))["imgsz"]
-        size = size if isinstance(size, int) else tuple(size)
-        return cls(file.stem, model, classes, size, file, pick_device(device))
+        given = open_weights(name)
+        names = given.model.names
+        classes = tuple(str(names[index]) for index in range(len(names)))
+        return cls(
+            given.file.stem, given.model, classes, given.imgsz, given.file, pick_device(device)
+        )
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, imgsz, imgsz) of an RGB image, exactly as ultralytics prepares one for

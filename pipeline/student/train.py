@@ -13,8 +13,8 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
-from pipeline.student.apart import undisturbed
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
+from pipeline.yolo.apart import undisturbed
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
 DEFAULTS: dict[str, Any] = {
@@ -81,7 +81,8 @@ def train(
     """
     from pipeline.machine import model_threads, pick_device
     from pipeline.student.data import list_samples
-    from pipeline.student.library import describe_failure, find_model
+    from pipeline.student.states import describe_failure
+    from pipeline.yolo.library import find_model
 
     check_settings(config)
     classes = sorted(classes)
@@ -132,8 +133,8 @@ def check_settings(config: StudentConfig) -> None:
         StudentError: a setting or the model cannot be trained with.
     """
     _settings(config, "cpu")
-    from pipeline.student.library import check_model
     from pipeline.student.trainer import refusal
+    from pipeline.yolo.library import check_model
 
     for key, value in config.train.items():
         with undisturbed():
@@ -148,7 +149,7 @@ def _resume(folder: Path, plan: str) -> tuple[dict[str, Any] | None, list[EpochR
     whole one of this plan."""
     if _read_text(folder / "plan.txt") != plan:
         return None, []
-    from pipeline.student.library import load_state
+    from pipeline.student.states import load_state
 
     state = load_state(folder / "state.pt")
     reports = [] if state is None else read_curve(folder / "curve.csv")[: state["epoch"] + 1]
@@ -226,7 +227,7 @@ def _finish(
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
     from pipeline.student.curve import draw_curve
-    from pipeline.student.library import load_checkpoint, ultralytics_version
+    from pipeline.yolo.library import load_checkpoint, ultralytics_version
 
     with replacing(out) as aside:
         aside.mkdir()

@@ -11,8 +11,9 @@ from typing import Any
 from pipeline.errors import StudentError
 from pipeline.files import replacing
 from pipeline.machine import cores
-from pipeline.student import library
 from pipeline.student.data import EpochOrder, FolderImages
+from pipeline.student.states import in_order
+from pipeline.yolo.library import ClassificationModel
 
 # isort: split
 # After `library`, which has to set the environment first.
@@ -22,7 +23,6 @@ from ultralytics.data.augment import classify_augmentations, classify_transforms
 from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.classify import ClassificationTrainer
-from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from pipeline.student.epochs import OVERFLOWN, EpochReport, report_of
@@ -146,7 +146,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         """Build the model, with the weights to start from."""
         weights, shape = None, self._start
         if not isinstance(shape, dict):
-            weights = library.in_order(shape, self._classes)
+            weights = in_order(shape, self._classes)
             shape = weights.yaml
         self.model = self.get_model(dict(shape), weights, verbose=False)
         ClassificationModel.reshape_outputs(self.model, self.data["nc"])

@@ -1,4 +1,5 @@
-"""What a teacher is: two towers that map pictures and sentences into one space."""
+"""What a teacher is: two towers that map pictures and sentences into one space; and what sees
+pictures only."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from PIL import Image
 from pipeline.pixels import read_rgb
 
 
-class Teacher(Protocol):
-    """One backend's model, loaded. Backends inherit from it; nobody asks them for anything else.
+class Sight(Protocol):
+    """One backend's image tower, loaded: all that the engines ask for.
 
     Vectors have the length 1, so that products are cosines.
     """
@@ -23,15 +24,11 @@ class Teacher(Protocol):
     # that it keys the embedding cache.
     fingerprint: str
     dim: int  # of the vectors
-    logit_scale: float  # already exponentiated: cosines are multiplied by it
-    logit_bias: float = 0.0  # added to them
     parameters: int
     device: str
     file_bytes: int | None = None  # of the weights, where they lie in one file
     precision: str = "fp32"  # or "bf16" or "fp16"
     streams: int = 1  # how many `embed_images` may run at once, each in a thread of its own
-    # False: an image's "vector" is its answer to the sentences that the teacher was loaded with.
-    gives_vectors: bool = True
     # Sentences about what nobody has said of the weights, and what was taken for it.
     doubts: Sequence[str] = ()
 
@@ -58,6 +55,15 @@ class Teacher(Protocol):
     @abstractmethod
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Return unit vectors (n, dim) float32 of images that were read or prepared."""
+
+
+class Teacher(Sight, Protocol):
+    """One backend's model, loaded. Backends inherit from it; nobody asks them for anything else."""
+
+    logit_scale: float  # already exponentiated: cosines are multiplied by it
+    logit_bias: float = 0.0  # added to them
+    # False: an image's "vector" is its answer to the sentences that the teacher was loaded with.
+    gives_vectors: bool = True
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -24,7 +24,7 @@ _LONG = 4
 
 @dataclass(frozen=True)
 class Geometry:
-    """Resize the short side to `size` (or both sides, where `squash`), crop the middle square.
+    """Resize the short side (or both sides, where `squash`), crop the middle square.
 
     Args:
         size: of the square that the model takes, in pixels.
@@ -32,6 +32,7 @@ class Geometry:
         squash: whether the sides are resized apart, so that nothing is cropped.
         mean: of the three channels, on the scale 0 to 1.
         std: likewise.
+        margin: pixels that the resized picture is larger than the square.
     """
 
     size: int
@@ -39,6 +40,12 @@ class Geometry:
     squash: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    margin: int = 0
+
+    @property
+    def side(self) -> int:
+        """That the picture is resized to, in pixels."""
+        return self.size + self.margin
 
     @classmethod
     def of_open_clip(cls, config: Mapping[str, Any]) -> Geometry | None:
@@ -56,18 +63,22 @@ class Geometry:
     def prepare(self, image: Image.Image | Pixels) -> np.ndarray:
         """Return the bytes (size, size, 3) of an RGB image."""
         pixels = image if isinstance(image, Pixels) else _pixels_of(image)
-        side = self.size
+        side = self.side
         if self.squash:
-            return self._resize(pixels.array, side, side)
+            start = round(self.margin / 2)
+            return self._crop(self._resize(pixels.array, side, side), start, start)
         # By the sizes of the whole image: those of a reduced one are rounded, which would shift the
         # crop by a pixel of the model's few.
         short, long = sorted((pixels.height, pixels.width))
         longer = int(side * long / short)  # cut, not rounded, as torchvision does
         size = (side, longer) if pixels.height <= pixels.width else (longer, side)
-        top, left = (round((length - side) / 2) for length in size)
+        top, left = (round((length - self.size) / 2) for length in size)
         if long > _LONG * short:
             return self._resize_crop(pixels.array, size, top, left)
-        return self._resize(pixels.array, *size)[top : top + side, left : left + side]
+        return self._crop(self._resize(pixels.array, *size), top, left)
+
+    def _crop(self, array: np.ndarray, top: int, left: int) -> np.ndarray:
+        return array[top : top + self.size, left : left + self.size]
 
     def _resize(self, array: np.ndarray, height: int, width: int) -> np.ndarray:
         if array.shape[:2] == (height, width):

@@ -75,7 +75,7 @@ def doubts_about(settings: TeacherConfig, assumed: Mapping[str, Any]) -> list[st
     return [
         f"{where} does not say how its weights take pictures, so this was assumed: {values}. "
         "Weights that were trained otherwise answer wrongly. State what they were trained with: "
-        f"`teacher: {{{', '.join(keys)}}}`."
+        f"`{settings.key}: {{{', '.join(keys)}}}`."
     ]
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +15,34 @@ import torch
 from open_clip.model import set_model_preprocess_cfg
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from open_clip.transformer import QuickGELU
-from PIL import Image
 from torch.overrides import TorchFunctionMode
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
-from pipeline.machine import out_of_memory, pick_device, streams_of
-from pipeline.pixels import READING, read_pixels
+from pipeline.machine import pick_device
+from pipeline.pixels import READING
 from pipeline.teachers.attention import rearrange
 from pipeline.teachers.base import Teacher
-from pipeline.teachers.compiled import choose
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.known_weights import doubts_about, facts_of
-from pipeline.teachers.precision import DTYPES, lower, pick_precision
-from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
+from pipeline.teachers.precision import lower, pick_precision
+from pipeline.teachers.sight import TorchSight
+from pipeline.teachers.towers import (
+    calm,
+    dropped_words,
+    in_batches,
+    nearest,
+    unit,
+    weights_digest,
+)
 
 # How images become inputs. Another way gives other vectors, so it counts in the fingerprint.
 _PREPARATION = "scaled decoding, resize of bytes, crop"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
-class OpenClipTeacher(Teacher):
+class OpenClipTeacher(TorchSight, Teacher):
     """A CLIP-like model of open_clip.
 
     Args:
@@ -55,86 +58,38 @@ class OpenClipTeacher(Teacher):
         precision: str = "fp32",
         folder: Path | None = None,
     ) -> None:
-        self.name = name
-        self.device = device
-        self.precision = precision
-        self.streams = streams_of(device)
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         config = model.visual.preprocess_cfg
-        self._geometry = Geometry.of_open_clip(config)
-        self._transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+        # The weights do not tell the activation; GELU, the usual one, was never named here.
+        quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
+        super().__init__(
+            name,
+            fingerprint(
+                weights_digest(config, model.visual),
+                READING,
+                _PREPARATION,
+                precision,
+                *["QuickGELU"] * quick,
+            ),
+            sum(tensor.numel() for tensor in model.parameters()),
+            model.encode_image,
+            Geometry.of_open_clip(config),
+            image_transform_v2(PreprocessCfg(**config), is_train=False),
+            device,
+            precision,
+        )
         self.logit_scale = float(model.logit_scale.exp())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias = 0.0 if bias is None else float(bias)
-        self.parameters = sum(tensor.numel() for tensor in model.parameters())
         self._vocabulary = None
         if folder is not None:
             self.file_bytes = _weights(folder).stat().st_size
             self._vocabulary = _vocabulary(folder)
-        # The weights do not tell the activation; GELU, the usual one, was never named here.
-        quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
-        self.fingerprint = fingerprint(
-            weights_digest(config, model.visual),
-            READING,
-            _PREPARATION,
-            precision,
-            *["QuickGELU"] * quick,
-        )
         self.dim = self.embed_texts(["a"]).shape[1]
-        self._dtype = DTYPES[precision]
         rearrange(model.visual)
         if precision != "fp32":
             lower(model.visual, precision)
-        self._encode = model.encode_image
-        self._fixed: int | None = None  # images in a batch of compiled code
-
-    @torch.inference_mode()
-    def get_ready(self, images: int, batch: int, compiling: str) -> None:
-        """Compile the encoder for batches of that size, where so many images make it pay.
-
-        Raises:
-            TeacherError: `compiling` is "always" and it cannot be.
-        """
-        if self._geometry is None:
-            return
-        blank = np.zeros((self._geometry.size, self._geometry.size, 3), np.uint8)
-        example = self._geometry.to_batch([blank] * batch, self.device, self._dtype)
-        plain = self._model.encode_image
-        self._encode = choose(plain, example, images, self.fingerprint, compiling)
-        self._fixed = None if self._encode is plain else batch
-
-    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
-        """Return what `prepare` does; a large JPEG is decoded to fewer pixels, as the model takes
-        few. See `pipeline.pixels.MARGIN` for what that changes."""
-        if self._geometry is None:
-            return super().read(data, max_pixels)
-        return self._geometry.prepare(read_pixels(data, max_pixels, self._geometry.size))
-
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
-        with rare settings open_clip's transform, float32 (3, H, W)."""
-        if self._geometry is not None:
-            return self._geometry.prepare(image)
-        return self._transform(image).numpy()  # type: ignore[no-any-return]
-
-    @torch.inference_mode()
-    def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Return unit vectors (n, dim) float32 for prepared images.
-
-        Raises:
-            OutOfMemory: the batch is too large for the device.
-        """
-        count = len(batch)
-        if self._fixed and count < self._fixed:
-            # Another shape would be compiled anew, which takes longer than a few blank images.
-            batch = [*batch, *[batch[-1]] * (self._fixed - count)]
-        with out_of_memory(self.device):
-            if self._geometry is not None:
-                images = self._geometry.to_batch(batch, self.device, self._dtype)
-            else:
-                images = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
-            return unit(self._encode(images)[:count])
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -185,7 +140,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
     facts = facts_of(settings)
     options = {} if facts.quick_gelu is None else {"quick_gelu": facts.quick_gelu}
     try:
-        with _calm(), _NoRandomWeights():
+        with calm(), _NoRandomWeights():
             net = open_clip.create_model(
                 model,
                 pretrained=pretrained,
@@ -209,7 +164,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
             "`device: cpu`."
         ) from error
     except Exception as error:
-        raise TeacherError(_explain(model, pretrained, folder, error)) from error
+        raise TeacherError(_explain(settings, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
     precision = pick_precision(settings.precision, device, net.visual)
     teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision, folder)
@@ -227,7 +182,7 @@ def check_names(settings: TeacherConfig) -> None:
     if folder is not None:
         _check_folder(folder)
     elif not settings.model.startswith("hf-hub:"):
-        _check_names(settings.model, settings.pretrained)
+        _check_names(settings)
 
 
 def _folder_of(model: str) -> Path | None:
@@ -267,18 +222,19 @@ def _vocabulary(folder: Path) -> frozenset[str] | None:
         ) from error
 
 
-def _check_names(model: str, pretrained: str | None) -> None:
+def _check_names(settings: TeacherConfig) -> None:
     """Refuse names that open_clip does not list, before anything is built or downloaded."""
+    model, pretrained = settings.model, settings.pretrained
     names = open_clip.list_models()
     if model not in names:
         raise TeacherError(
-            f"open_clip has no model {model!r}.{_nearest(model, names)} A folder is named "
+            f"open_clip has no model {model!r}.{nearest(model, names)} A folder is named "
             "`local-dir:path`, a model of the hub `hf-hub:org/name`; `pocket` comes with clip2yolo."
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if pretrained is None:
         raise TeacherError(
-            f"`teacher.pretrained` is missing, so {model} would have random weights. "
+            f"`{settings.key}.pretrained` is missing, so {model} would have random weights. "
             f"Choose one of: {', '.join(tags) or 'a weights file'}."
         )
     # By open_clip's own look-up, which takes "LAION400M-E32" for the tag laion400m_e32.
@@ -289,14 +245,8 @@ def _check_names(model: str, pretrained: str | None) -> None:
         )
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, names, n=3)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
-
-
-def _explain(model: str, pretrained: str | None, folder: Path | None, error: Exception) -> str:
+def _explain(settings: TeacherConfig, folder: Path | None, error: Exception) -> str:
+    model, pretrained = settings.model, settings.pretrained
     if folder is not None:
         reason = " ".join(str(error).split())[:300]
         return f"The model in {folder} cannot be loaded: {reason}. Check its two files."
@@ -311,7 +261,7 @@ def _explain(model: str, pretrained: str | None, folder: Path | None, error: Exc
         f"{model} cannot be loaded: {what} could not be read or fetched ({type(error).__name__}). "
         f"On a machine with internet, load it there once and copy {home} here; or put "
         "open_clip_config.json and open_clip_model.safetensors into a folder and set "
-        "`teacher: {model: local-dir:that/folder}`."
+        f"`{settings.key}: {{model: local-dir:that/folder}}`."
     )
 
 
@@ -327,16 +277,3 @@ class _NoRandomWeights(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Keep the library's own log lines and warnings off people's screens while it loads."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

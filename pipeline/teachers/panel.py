@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -18,10 +19,10 @@ from pipeline.ontology import Ontology
 from pipeline.pixels import MAX_PIXELS
 from pipeline.records import EXAMPLES, Predictor
 from pipeline.teachers import load_teacher, to_fetch
-from pipeline.teachers.base import Teacher
+from pipeline.teachers.base import Sight, Teacher
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines import engine_for
-from pipeline.teachers.engines.base import missing_of
+from pipeline.teachers.engines.base import Loader, missing_of
 from pipeline.teachers.prototypes import fit_prototypes
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
 
@@ -42,6 +43,16 @@ class Member:
     def teacher(self) -> Teacher:
         """Who is asked."""
         return self.zero_shot.teacher
+
+    @property
+    def sight(self) -> Sight:
+        """The teacher, for the engines."""
+        return self.teacher
+
+    @property
+    def loader(self) -> Loader:
+        """What loads the teacher in another process."""
+        return partial(load_teacher, sentences=self.zero_shot.sentences)
 
 
 @dataclass(frozen=True)
@@ -274,9 +285,9 @@ def prompt_warnings(panel: Panel, ontology: Ontology) -> list[str]:
     ]
 
 
-def cache_of(teacher: Teacher) -> EmbeddingCache:
-    """Return the teacher's part of the embedding cache."""
-    return EmbeddingCache(cache_dir() / "embeddings", teacher.fingerprint, teacher.name)
+def cache_of(sight: Sight) -> EmbeddingCache:
+    """Return a teacher's, or a space's, part of the embedding cache."""
+    return EmbeddingCache(cache_dir() / "embeddings", sight.fingerprint, sight.name)
 
 
 def cached_vectors(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,3 +64,22 @@ def dropped_words(tokenizer: Any, text: str) -> list[str]:
         if unknown in pieces or not pieces:
             dropped.append(word)
     return dropped
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Return a question whether one of the names was meant; "" where none is near."""
+    close = difflib.get_close_matches(name, names, n=3)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+@contextlib.contextmanager
+def calm() -> Iterator[None]:
+    """Keep a library's own log lines and warnings off people's screens while it loads."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -5,8 +5,9 @@ Any model qualifies whose Auto class offers `get_image_features` and `get_text_f
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ try:
     import transformers
 except ImportError as error:
     raise TeacherError(
-        "`teacher.kind: transformers` needs the library transformers, which is not installed. "
+        "`kind: transformers` needs the library transformers, which is not installed. "
         "Install it with `pip install 'clip2yolo[transformers]'` and run again."
     ) from error
 
@@ -125,6 +126,30 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Transformers
             without two towers, or one that brings its own code where that was not allowed.
     """
     device = pick_device(settings.device)
+    with loading(settings, device) as (place, options):
+        model, report = transformers.AutoModel.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, **options
+        )
+        images = transformers.AutoImageProcessor.from_pretrained(place, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+    refuse_holes(place, report["missing_keys"])
+    if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
+        raise TeacherError(
+            f"{place} is a {type(model).__name__}, which does not give features of both images and "
+            "texts. Choose a model such as openai/clip-vit-base-patch32."
+        )
+    name = name_of(settings)
+    precision = pick_precision(settings.precision, device, model)
+    return TransformersTeacher(f"transformers {name}", model, images, tokenizer, device, precision)
+
+
+@contextlib.contextmanager
+def loading(settings: TeacherConfig, device: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a model's place and the options to load it by, and have transformers silent.
+
+    Raises:
+        TeacherError: for whatever loading it raises.
+    """
     local = settings.model.startswith("local-dir:")
     place = settings.model.removeprefix("local-dir:").removeprefix("hf-hub:")
     if local and not (Path(place) / "config.json").is_file():
@@ -139,35 +164,38 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Transformers
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        model, report = transformers.AutoModel.from_pretrained(
-            place, dtype=torch.float32, output_loading_info=True, **options
-        )
-        images = transformers.AutoImageProcessor.from_pretrained(place, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        yield place, options
     except torch.OutOfMemoryError as error:
         raise TeacherError(
             f"{place} does not fit into the memory of {device}. Choose a smaller model, or "
             "`device: cpu`."
         ) from error
     except Exception as error:
-        raise TeacherError(_explain(place, local, error)) from error
+        raise TeacherError(_explain(settings, place, error)) from error
     finally:
         transformers.logging.set_verbosity(before)
-    missing = [name for name in report["missing_keys"] if "position_ids" not in name]
-    if missing:
+
+
+def name_of(settings: TeacherConfig) -> str:
+    """What people call the model."""
+    if settings.model.startswith("local-dir:"):
+        return Path(settings.model.removeprefix("local-dir:")).name
+    return settings.model.removeprefix("hf-hub:")
+
+
+def refuse_holes(place: str, missing: Iterable[str]) -> None:
+    """Refuse weights that lack tensors of the model.
+
+    Raises:
+        TeacherError: they do.
+    """
+    names = sorted(name for name in missing if "position_ids" not in name)
+    if names:
         # transformers fills what is missing with random numbers; such labels would be noise.
         raise TeacherError(
-            f"The weights of {place} lack {len(missing)} of the model's tensors ({missing[0]}, …). "
+            f"The weights of {place} lack {len(names)} of the model's tensors ({names[0]}, …). "
             "Fetch them again, or choose another model."
         )
-    if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
-        raise TeacherError(
-            f"{place} is a {type(model).__name__}, which does not give features of both images and "
-            "texts. Choose a model such as openai/clip-vit-base-patch32."
-        )
-    name = Path(place).name if local else place
-    precision = pick_precision(settings.precision, device, model)
-    return TransformersTeacher(f"transformers {name}", model, images, tokenizer, device, precision)
 
 
 def _tensor_of(features: Any) -> torch.Tensor:
@@ -197,19 +225,19 @@ def _context_length(model: Any, tokenizer: Any) -> int:
     return min(positions, int(tokenizer.model_max_length))
 
 
-def _explain(place: str, local: bool, error: Exception) -> str:
+def _explain(settings: TeacherConfig, place: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:240]
     if "trust_remote_code" in str(error):
         return (
             f"{place} brings Python code of its own, which is not run unasked. Read it, and if you "
-            "trust it, set `teacher: {trust_remote_code: true}`."
+            f"trust it, set `{settings.key}: {{trust_remote_code: true}}`."
         )
-    if local:
+    if settings.model.startswith("local-dir:"):
         return f"The model in {place} cannot be loaded: {reason}. Write it with `save_pretrained`."
     home = os.environ.get("HF_HOME", "~/.cache/huggingface")
     return (
         f"{place} cannot be loaded: the repository of the Hugging Face hub could not be read or "
         f"fetched ({type(error).__name__}). On a machine with internet, load it there once and "
         f"copy {home} here; or write it to a folder with `save_pretrained` and set "
-        "`teacher: {kind: transformers, model: local-dir:that/folder}`."
+        f"`{settings.key}: {{kind: transformers, model: local-dir:that/folder}}`."
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import polars as pl
 
+from pipeline.config import TeacherConfig
 from pipeline.listener import Progress
+from pipeline.teachers.base import Sight
 from pipeline.teachers.cache import EmbeddingCache
-
-if TYPE_CHECKING:
-    from pipeline.teachers.panel import Member
 
 Images = Sequence[tuple[str, str]] | pl.DataFrame  # (id, path) pairs, or a table with these columns
 
@@ -27,23 +26,44 @@ class Embedded:
     failures: dict[str, str] = field(default_factory=dict)  # id → a sentence
 
 
+Loader = Callable[[TeacherConfig], Sight]  # can be pickled: another process loads by it
+
+
+class Viewer(Protocol):
+    """Who looks at images: loaded here, and what another process loads it by."""
+
+    @property
+    def sight(self) -> Sight:
+        """What sees them."""
+        ...
+
+    @property
+    def settings(self) -> TeacherConfig:
+        """How it is run."""
+        ...
+
+    @property
+    def loader(self) -> Loader:
+        """What loads it again, by these settings but for the device."""
+        ...
+
+
 class Engine(Protocol):
     """Sees to it that the cache has the vector of every readable image."""
 
     def __call__(
         self,
-        member: Member,
+        viewer: Viewer,
         images: Images,
         cache: EmbeddingCache,
         max_pixels: int,
         progress: Progress,
     ) -> Embedded:
-        """Have the member's teacher look at the images whose vectors the cache lacks.
+        """Have somebody look at the images whose vectors the cache lacks.
 
         Args:
-            member: the teacher as it is loaded here, with the settings and sentences that another
-                process loads it by.
-            cache: the teacher's; vectors arrive there as they are computed, so that whatever
+            viewer: a teacher, or a space that sees without words.
+            cache: the viewer's; vectors arrive there as they are computed, so that whatever
                 interrupts costs little.
             max_pixels: larger images are refused before they are decoded.
             progress: told what is in the cache.

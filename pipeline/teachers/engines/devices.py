@@ -7,18 +7,15 @@ import queue
 from collections.abc import Sequence
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import Clip2YoloError, TeacherError
 from pipeline.listener import Progress, no_progress
 from pipeline.pixels import MAX_PIXELS
 from pipeline.teachers.cache import EmbeddingCache
-from pipeline.teachers.engines.base import Embedded, Images, missing_of
+from pipeline.teachers.engines.base import Embedded, Images, Loader, Viewer, missing_of
 from pipeline.teachers.engines.threads import embed
-
-if TYPE_CHECKING:
-    from pipeline.teachers.panel import Member
 
 _WORTHWHILE = 1000  # images; fewer are done before a second process has loaded its model
 _POLL = 1.0  # seconds
@@ -37,7 +34,7 @@ def devices_of(asked: str) -> list[str]:
 
 def embed_on_devices(
     settings: TeacherConfig,
-    sentences: Sequence[str],
+    loader: Loader,
     devices: Sequence[str],
     images: Images,
     cache: EmbeddingCache,
@@ -45,7 +42,7 @@ def embed_on_devices(
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Embedded:
-    """Do what `embed` does, with a process for each device.
+    """Do what `embed` does, with a process for each device, which loads what sees by `loader`.
 
     Images are dealt out in turn, and every process adds to the cache by itself: what is there when
     one of them dies is not done again.
@@ -63,7 +60,7 @@ def embed_on_devices(
     for number, device in enumerate(devices):
         share = missing[number :: len(devices)]
         own = settings.model_copy(update={"device": device})
-        given = (number, own, list(sentences), share, cache.folder.parent, max_pixels, told)
+        given = (number, own, loader, share, cache.folder.parent, max_pixels, told)
         workers.append(context.Process(target=_work, args=given, daemon=True))
         workers[-1].start()
     result = Embedded(computed=0)
@@ -100,17 +97,17 @@ def embed_on_devices(
 
 
 def run(
-    member: Member,
+    viewer: Viewer,
     images: Images,
     cache: EmbeddingCache,
     max_pixels: int,
     progress: Progress,
 ) -> Embedded:
-    """Do what `embed_on_devices` does, as the member's settings say: see `Engine`."""
+    """Do what `embed_on_devices` does, as the viewer's settings say: see `Engine`."""
     return embed_on_devices(
-        member.settings,
-        member.zero_shot.sentences,
-        devices_of(member.settings.device),
+        viewer.settings,
+        viewer.loader,
+        devices_of(viewer.settings.device),
         images,
         cache,
         max_pixels=max_pixels,
@@ -126,21 +123,19 @@ def is_worthwhile(devices: Sequence[str], images: int) -> bool:
 def _work(
     number: int,
     settings: TeacherConfig,
-    sentences: list[str],
+    loader: Loader,
     share: list[tuple[str, str]],
     root: Path,
     max_pixels: int,
     told: Queue[tuple[Any, ...]],
 ) -> None:
     """One process: embed a share."""
-    from pipeline.teachers import load_teacher
-
     try:
-        teacher = load_teacher(settings, sentences)
+        sight = loader(settings)
         embedded = embed(
-            teacher,
+            sight,
             share,
-            EmbeddingCache(root, teacher.fingerprint, teacher.name),
+            EmbeddingCache(root, sight.fingerprint, sight.name),
             batch=settings.batch,
             max_pixels=max_pixels,
             compiling=settings.compile,

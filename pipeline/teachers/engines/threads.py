@@ -1,4 +1,4 @@
-"""The engine of one machine: threads read images and have them encoded by one teacher.
+"""The engine of one machine: threads read images and have them encoded by one sight.
 
 Batches go through the teacher side by side: a thread reads, decodes and prepares a batch and then
 has it encoded. On a CPU each core works on a batch of its own; on a GPU the threads prepare ahead
@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,12 +23,9 @@ from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
 from pipeline.pixels import MAX_PIXELS
 from pipeline.pool import work_ahead
-from pipeline.teachers.base import Teacher
+from pipeline.teachers.base import Sight
 from pipeline.teachers.cache import EmbeddingCache
-from pipeline.teachers.engines.base import Embedded, Images, missing_of
-
-if TYPE_CHECKING:
-    from pipeline.teachers.panel import Member
+from pipeline.teachers.engines.base import Embedded, Images, Viewer, missing_of
 
 _CPU_BATCH = 32  # larger ones fall out of the processor's caches: measured, 64 is as fast, 128 not
 _KEEP_EVERY = 2.0  # seconds between two shards
@@ -48,7 +44,7 @@ class _Batch:
 
 
 def embed(
-    teacher: Teacher,
+    sight: Sight,
     images: Images,
     cache: EmbeddingCache,
     *,
@@ -81,11 +77,11 @@ def embed(
     progress(done, total)
     if not missing:
         return result
-    encoder = _Encoder(teacher, batch or _batch_of(teacher))
+    encoder = _Encoder(sight, batch or _batch_of(sight))
     with _torch_threads() as alone:
-        if teacher.streams > 1:
+        if sight.streams > 1:
             alone()  # as the code will run
-        teacher.get_ready(len(missing) // teacher.streams, encoder.batch, compiling)
+        sight.get_ready(len(missing) // sight.streams, encoder.batch, compiling)
 
     shard = _ShardInProgress(cache, keep_every)
     try:
@@ -107,16 +103,16 @@ def embed(
 
 
 def run(
-    member: Member,
+    viewer: Viewer,
     images: Images,
     cache: EmbeddingCache,
     max_pixels: int,
     progress: Progress,
 ) -> Embedded:
-    """Do what `embed` does, as the member's settings say: see `Engine`."""
-    settings = member.settings
+    """Do what `embed` does, as the viewer's settings say: see `Engine`."""
+    settings = viewer.settings
     return embed(
-        member.teacher,
+        viewer.sight,
         images,
         cache,
         batch=settings.batch,
@@ -131,7 +127,7 @@ def _batches(
 ) -> Generator[_Batch, None, None]:
     """Yield one batch after the other; of a batch that fails, the error comes after those that were
     begun with it."""
-    teacher = encoder.teacher
+    sight = encoder.sight
 
     def parts() -> Iterator[list[tuple[str, str]]]:
         pairs = iter(missing.items())
@@ -143,13 +139,13 @@ def _batches(
         failures: dict[str, str] = {}
         for image_id, path in part:
             try:
-                ready[image_id] = _read(teacher, image_id, path, max_pixels)
+                ready[image_id] = _read(sight, image_id, path, max_pixels)
             except SourceError as error:
                 failures[image_id] = str(error)
         vectors = encoder(list(ready.values())) if ready else None
         return _Batch(list(ready), vectors, failures)
 
-    workers = teacher.streams if teacher.streams > 1 else cores()
+    workers = sight.streams if sight.streams > 1 else cores()
     with _torch_threads() as alone:
         yield from work_ahead(
             work,
@@ -161,7 +157,7 @@ def _batches(
         )
 
 
-def _read(teacher: Teacher, image_id: str, path: str, max_pixels: int) -> np.ndarray:
+def _read(sight: Sight, image_id: str, path: str, max_pixels: int) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -170,15 +166,15 @@ def _read(teacher: Teacher, image_id: str, path: str, max_pixels: int) -> np.nda
         raise SourceError(f"It could not be read any more ({reason}).") from error
     if hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError("It changed while it was being labeled. Run again.")
-    return teacher.read(data, max_pixels)
+    return sight.read(data, max_pixels)
 
 
 class _Encoder:
     """Has batches encoded, no more than the teacher takes at once, and none too large."""
 
-    def __init__(self, teacher: Teacher, batch: int) -> None:
-        self.teacher = teacher
-        self._turn = threading.Semaphore(teacher.streams)
+    def __init__(self, sight: Sight, batch: int) -> None:
+        self.sight = sight
+        self._turn = threading.Semaphore(sight.streams)
         self.batch = batch
 
     def __call__(self, prepared: list[np.ndarray]) -> np.ndarray:
@@ -188,7 +184,7 @@ class _Encoder:
             take = min(self.batch, len(prepared))
             try:
                 with self._turn:
-                    parts.append(self.teacher.embed_images(prepared[:take]))
+                    parts.append(self.sight.embed_images(prepared[:take]))
             except OutOfMemory:
                 if take == 1:
                     raise
@@ -230,14 +226,14 @@ class _ShardInProgress:
         return count
 
 
-def _batch_of(teacher: Teacher) -> int:
-    if not teacher.device.startswith("cuda"):
+def _batch_of(sight: Sight) -> int:
+    if not sight.device.startswith("cuda"):
         return _CPU_BATCH
     import torch
 
     # A transformer's activations take some 100 MB an image at worst (a large model at 336 pixels);
     # what does not fit after all is halved.
-    free, _ = torch.cuda.mem_get_info(teacher.device)
+    free, _ = torch.cuda.mem_get_info(sight.device)
     return max(8, min(512, 1 << int(free / 2 / 100e6).bit_length() >> 1))
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 
 from pipeline.errors import StudentError, describe_os_error
 from pipeline.files import cache_dir
-from pipeline.student.apart import importing, undisturbed
+from pipeline.yolo.apart import importing, undisturbed
 
 with importing():
     from ultralytics import __version__ as ultralytics_version
@@ -31,12 +31,22 @@ with importing():
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 __all__ = [
-    "DEFAULT_CFG_DICT",
+    "ClassificationModel",
+    "check_model",
     "find_model",
-    "find_weights",
     "load_checkpoint",
+    "open_weights",
     "ultralytics_version",
 ]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A classification model with weights, as a checkpoint describes it."""
+
+    file: Path
+    model: Any  # a ClassificationModel in fp32
+    imgsz: int | tuple[int, int]  # that it was trained at; ultralytics' default where none is said
 
 
 def check_model(name: str) -> None:
@@ -69,26 +79,36 @@ def find_model(name: str) -> Any:
     if path.suffix in (".yaml", ".yml"):
         return _architecture(path)
     if path.suffix == ".pt":
-        checkpoint = load_checkpoint(find_weights(name))
-        return (checkpoint.get("ema") or checkpoint["model"]).float()
+        return open_weights(name).model
     raise StudentError(
         f"`student.model` is {name!r}. It must end in .yaml (an architecture, trained from random "
         "weights) or .pt (weights to start from), like yolov8n-cls.yaml or yolov8n-cls.pt."
     )
 
 
-def find_weights(name: str) -> Path:
-    """Return the file of weights: an absolute path, or weights that ultralytics publishes, which
-    are fetched once.
+def open_weights(name: str, key: str = "student.model") -> Weights:
+    """Open classification weights that ultralytics saved.
+
+    Args:
+        name: an absolute path, or weights that ultralytics publishes, which are fetched once.
+        key: of the config, that names them.
 
     Raises:
-        StudentError: there is no such file, and none can be fetched.
+        StudentError: there is no such file, none can be fetched, or it holds no classifier.
     """
+    file = _find_weights(name, key)
+    checkpoint = load_checkpoint(file)
+    model = (checkpoint.get("ema") or checkpoint["model"]).float()
+    size = (DEFAULT_CFG_DICT | (checkpoint.get("train_args") or {}))["imgsz"]
+    return Weights(file, model, size if isinstance(size, int) else tuple(size))
+
+
+def _find_weights(name: str, key: str) -> Path:
     path = Path(name)
     if not path.is_absolute():
         return _published(name)
     if not path.is_file():
-        raise StudentError(f"{path} does not exist. Correct `student.model` in the config.")
+        raise StudentError(f"{path} does not exist. Correct `{key}` in the config.")
     return path
 
 
@@ -249,36 +269,3 @@ def _plain_copy(path: Path) -> Iterator[Path]:
             yield plain
     except OSError as error:
         raise StudentError(describe_os_error(error)) from error
-
-
-def load_state(path: Path) -> dict[str, Any] | None:
-    """Load what `Trainer.save_model` wrote: tensors and numbers; None where no whole one lies
-    there."""
-    try:
-        with path.open("rb") as file:
-            return dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
-        return None
-
-
-def in_order(model: Any, classes: Sequence[str]) -> Any:
-    """Return a classification model with the rows of its head in the order of `classes`, where
-    those are the classes that it knows; any other model as it is."""
-    there = [model.names[index] for index in sorted(model.names)]
-    if there == list(classes) or sorted(there) != sorted(classes):
-        return model
-    head = model.model[-1].linear
-    rows = [there.index(name) for name in classes]
-    head.load_state_dict({name: value[rows] for name, value in head.state_dict().items()})
-    model.names = dict(enumerate(classes))
-    return model
-
-
-def describe_failure(error: Exception, batch: int) -> str:
-    """Return a sentence for what training raised."""
-    text = " ".join(str(error).split())
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in text.lower():
-        return (
-            f"The memory does not suffice to train with `student.batch: {batch}`. Make it smaller."
-        )
-    return f"ultralytics could not train: {text[:300] or type(error).__name__}."

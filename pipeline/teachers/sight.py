@@ -1,0 +1,102 @@
+"""What sees pictures with torch: from decoded pixels through an image tower to unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.machine import out_of_memory, streams_of
+from pipeline.pixels import read_pixels
+from pipeline.teachers.base import Sight
+from pipeline.teachers.compiled import Encode, choose
+from pipeline.teachers.geometry import Geometry
+from pipeline.teachers.precision import DTYPES
+from pipeline.teachers.towers import unit
+
+
+class TorchSight(Sight):
+    """An image tower of torch.
+
+    Args:
+        name: for people.
+        fingerprint: of weights, preprocessing and precision.
+        parameters: how many numbers the model has.
+        encode: takes inputs (n, 3, H, W) to features (n, dim).
+        geometry: how pictures become inputs; None where only the library's own way does.
+        transform: that way, from an RGB image to a tensor or an array (3, H, W).
+        device: where the tower is.
+        precision: that it computes with.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        parameters: int,
+        encode: Encode,
+        geometry: Geometry | None,
+        transform: Callable[[Image.Image], Any],
+        device: str,
+        precision: str,
+    ) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.parameters = parameters
+        self.device = device
+        self.precision = precision
+        self.streams = streams_of(device)
+        self._geometry = geometry
+        self._transform = transform
+        self._dtype = DTYPES[precision]
+        self._eager = self._encode = encode
+        self._fixed: int | None = None  # images in a batch of compiled code
+
+    @torch.inference_mode()
+    def get_ready(self, images: int, batch: int, compiling: str) -> None:
+        """Compile the encoder for batches of that size, where so many images make it pay.
+
+        Raises:
+            TeacherError: `compiling` is "always" and it cannot be.
+        """
+        if self._geometry is None:
+            return
+        blank = np.zeros((self._geometry.size, self._geometry.size, 3), np.uint8)
+        example = self._geometry.to_batch([blank] * batch, self.device, self._dtype)
+        self._encode = choose(self._eager, example, images, self.fingerprint, compiling)
+        self._fixed = None if self._encode is self._eager else batch
+
+    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
+        """Return what `prepare` does; a large JPEG is decoded to fewer pixels, as the model takes
+        few. See `pipeline.pixels.MARGIN` for what that changes."""
+        if self._geometry is None:
+            return super().read(data, max_pixels)
+        return self._geometry.prepare(read_pixels(data, max_pixels, self._geometry.side))
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
+        with rare settings the library's transform, float32 (3, H, W)."""
+        if self._geometry is not None:
+            return self._geometry.prepare(image)
+        return np.asarray(self._transform(image), np.float32)
+
+    @torch.inference_mode()
+    def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return unit vectors (n, dim) float32 for prepared images.
+
+        Raises:
+            OutOfMemory: the batch is too large for the device.
+        """
+        count = len(batch)
+        if self._fixed and count < self._fixed:
+            # Another shape would be compiled anew, which takes longer than a few blank images.
+            batch = [*batch, *[batch[-1]] * (self._fixed - count)]
+        with out_of_memory(self.device):
+            if self._geometry is not None:
+                images = self._geometry.to_batch(batch, self.device, self._dtype)
+            else:
+                images = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
+            return unit(self._encode(images)[:count])
