@@ -235,6 +235,12 @@ class Config(Section):
         label = self.label.model_copy(update={"space": space})
         return self.model_copy(update={"teachers": teachers, "label": label})
 
+    def with_refine(self, refine: str | None) -> Config:
+        """Return the config with another `label.refine`; None leaves it as it is."""
+        if refine is None:
+            return self
+        return self.model_copy(update={"label": self.label.model_copy(update={"refine": refine})})
+
 
 def load_config(path: Path) -> Config:
     """Read and check a config file.

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline.errors import ConfigError
@@ -28,6 +30,7 @@ from pipeline.errors import ConfigError
 # the moment it was hashed may be written again within the same tick.
 RACY = 2 * 10**9
 _REMEMBERED = 100_000  # files
+_IN_MEMORY = 256 << 20  # bytes of a matrix that is built up; a larger one is a file
 _ASIDE = ".tmp-"  # in the names of temporary folders
 _ALIVE = "alive.lock"  # in each of them, held by the process that writes there
 
@@ -120,6 +123,29 @@ def sweep(folder: Path) -> None:
             continue
         shutil.rmtree(holder, ignore_errors=True)
         alive.release()
+
+
+def stacked(
+    blocks: Iterable[np.ndarray], rows: int, folder: Path, in_memory: int = _IN_MEMORY
+) -> np.ndarray:
+    """Return blocks of rows below one another, as one matrix.
+
+    Args:
+        blocks: matrices of one width and type, that have `rows` rows together.
+        rows: at least one.
+        folder: a matrix of more bytes than `in_memory` is a map of a file in it, which has no name
+            and goes with the matrix.
+        in_memory: bytes.
+    """
+    waiting = iter(blocks)
+    first = next(waiting)
+    if rows * first[:1].nbytes <= in_memory:
+        return np.concatenate([first, *waiting])
+    with tempfile.TemporaryFile(dir=folder) as file, naming(folder):
+        for block in itertools.chain([first], waiting):
+            file.write(np.ascontiguousarray(block).data)
+        file.flush()
+        return np.memmap(file, first.dtype, "r", shape=(rows, first.shape[1]))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -44,6 +44,11 @@ LABELS: Schema = {
     "guess": pl.String,  # the most probable class, accepted or not
     "confidence": pl.Float32,  # probability of `guess`
     "margin": pl.Float32,  # confidence minus the runner-up's probability
+    "plain": pl.String,  # the class that the words alone find the most probable
+    "plain_confidence": pl.Float32,  # its probability, by the words alone
+    "moved": pl.Boolean,  # whether `guess` is another class than `plain`
+    "doubt": pl.Float32,  # how likely `guess` is wrong, 0 to 1: a ranking, no probability
+    "unlike": pl.Float32,  # how little the image fits any class, 0 to 1
     "probabilities": pl.List(pl.Float32),  # in class order
     "decision": pl.String,  # one of DECISIONS
     "reason": pl.String,

@@ -20,8 +20,9 @@ from pipeline.config import Config
 from pipeline.dataset.stage import EXPORT, DatasetCounts
 from pipeline.evaluation.gates import raise_failed
 from pipeline.evaluation.stage import EVALUATE, EvaluateCounts
+from pipeline.labels.counts import LabelCounts
 from pipeline.labels.prompts import review_prompts
-from pipeline.labels.stage import LABEL, LabelCounts
+from pipeline.labels.stage import LABEL
 from pipeline.listener import SILENT, Listener
 from pipeline.run.place import settle_in
 from pipeline.run.stage import Run, Stage, StageState, Stamp, carry_out, stage_states

@@ -30,6 +30,9 @@ teacher: {teacher}
 label:
   min_confidence: 0.5        # below it the image is left out and listed in review.csv
   min_margin: 0.0            # lead over the runner-up that a label needs
+  refine: auto               # let all images together correct the labels where the evidence says
+                             # so; always, or none: each image alone, by the words
+  # reject: auto             # abstain on images that fit no class; or a limit such as 0.9
 
 student:
   model: {student}

@@ -10,10 +10,11 @@ import numpy as np
 
 from pipeline.evaluation.against import Against, Difference
 from pipeline.evaluation.assess import HeldOut, Measured, assess
+from pipeline.evaluation.label_record import LabelFigures
 from pipeline.evaluation.latency import Latency, Percentiles
 from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.metrics import Proportion
-from pipeline.evaluation.record import Evaluation, LabelFigures, Speedup
+from pipeline.evaluation.record import Evaluation, Speedup
 from pipeline.records import Prediction
 from tests.fakes import NAMES, ColorPredictor, photos
 

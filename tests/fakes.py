@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pipeline.config import TeacherConfig
-from pipeline.labels.stage import LabelCounts
+from pipeline.config import LabelConfig, TeacherConfig
+from pipeline.labels.counts import LabelCounts
+from pipeline.labels.judge import each_alone
+from pipeline.labels.verdicts import Verdicts
 from pipeline.listener import Listener
 from pipeline.records import Predictor
 from pipeline.teachers.base import Teacher
@@ -132,6 +134,22 @@ def label_counts(teacher: str = "a teacher") -> LabelCounts:
         **numbers, per_class={}, classes=[], teacher=teacher, vectors_of=None, warnings=[],
         drift=None, seconds_to_label=0.0,
     )  # fmt: skip
+
+
+def verdicts_of(
+    probabilities: Sequence[Sequence[float]] | np.ndarray,
+    classes: Sequence[str],
+    known: Mapping[int, str] | None = None,
+    min_confidence: float = 0.5,
+    min_margin: float = 0.0,
+) -> Verdicts:
+    """What the words say of images, each looked at alone; `known`: row → class, by a person."""
+    shares = np.array(probabilities, np.float32)
+    decided = np.full(len(shares), -1)
+    for row, name in (known or {}).items():
+        decided[row] = list(classes).index(name)
+    settings = LabelConfig(min_confidence=min_confidence, min_margin=min_margin)
+    return each_alone(shares, decided, tuple(classes), settings, "")
 
 
 def panel_of(members: Sequence[ZeroShot], weights: Sequence[float] = ()) -> Panel:

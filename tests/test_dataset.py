@@ -18,10 +18,10 @@ from PIL import Image
 
 from pipeline.config import DatasetConfig, SplitsConfig
 from pipeline.dataset.export import export_dataset, file_name
-from pipeline.dataset.near_duplicates import near_duplicates
 from pipeline.dataset.plan import plan_dataset, warnings_about
 from pipeline.dataset.splits import assign_splits, deal
 from pipeline.errors import SourceError
+from pipeline.labels.near_duplicates import near_duplicates
 from pipeline.pixels import read_rgb
 from pipeline.records import DATASET
 from tests.fakes import photos, sha256, unit

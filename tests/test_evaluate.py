@@ -18,10 +18,9 @@ from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.wording import conclusion, summary_rows
 from pipeline.labels.decide import label_table
 from pipeline.machine import cores
-from pipeline.ontology import build_ontology
 from pipeline.records import Prediction
 from tests.evaluations import COUNTS, LABELS, compare
-from tests.fakes import NAMES, ColorPredictor, photos
+from tests.fakes import NAMES, ColorPredictor, photos, verdicts_of
 
 
 def test_everything_promised_is_there_and_is_json(tmp_path: Path) -> None:
@@ -170,10 +169,9 @@ def test_latency_is_measured_on_as_many_threads_whatever_was_before(
 
 
 def labels_of(confidences: list[float]) -> pl.DataFrame:
-    ontology = build_ontology({"a cat": "cat", "a dog": "dog"}, ["{}"], None, True)
     probabilities = np.array([[share, 1 - share] for share in confidences], np.float32)
     ids = [f"{number}" for number in range(len(confidences))]
-    return label_table(ids, ids, probabilities, ontology, min_confidence=0.7, min_margin=0)
+    return label_table(ids, ids, verdicts_of(probabilities, ("cat", "dog"), min_confidence=0.7))
 
 
 def test_labels_are_judged_by_truth_where_there_is_some() -> None:
@@ -192,9 +190,9 @@ def test_labels_are_judged_by_truth_where_there_is_some() -> None:
 
 @pytest.mark.parametrize("limit", [0.5, 0.7, 0.9, 0.95])
 def test_a_threshold_keeps_what_labeling_would_accept(limit: float) -> None:
-    ontology = build_ontology({"a cat": "cat", "a dog": "dog"})
     shares = np.array([[limit, 1 - limit]], np.float32)
-    labels = label_table(["0"], ["0"], shares, ontology, min_confidence=limit, min_margin=0)
+    verdicts = verdicts_of(shares, ("cat", "dog"), min_confidence=limit)
+    labels = label_table(["0"], ["0"], verdicts)
     steps = label_figures(labels, {"0": "cat"}).thresholds
     (kept,) = (step.kept for step in steps if step.min_confidence == limit)
     assert kept == float(labels["decision"][0] == "accepted")

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from pipeline.config import DatasetConfig, SplitsConfig
-from pipeline.dataset.films import frame_blocks, straddling
 from pipeline.dataset.plan import plan_dataset
+from pipeline.images.films import frame_blocks, straddling
 from tests.fakes import unit
 
 SCHEMA = {"video": pl.String, "seconds": pl.Float64, "length": pl.Float64}

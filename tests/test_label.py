@@ -16,7 +16,7 @@ from pipeline.labels.decisions import read_decisions, review_table, write_review
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.records import LABELS
 from pipeline.teachers.zero_shot import class_probabilities, prompt_probabilities
-from tests.fakes import ColorTeacher, picture, unit
+from tests.fakes import ColorTeacher, picture, unit, verdicts_of
 
 ONTOLOGY = build_ontology(
     {"a cat": "cat", "a kitten": "cat", "a dog": "dog", "a street": "none"}, ["{}"], "none", True
@@ -28,11 +28,13 @@ def read_review(path: Path) -> dict[str, str]:
     return dict(read_decisions(path, ONTOLOGY).select("id", "class").iter_rows())
 
 
-def labels_for(probabilities: list[list[float]], **options: object) -> pl.DataFrame:
+def labels_for(
+    probabilities: list[list[float]], human: dict[str, str] | None = None, **options: float
+) -> pl.DataFrame:
     ids = [f"id{number}" for number in range(len(probabilities))]
-    settings: dict[str, object] = {"min_confidence": 0.5, "min_margin": 0.0} | options
-    table = np.array(probabilities, np.float32)
-    return label_table(ids, [f"/p/{one}.jpg" for one in ids], table, ONTOLOGY, **settings)
+    known = {ids.index(one): name for one, name in (human or {}).items() if one in ids}
+    verdicts = verdicts_of(probabilities, ONTOLOGY.classes, known, **options)
+    return label_table(ids, [f"/p/{one}.jpg" for one in ids], verdicts)
 
 
 vectors = st.integers(0, 2**32 - 1).map(
@@ -173,7 +175,7 @@ def test_a_person_overrules_the_teacher() -> None:
 def test_review_is_sorted_by_doubt_and_survives_a_round_trip(tmp_path: Path) -> None:
     labels = labels_for([[0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.36, 0.34, 0.3]])
     path = tmp_path / "review.csv"
-    write_review(path, review_table(labels, ONTOLOGY))
+    write_review(path, review_table(labels.lazy(), ONTOLOGY))
     review = pl.read_csv(path)
     assert review["id"].to_list() == ["id2", "id0"]
     assert review["rival"].to_list()[0] == "dog"
@@ -186,12 +188,12 @@ def test_review_is_sorted_by_doubt_and_survives_a_round_trip(tmp_path: Path) -> 
 def test_decisions_about_absent_images_are_kept(tmp_path: Path) -> None:
     """A photo that is away for a day, or a person's work, is not lost by labeling again."""
     path = tmp_path / "review.csv"
-    write_review(path, review_table(labels_for([[0.4, 0.3, 0.3]] * 2), ONTOLOGY))
+    write_review(path, review_table(labels_for([[0.4, 0.3, 0.3]] * 2).lazy(), ONTOLOGY))
     review = pl.read_csv(path).with_columns(pl.lit("dog").alias("class"))
     review.write_csv(path)
     human = read_review(path)
     labels = labels_for([[0.4, 0.3, 0.3]], human=human)
-    write_review(path, review_table(labels, ONTOLOGY))
+    write_review(path, review_table(labels.lazy(), ONTOLOGY))
     assert read_review(path) == {"id0": "dog", "id1": "dog"}
 
 

@@ -23,12 +23,14 @@ from tests.fakes import Told, photos, picture, sha256
 
 
 def config_of(folder: Path, **settings: Any) -> Config:
+    """A run whose images are each labeled alone: the figures are those of the words."""
+    limits = {"min_confidence": 0.0, "refine": "none"} | settings.pop("label", {})
     return parse_config(
         {
             "source": str(folder / "photos"), "workspace": str(folder / "run"),
             "teacher": {"model": "pocket", "device": "cpu"},
             "ontology": {"a red box": "red", "a blue cup": "blue", "a green leaf": "green"},
-            "label": {"min_confidence": 0.0}, **settings,
+            "label": limits, **settings,
         }, folder / "run.yaml",
     )  # fmt: skip
 

@@ -53,6 +53,7 @@ KEEPERS = {
         "teachers/known_weights.py",
         "teachers/attention.py",
         "teachers/inference.py",
+        "teachers/vocabulary.py",
     ),
     "timm": ("spaces/timm.py",),
     "transformers": ("teachers/transformers.py", "spaces/transformers.py"),

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.dataset.near_duplicates import near_duplicates
+from pipeline.labels.near_duplicates import near_duplicates
 from tests.fakes import unit
 
 

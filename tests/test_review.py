@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -12,23 +11,20 @@ from pipeline.errors import ConfigError
 from pipeline.labels.decide import label_table
 from pipeline.labels.decisions import match, read_decisions, review_table, write_review
 from pipeline.ontology import build_ontology
+from tests.fakes import verdicts_of
 
 ONTOLOGY = build_ontology({"a cat": "cat", "a dog": "dog", "a street": "none"})
-COLUMNS = ["path", "class", "guess", "rival", "confidence", "margin", "reason", "id"]
+COLUMNS = [
+    *("path", "class", "guess", "rival", "plain", "confidence", "margin", "doubt", "reason", "id"),
+]  # fmt: skip
 
 
 def review_of(rows: dict[str, list[float]], human: dict[str, str] | None = None) -> pl.DataFrame:
     """The review table of images, id → probabilities, of which those below 0.5 are doubtful."""
-    labels = label_table(
-        list(rows),
-        [f"/p/{one}.jpg" for one in rows],
-        np.array(list(rows.values()), np.float32),
-        ONTOLOGY,
-        min_confidence=0.5,
-        min_margin=0.1,
-        human=human,
-    )
-    return review_table(labels, ONTOLOGY)
+    known = {list(rows).index(one): name for one, name in (human or {}).items() if one in rows}
+    verdicts = verdicts_of(list(rows.values()), ONTOLOGY.classes, known, min_margin=0.1)
+    labels = label_table(list(rows), [f"/p/{one}.jpg" for one in rows], verdicts)
+    return review_table(labels.lazy(), ONTOLOGY)
 
 
 def read_review(path: Path) -> dict[str, str]:
@@ -70,8 +66,8 @@ def test_the_file_is_the_table_with_four_decimals(tmp_path: Path) -> None:
     path = tmp_path / "review.csv"
     write_review(path, review_of({"x": [0.4, 0.35, 0.25]}))
     assert path.read_text() == (
-        "path,class,guess,rival,confidence,margin,reason,id\n"
-        "/p/x.jpg,,cat,dog,0.4000,0.0500,Confidence 0.400 is below 0.5.,x\n"
+        "path,class,guess,rival,plain,confidence,margin,doubt,reason,id\n"
+        "/p/x.jpg,,cat,dog,cat,0.4000,0.0500,0.9500,Confidence 0.400 is below 0.5.,x\n"
     )
 
 

@@ -23,8 +23,8 @@ from pipeline import stages
 from pipeline.config import Config, parse_config
 from pipeline.errors import WorkspaceError
 from pipeline.evaluation.against import ANSWERS
+from pipeline.labels.counts import LabelInputs
 from pipeline.labels.stage import LABEL as LABELING
-from pipeline.labels.stage import LabelInputs
 from pipeline.listener import Listener
 from pipeline.records import DATASET, IMAGES, read_table, write_table
 from pipeline.records import digest_of_columns as digest_of

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config import SplitsConfig
-from pipeline.dataset.films import frame_blocks, straddling
 from pipeline.dataset.splits import assign_splits
 from pipeline.errors import SourceError, WorkspaceError
+from pipeline.images.films import frame_blocks, straddling
 from pipeline.images.frames import extract, extract_all, known_frames
 from pipeline.images.video import Damage, clock, find_videos, read_frames
 from pipeline.listener import SILENT

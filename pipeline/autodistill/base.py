@@ -18,7 +18,7 @@ from autodistill.detection import CaptionOntology
 
 from pipeline.autodistill.folders import refuse_others_files, write_listing
 from pipeline.autodistill.given import ImageInput, read_picture, settings_of
-from pipeline.config import DatasetConfig, TeacherConfig, with_model_paths
+from pipeline.config import DatasetConfig, LabelConfig, TeacherConfig, with_model_paths
 from pipeline.dataset.export import export_dataset
 from pipeline.dataset.plan import plan_dataset
 from pipeline.errors import ConfigError, SourceError
@@ -26,6 +26,7 @@ from pipeline.files import replacing
 from pipeline.images.scan import describe, scan, with_failures
 from pipeline.images.sources import find_images
 from pipeline.labels.decide import label_table
+from pipeline.labels.judge import each_alone
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.pixels import MAX_PIXELS
 from pipeline.teachers import load_teacher
@@ -137,7 +138,8 @@ class CLIP(ClassificationBaseModel, EmbeddingModel):  # type: ignore[misc]
         """Label a folder and write it as `train/`, `valid/` and `test/` with a folder per class.
 
         Every picture below the folder is labeled, whatever its suffix, unless `extension` asks for
-        one; every picture gets a label, as autodistill does. Splits are stable and keep
+        one; every picture gets a label, as autodistill does, and each is looked at alone, where
+        `clip2yolo label` refines labels by all pictures at once. Splits are stable and keep
         near-duplicates together; files are linked or copied, never re-encoded. What an earlier
         call wrote is replaced, so that the call can be repeated.
 
@@ -169,14 +171,13 @@ class CLIP(ClassificationBaseModel, EmbeddingModel):  # type: ignore[misc]
         if asked.ids.is_empty():
             raise SourceError(f"There is no readable image{extension} in {source}.")
         kept = usable.filter(~usable["id"].is_in(list(asked.failures)))
-        labels = label_table(
-            kept["id"].to_list(),
-            kept["path"].to_list(),
-            asked.answers().together,
-            self._ontology,
-            min_confidence=0.0,
-            min_margin=0.0,
-        )
+        # Each picture alone, as the original library does: the same picture gets the same class in
+        # whatever folder it lies.
+        plain = asked.answers().together
+        nobody = np.full(len(plain), -1)
+        settings = LabelConfig(min_confidence=0.0)
+        verdicts = each_alone(plain, nobody, self._ontology.classes, settings, "")
+        labels = label_table(kept["id"].to_list(), kept["path"].to_list(), verdicts)
         vectors = asked.vectors(labels["id"].to_list())
         plan = plan_dataset(labels, vectors, DatasetConfig())
         with replacing(output) as aside:

@@ -17,7 +17,7 @@ from pipeline.values import counted
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.dataset.stage import DatasetCounts
-    from pipeline.labels.stage import LabelCounts
+    from pipeline.labels.counts import LabelCounts
     from pipeline.run.stage import StageState, Stamp
     from pipeline.student import TrainResult
     from pipeline.terminal import TerminalListener
@@ -29,6 +29,11 @@ def _labeling(command: Callable[..., Any]) -> Callable[..., Any]:
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
         help="What the teachers compute with, instead of what the config says.",
+    )(command)
+    command = click.option(
+        "--refine",
+        type=click.Choice(["auto", "always", "none"]),
+        help="Whether the images together correct the labels, instead of what the config says.",
     )(command)
     return click.option(
         "--verify", is_flag=True, help="Read every file again, also where size and time are known."
@@ -43,6 +48,7 @@ def label(
     listener: TerminalListener,
     as_json: bool,
     precision: str | None,
+    refine: str | None,
     verify: bool,
 ) -> None:
     """Label the images with the teacher and export the folder dataset.
@@ -51,7 +57,7 @@ def label(
     """
     from pipeline import stages
 
-    config = config.with_precision(precision)
+    config = config.with_precision(precision).with_refine(refine)
     _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
 
 
@@ -76,6 +82,7 @@ def run(
     listener: TerminalListener,
     as_json: bool,
     precision: str | None,
+    refine: str | None,
     verify: bool,
     if_changed: bool,
 ) -> None:
@@ -85,7 +92,7 @@ def run(
     """
     from pipeline import stages
 
-    config = config.with_precision(precision)
+    config = config.with_precision(precision).with_refine(refine)
     if if_changed and not verify and _nothing_is_new(config):
         if as_json:
             print_json({"changed": False})
@@ -235,6 +242,10 @@ def _print_label(
     )
     workspace = Workspace(config.workspace)
     echo(f"Dataset: {workspace.dataset}")
+    if counts.moved:
+        echo(f"Moved by what the images show together: {counted(counts.moved, 'image')}.")
+    if counts.notices:
+        echo(f"Images alike that the words do not fit: {workspace.notices}")
     if counts.abstained:
         echo(f"To decide by hand: {workspace.review}")
 

@@ -10,9 +10,9 @@ import polars as pl
 
 from pipeline.config import DatasetConfig
 from pipeline.dataset.export import file_name
-from pipeline.dataset.films import frame_blocks, straddling
-from pipeline.dataset.near_duplicates import near_duplicates
 from pipeline.dataset.splits import Assignment, assign_splits
+from pipeline.images.films import frame_blocks, straddling
+from pipeline.labels.near_duplicates import near_duplicates
 from pipeline.records import DATASET
 from pipeline.values import counted
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import polars as pl
 from pipeline.dataset.export import export_dataset
 from pipeline.dataset.plan import plan_dataset, warnings_about
 from pipeline.errors import SourceError, WorkspaceError
-from pipeline.files import fingerprint
+from pipeline.files import fingerprint, stacked
+from pipeline.images.films import with_lengths
 from pipeline.labels.moved import FolderState, exported, look_at_folder
 from pipeline.labels.stage import LABEL
 from pipeline.records import (
@@ -174,8 +174,7 @@ def _with_video(accepted: pl.DataFrame, workspace: Workspace) -> pl.DataFrame:
     images = read_table(workspace.images, IMAGES, "label").filter(pl.col("video").is_not_null())
     if images.is_empty():
         return accepted
-    lengths = images.group_by("video").agg(length=pl.col("seconds").max())
-    known = images.select("path", "video", "seconds").join(lengths, "video", "left")
+    known = with_lengths(images.select("path", "video", "seconds"))
     return accepted.join(known, "path", "left", maintain_order="left")
 
 
@@ -191,7 +190,7 @@ def vectors_of(run: Run, images: pl.DataFrame) -> np.ndarray | None:
     """Return the vectors (n, dim) float16 of labeled images, of the first teacher that gives any;
     None where no teacher gives vectors.
 
-    They are a map of a file that has no name and goes with it: a million would fill the memory.
+    Many are a map of a file that has no name and goes with it: a million would fill the memory.
 
     Raises:
         WorkspaceError: there are no labels yet.
@@ -207,14 +206,11 @@ def vectors_of(run: Run, images: pl.DataFrame) -> np.ndarray | None:
     cache = cached_vectors(
         stamp.counts.vectors_of, images, run.config.teachers, run.ontology, run.config.max_pixels
     )
-    with tempfile.TemporaryFile(dir=run.workspace.root) as file:
-        dim = 0
-        for start in range(0, len(images), _BLOCK):
-            block = cache.vectors(images["id"][start : start + _BLOCK].to_list(), np.float16)
-            dim = block.shape[1]
-            file.write(block.data)
-        file.flush()
-        return np.memmap(file, np.float16, "r", shape=(len(images), dim))
+    blocks = (
+        cache.vectors(images["id"][start : start + _BLOCK].to_list(), np.float16)
+        for start in range(0, len(images), _BLOCK)
+    )
+    return stacked(blocks, len(images), run.workspace.root)
 
 
 EXPORT = Stage(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.label_record import LabelFigures
 from pipeline.evaluation.latency import Latency
 from pipeline.evaluation.metrics import (
     accuracy,
@@ -28,7 +29,6 @@ from pipeline.evaluation.record import (
     Disagreement,
     Evaluation,
     HeldOutFigures,
-    LabelFigures,
     Machine,
     Member,
     Precision,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.evaluation.label_wording import label_sentences
 from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import conclusion, summary_rows
 from pipeline.printable import printable
 
 # Everything that Markdown or HTML reads as more than itself; class names come from strangers.
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|<>~@&])")
+_NOTICES = 5  # that are told; the report shows all
 _FAILED = "**failed**"
 
 
@@ -33,6 +35,8 @@ def render_markdown(evaluation: Evaluation) -> str:
         parts.append(_plain(evaluation.against.sentence))
     if evaluation.drift:
         parts.append(_plain(evaluation.drift.sentence))
+    if said := [*label_sentences(evaluation.labels), *_noticed(evaluation)]:
+        parts.append(_plain(" ".join(said)))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))
     if student.per_class:
@@ -42,6 +46,10 @@ def render_markdown(evaluation: Evaluation) -> str:
         ]
         parts.append(_table(["class", "images", "F1", "precision", "recall"], rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _noticed(evaluation: Evaluation) -> list[str]:
+    return [one.sentence for one in evaluation.labels.notices[:_NOTICES]]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -18,11 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline import __version__
 from pipeline.errors import WorkspaceError
 from pipeline.evaluation.against import Against
+from pipeline.evaluation.label_record import LabelFigures
 from pipeline.evaluation.latency import Latency
 from pipeline.evaluation.metrics import ClassFigures, Proportion
 from pipeline.labels.drift import Drift
 
-FORMAT = 2  # of evaluation.json: raised when it must hold more, or a name changes its meaning
+FORMAT = 3  # of evaluation.json: raised when it must hold more, or a name changes its meaning
 
 Part = TypeVar("Part")
 
@@ -121,27 +122,6 @@ class HeldOutFigures:
     images: int
     has_truth: bool
     excluded: dict[str, int]  # reason → how many were left out
-
-
-@dataclass(frozen=True)
-class ThresholdFigures:
-    """What the teacher's guesses would be worth at another `min_confidence`."""
-
-    min_confidence: float
-    kept: float  # share
-    accuracy: Proportion | None
-
-
-@dataclass(frozen=True)
-class LabelFigures:
-    """How many labels there are and, where a person's labels exist, how right they are."""
-
-    images: int
-    accepted: int
-    abstained: int
-    human: int
-    accuracy: Proportion | None  # of the accepted ones
-    thresholds: list[ThresholdFigures]
 
 
 @dataclass(frozen=True)

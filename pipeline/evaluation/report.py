@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import SourceError
+from pipeline.evaluation.label_wording import label_sentences
 from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import (
     conclusion,
@@ -24,7 +26,10 @@ _THUMBNAIL = 160  # pixels, the longer side; shown at half of it, for dense scre
 
 
 def render_report(
-    evaluation: Evaluation, curve: Path | None = None, max_pixels: int = MAX_PIXELS
+    evaluation: Evaluation,
+    curve: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    notices: Path | None = None,
 ) -> str:
     """Return the report of an evaluation as HTML.
 
@@ -32,6 +37,7 @@ def render_report(
         evaluation: what to show.
         curve: the training curve, a PNG; left out where there is no such file.
         max_pixels: pictures larger than this get no thumbnail.
+        notices: the folder of the notices' pictures; one that is not there is left out.
     """
     import jinja2
 
@@ -46,10 +52,7 @@ def render_report(
         percent=percent, interval=interval, number=number, megabytes=megabytes
     )
     header, *rows = summary_rows(evaluation)
-    cards = [
-        {**vars(case), "file": Path(case.path).name, "thumbnail": _thumbnail(case.path, max_pixels)}
-        for case in evaluation.disagreements
-    ]
+    labels = evaluation.labels
     return environment.get_template("report.html.j2").render(
         evaluation=evaluation,
         version=__version__,
@@ -57,9 +60,31 @@ def render_report(
         header=header,
         rows=rows,
         matrices=_matrices(evaluation),
-        cards=cards,
-        curve=_data_uri(curve.read_bytes(), "png") if curve and curve.is_file() else None,
+        cards=_cards(evaluation.disagreements, max_pixels),
+        label_sentences=label_sentences(labels),
+        moves=_cards(labels.moves, max_pixels),
+        doubts=_cards(labels.doubts, max_pixels),
+        notices=[
+            (one.sentence, _picture(notices / one.picture if notices and one.picture else None))
+            for one in labels.notices
+        ],
+        curve=_picture(curve),
     )
+
+
+def _cards(cases: Sequence[Any], max_pixels: int) -> list[dict[str, Any]]:
+    """Records of images with their thumbnails."""
+    return [
+        {**vars(case), "file": Path(case.path).name, "thumbnail": _thumbnail(case.path, max_pixels)}
+        for case in cases
+    ]
+
+
+def _picture(file: Path | None) -> str | None:
+    """A PNG or JPEG as a data URI; None where there is no such file."""
+    if file is None or not file.is_file():
+        return None
+    return _data_uri(file.read_bytes(), "png" if file.suffix == ".png" else "jpeg")
 
 
 def _matrices(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from pipeline.dataset.near_duplicates import resembling
 from pipeline.dataset.stage import vectors_of
 from pipeline.errors import ConfigError, SourceError
 from pipeline.evaluation.assess import HeldOut
 from pipeline.images.examples import read_examples
 from pipeline.images.truth import labeled_files, read_truth
+from pipeline.labels.near_duplicates import resembling
 from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead

@@ -15,6 +15,7 @@ from pipeline.evaluation.against import ANSWERS
 from pipeline.evaluation.assess import Alone, Measured, assess
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.label_figures import label_figures
+from pipeline.evaluation.label_record import LabelFigures
 from pipeline.evaluation.markdown import render_markdown
 from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.metrics import agreement
@@ -153,7 +154,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
             "student": Measured(student, learned, latency[student.name]),
         },
         dict(training.iter_rows()),
-        label_figures(read_table(run.workspace.labels, LABELS, "label"), known_truth(run)),
+        _label_figures(run),
         config.evaluate.disagreements,
         [
             Alone(member.name, weight, Prediction(classes, answer))
@@ -171,6 +172,15 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         drift=None if label_stamp is None else label_stamp.counts.drift,
     )
     return replace(evaluation, gates=check_gates(config.evaluate.limits, evaluation))
+
+
+def _label_figures(run: Run) -> LabelFigures:
+    """How right the labels are: all columns but the probabilities, which fill the memory."""
+    columns = [name for name in LABELS if name != "probabilities"]
+    labels = read_table(run.workspace.labels, LABELS, "label", columns)
+    stamp = LABEL.stamp(run.workspace)
+    counts = None if stamp is None else stamp.counts
+    return label_figures(labels, known_truth(run), counts, run.config.evaluate.disagreements)
 
 
 def _answer_table(
@@ -204,7 +214,7 @@ def _write(run: Run, evaluation: Evaluation) -> None:
     workspace = run.workspace
     write_json(workspace.evaluation, evaluation.as_json())
     write_text(workspace.report_md, render_markdown(evaluation))
-    page = render_report(evaluation, workspace.curve, run.config.max_pixels)
+    page = render_report(evaluation, workspace.curve, run.config.max_pixels, workspace.notices)
     write_text(workspace.report, page)
 
 

@@ -7,39 +7,32 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from pipeline.ontology import Ontology
+from pipeline.labels.verdicts import Verdicts
 from pipeline.records import LABELS
 
 
 def label_table(
     ids: Sequence[str],
     paths: Sequence[str],
-    probabilities: np.ndarray,
-    ontology: Ontology,
-    *,
-    min_confidence: float,
-    min_margin: float,
-    human: Mapping[str, str] | None = None,
+    verdicts: Verdicts,
+    because: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """Decide every image: accept the guess, abstain and say why, or follow a person.
 
     Args:
         ids: image ids, n of them; `paths` beside them.
-        probabilities: (n, classes), columns in the ontology's class order.
-        min_confidence: a guess below this probability is not accepted.
-        min_margin: nor is one that leads its runner-up by less than this.
-        human: id → class, decided by a person; overrides the teacher.
+        verdicts: n rows; what a person gave overrides the teacher.
+        because: id → the reason of a person's class, where it was not decided by hand.
 
     Returns:
         A table with the schema `records.LABELS`, one row an image, in the order given.
     """
-    human = human or {}
-    names = pl.Series(ontology.classes, dtype=pl.String)
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    rows = np.arange(len(ids))
-    confidence = probabilities[rows, order[:, 0]].astype(np.float32)
-    margin = confidence - probabilities[rows, order[:, 1]].astype(np.float32)
-    shares = pl.Series("probabilities", probabilities.astype(np.float32), dtype=None)
+    names = pl.Series(verdicts.classes, dtype=pl.String)
+    shares, rows = verdicts.probabilities, np.arange(len(ids))
+    order = np.argsort(-shares, axis=1, kind="stable")
+    confidence = shares[rows, order[:, 0]].astype(np.float32)
+    margin = confidence - shares[rows, order[:, 1]].astype(np.float32)
+    plain = verdicts.plain.argmax(axis=1)
     table = pl.DataFrame(
         {
             "id": pl.Series(ids, dtype=pl.String),
@@ -48,34 +41,46 @@ def label_table(
             "rival": names.gather(order[:, 1]),
             "confidence": confidence,
             "margin": margin,
-            "probabilities": shares,
+            "probabilities": pl.Series(shares.astype(np.float32), dtype=None),
+            "plain": names.gather(plain),
+            "plain_confidence": verdicts.plain[rows, plain].astype(np.float32),
+            "doubt": verdicts.doubt.astype(np.float32),
+            "unlike": verdicts.unlike.astype(np.float32),
+            "kept": verdicts.kept,
+            "human": names.gather(pl.Series(verdicts.known).replace(-1, None)),
             "sure": pl.Series(np.char.mod("%.3f", confidence), dtype=pl.String),
             "ahead": pl.Series(np.char.mod("%.3f", margin), dtype=pl.String),
+            "odd": pl.Series(np.char.mod("%.3f", verdicts.unlike), dtype=pl.String),
         }
-    ).with_columns(human=pl.col("id").replace_strict(human, default=None, return_dtype=pl.String))
-    decided = pl.col("human").is_not_null()
+    ).with_columns(
+        because=pl.col("id").replace_strict(because or {}, default=None, return_dtype=pl.String),
+        moved=pl.col("guess") != pl.col("plain"),
+    )
+    decided, kept = pl.col("human").is_not_null(), pl.col("kept")
     # As numpy compares: a threshold such as 0.9 is not rounded to the probabilities' precision.
-    unsure = pl.col("confidence").cast(pl.Float64) < min_confidence
-    close = pl.col("margin").cast(pl.Float64) < min_margin
+    least, lead, limit = verdicts.min_confidence, verdicts.min_margin, verdicts.limit
+    unsure = pl.col("confidence").cast(pl.Float64) < least
+    close = pl.col("margin").cast(pl.Float64) < lead
+    strange = pl.lit(False) if limit is None else pl.col("unlike").cast(pl.Float64) >= limit
+    open_ = (unsure | close | strange) & ~kept
     return table.with_columns(
-        pl.when(decided)
-        .then("human")
-        .when(unsure | close)
-        .then(None)
-        .otherwise("guess")
-        .alias("class"),
+        pl.when(decided).then("human").when(open_).then(None).otherwise("guess").alias("class"),
         pl.when(decided)
         .then(pl.lit("human"))
-        .when(unsure | close)
+        .when(open_)
         .then(pl.lit("abstained"))
         .otherwise(pl.lit("accepted"))
         .alias("decision"),
         pl.when(decided)
-        .then(pl.lit("Decided by a person."))
+        .then(pl.coalesce("because", pl.lit("Decided by a person.")))
+        .when(kept)
+        .then(pl.lit("Labeled so before, and what speaks against it now is not clear."))
+        .when(strange)
+        .then(pl.format(f"It fits no class: unlike {{}} reaches {limit or 0:g}.", "odd"))
         .when(unsure)
-        .then(pl.format(f"Confidence {{}} is below {min_confidence:g}.", "sure"))
+        .then(pl.format(f"Confidence {{}} is below {least:g}.", "sure"))
         .when(close)
-        .then(pl.format(f"It leads '{{}}' by {{}}, less than {min_margin:g}.", "rival", "ahead"))
+        .then(pl.format(f"It leads '{{}}' by {{}}, less than {lead:g}.", "rival", "ahead"))
         .otherwise(pl.format("Confidence {}, {} ahead of {}.", "sure", "ahead", "rival"))
         .alias("reason"),
     ).select(pl.col(name).cast(kind) for name, kind in LABELS.items())

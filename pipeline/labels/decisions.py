@@ -16,39 +16,49 @@ from pipeline.errors import ConfigError
 from pipeline.files import replacing
 from pipeline.ontology import Ontology
 
-REVIEW_COLUMNS = ("path", "class", "guess", "rival", "confidence", "margin", "reason", "id")
+REVIEW_COLUMNS = (
+    *("path", "class", "guess", "rival", "plain", "confidence", "margin", "doubt", "reason", "id"),
+)
 _DECIDED = ("path", "class", "id")
+_ERRORS = 100  # accepted labels that are shown for their doubt
+DOUBTFUL = 0.5  # from which an accepted label is shown at all
 
 
 def review_table(
-    labels: pl.DataFrame, ontology: Ontology, elsewhere: Mapping[str, str] | None = None
+    labels: pl.LazyFrame, ontology: Ontology, elsewhere: Mapping[str, str] | None = None
 ) -> pl.DataFrame:
-    """Return what a person should look at, most doubtful first.
+    """Return what a person should look at, most doubtful first: all images that abstain or were
+    decided by a person, and of the accepted labels the likeliest errors, at most a hundred.
 
-    `class` is empty where the teacher abstained, for the person to fill in; rows that a person has
+    `class` is empty where nobody has decided, for the person to fill in; rows that a person has
     decided keep their class, so nothing that was filled in is lost when the file is written again.
+    What stands here was chosen for its doubt: it says nothing of how right the other labels are.
 
     Args:
-        labels: of labels.parquet; accepted ones are passed over.
+        labels: labels.parquet.
         ontology: whose classes they have.
         elsewhere: image id → where it was decided, if not in the review file. It is for that place
             to take back: the class is only the reason here, since in `class` it would count as
             decided here from then on.
     """
     names = pl.Series(ontology.classes, dtype=pl.String)
-    open_rows = labels.filter(pl.col("decision").is_in(["abstained", "human"]))
+    accepted = pl.col("decision") == "accepted"
+    errors = labels.filter(accepted & (pl.col("doubt") >= DOUBTFUL))
+    likeliest = errors.sort("doubt", "id", descending=[True, False]).head(_ERRORS)
+    rows = pl.concat([labels.filter(~accepted), likeliest]).collect()
     where = pl.col("id").replace_strict(elsewhere or {}, default=None, return_dtype=pl.String)
-    open_rows = open_rows.with_columns(
-        pl.when(where.is_null()).then("class").alias("class"),
+    here = (pl.col("decision") == "human") & where.is_null()
+    rows = rows.with_columns(
+        pl.when(here).then("class").otherwise(None).alias("class"),
         pl.coalesce(pl.format("{}: {}.", where, "class"), "reason").alias("reason"),
     )
     rivals = [
         names[int(np.argsort(-np.asarray(row), kind="stable")[1])]
-        for row in open_rows["probabilities"].to_list()
+        for row in rows["probabilities"].to_list()
     ]
     return (
-        open_rows.with_columns(pl.Series("rival", rivals, dtype=pl.String))
-        .sort("margin", "confidence", "id")
+        rows.with_columns(pl.Series("rival", rivals, dtype=pl.String))
+        .sort("doubt", "margin", "confidence", "id", descending=[True, False, False, False])
         .select(REVIEW_COLUMNS)
     )
 

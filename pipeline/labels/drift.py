@@ -86,7 +86,7 @@ def drift(
     than half the vectors' own spread.
 
     Args:
-        new: labels.parquet's columns guess and confidence, of the images that are new.
+        new: guess and confidence of the images that are new.
         earlier: of the others.
         vectors: unit vectors (n, dim) of both, where the teacher gives any.
     """

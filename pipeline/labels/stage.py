@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,70 +13,34 @@ import polars as pl
 from pipeline.config import TeacherConfig
 from pipeline.errors import SourceError
 from pipeline.files import fingerprint, names_and_hashes
-from pipeline.images.examples import Examples, read_examples
+from pipeline.images.examples import read_examples
 from pipeline.images.look import extract_frames, look_at_images
 from pipeline.images.scan import describe, with_failures
-from pipeline.labels.decide import label_table
-from pipeline.labels.decisions import (
-    decisions_of,
-    match,
-    read_decisions,
-    review_table,
-    write_decisions,
-    write_review,
-)
+from pipeline.labels.counts import LabelCounts, LabelInputs
+from pipeline.labels.decisions import decisions_of, match, read_decisions
 from pipeline.labels.drift import Drift, drift
-from pipeline.labels.moved import look_at_folder, moved_by_hand
-from pipeline.records import (
-    LABELS,
-    digest_of_columns,
-    read_table,
-    streamed_table,
-    write_table,
+from pipeline.labels.gather import (
+    examples_among,
+    examples_beside,
+    refuse_impossible,
+    seen_by_space,
+    verdicts_on,
 )
+from pipeline.labels.moved import look_at_folder, moved_by_hand
+from pipeline.labels.notices import tell
+from pipeline.labels.steady import MANY, Earlier, changed_sentence, moved_since
+from pipeline.labels.write import write_labels
+from pipeline.records import LABELS, digest_of_columns, read_table, write_table
 from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
-from pipeline.run.workspace import Workspace
+from pipeline.spaces import check_space, check_space_names
+from pipeline.spaces.see import identity_of
 from pipeline.teachers import check_names, check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 from pipeline.values import counted
 
-_BLOCK = 20_000  # images labeled together
+_FORMAT = 2  # of labels.parquet: raised when it must hold more, or holds it otherwise
 _LOOKED_AT = 2000  # vectors of new images, and of earlier ones, to see a drift
-
-
-@dataclass(frozen=True)
-class LabelInputs:
-    """What there is to label."""
-
-    images: pl.DataFrame  # with the schema `records.IMAGES`
-    notes: list[str]  # what a person should know of it: files and decisions that are not taken
-    human: dict[str, str]  # image id → class, decided by people
-    filled_in: list[str]  # ids of those that were decided in the review file
-    moved: pl.DataFrame  # decisions that stand in moved.csv, or shall
-    examples: Examples
-
-
-@dataclass(frozen=True)
-class LabelCounts:
-    """What came out of labeling."""
-
-    found: int
-    usable: int
-    duplicates: int
-    unreadable: int
-    embedded: int
-    from_cache: int
-    accepted: int
-    abstained: int
-    human: int
-    per_class: dict[str, int]
-    classes: list[str]
-    teacher: str
-    vectors_of: str | None  # fingerprint of the teacher whose vectors tell look-alikes
-    warnings: list[str]
-    drift: Drift | None
-    seconds_to_label: float  # with all vectors at hand
 
 
 def _check(run: Run) -> None:
@@ -86,6 +50,11 @@ def _check(run: Run) -> None:
         words = (settings.model.removeprefix("local-dir:"), settings.pretrained or "")
         if stamp is None or not all(Path(word).name in stamp.counts.teacher for word in words):
             check_names(settings)
+    space, student = run.config.label.space, run.config.student
+    if space is not None:
+        checked = check_space(space, student)
+        if stamp is None or Path(checked.model).name not in (stamp.counts.space or ""):
+            check_space_names(space, student)
 
 
 def _look(run: Run) -> LabelInputs:
@@ -101,12 +70,20 @@ def _look(run: Run) -> LabelInputs:
     if lost := len(absent) + len(moved_absent) + len(review_absent):
         decisions = "1 decision names" if lost == 1 else f"{lost:,} decisions name"
         notes = [*notes, f"{decisions} no image that is here; they are kept for when it is."]
+    # What was moved since the last time is the newest of all; of the others, what was filled in in
+    # the review file stands over what was moved, and that over what came from Roboflow.
+    decided = pulled | moved | filled_in | fresh
+    shown = examples_among(examples.table, images)
+    if other := [one for one, name in shown.items() if decided.get(one, name) != name]:
+        notes.append(
+            f"{counted(len(other), 'image')} of `examples` got another class by a person's "
+            f"decision, which stands (among them an example of {shown[other[0]]!r})."
+        )
     return LabelInputs(
         images,
         notes,
-        # What was moved since the last time is the newest of all; of the others, what was filled
-        # in in the review file stands over what was moved, and that over what came from Roboflow.
-        human=pulled | moved | filled_in | fresh,
+        human=shown | decided,
+        shown=[one for one in shown if one not in decided],
         filled_in=list(filled_in),
         moved=pl.concat([decisions_of(moved | fresh, images), moved_absent]),
         examples=examples,
@@ -115,13 +92,19 @@ def _look(run: Run) -> LabelInputs:
 
 def _digest(run: Run, inputs: LabelInputs) -> str:
     """Name what the labels depend on: pictures, prompts, teacher, thresholds, human decisions."""
+    places = inputs.images.with_columns(without_place(run, inputs.images["path"]))
+    return fingerprint(digest_of_columns(places, "path", "id"), _basis(run, inputs))
+
+
+def _basis(run: Run, inputs: LabelInputs) -> str:
+    """Name what the labels depend on but the images. While it is the same, labels do not flap."""
+    settings = run.config.label
     return fingerprint(
-        digest_of_columns(
-            inputs.images.with_columns(without_place(run, inputs.images["path"])), "path", "id"
-        ),
+        _FORMAT,
         asdict(run.ontology),
         _asked(run.config.teachers),
-        run.config.label.model_dump(),
+        settings.model_dump(exclude={"space"}),
+        settings.space and identity_of(settings.space, run.config.student),
         run.config.max_pixels,
         inputs.human,
         inputs.examples.digest,
@@ -155,17 +138,26 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     for sentence in inputs.notes:
         listener.warn(sentence)
     listener.say(f"Loading {in_words(config.teachers)}.")
-    examples = inputs.examples.table
     panel = load_panel(
-        config.teachers, ontology, ontology.classes, listener, examples, config.max_pixels
+        config.teachers,
+        ontology,
+        ontology.classes,
+        listener,
+        inputs.examples.table,
+        config.max_pixels,
     )
+    refuse_impossible(panel, config.label)
     doubts = prompt_warnings(panel, ontology)
     for sentence in doubts:
         listener.warn(sentence)
     usable = inputs.images.filter(pl.col("status") == "ok")
     asked = ask(panel, usable, config.max_pixels, listener)
-    images = with_failures(inputs.images, asked.failures)
-    if asked.failures:
+    beside = examples_beside(panel, usable)
+    seen = seen_by_space(run, panel, usable, beside, asked)
+    failures = asked.failures | ({} if seen is None else seen.failures)
+    asked, beside = asked.without(failures), beside.filter(~pl.col("id").is_in(list(failures)))
+    images = with_failures(inputs.images, failures)
+    if failures:
         listener.warn(describe(images))
     write_table(workspace.images, images)
     usable = images.filter(pl.col("status") == "ok")
@@ -175,13 +167,20 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
             f"{workspace.images} says why for each."
         )
     embedded = time.monotonic()
-    earlier = _earlier(workspace)
-    _write_labels(run, inputs, usable, asked)
-    labels = read_table(workspace.labels, LABELS, "label", ["class", "decision"])
+    stamp, basis = LABEL.stamp(workspace), _basis(run, inputs)
+    earlier = None
+    if stamp is not None and workspace.labels.is_file():
+        earlier = Earlier.read(workspace.labels)
+    steady = earlier if stamp is not None and stamp.counts.basis == basis else None
+    verdicts = verdicts_on(run, asked, seen, usable, beside, inputs.human, earlier, steady)
+    write_labels(run, usable, verdicts, inputs)
+    seconds = round(time.monotonic() - embedded, 3)
+    labels = read_table(workspace.labels, LABELS, "label", ["id", "class", "decision", "moved"])
     decisions = dict(labels.group_by("decision").len().iter_rows())
     statuses = dict(images.group_by("status").len().iter_rows())
     per_class = dict(labels.group_by("class").len().iter_rows())
-    return LabelCounts(
+    before, changed = (0, 0) if earlier is None else moved_since(labels, earlier)
+    counts = LabelCounts(
         found=len(images),
         usable=len(usable),
         duplicates=statuses.get("duplicate", 0),
@@ -199,58 +198,42 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         ),
         warnings=[*inputs.notes, *doubts],
         drift=_drift(run, asked, earlier),
-        seconds_to_label=round(time.monotonic() - embedded, 3),
+        seconds_to_label=seconds,
+        refined=verdicts.refined,
+        why=verdicts.why,
+        weights=verdicts.weights,
+        space=None if seen is None else seen.name,
+        moved=int(labels["moved"].sum()),
+        rejected=verdicts.rejected,
+        limit=verdicts.limit,
+        labeled_before=before,
+        changed=changed,
+        kept=int(verdicts.kept.sum()),
+        notices=tell(run, verdicts.notices, [*usable["path"].to_list(), *beside["path"].to_list()]),
+        basis=basis,
     )
+    listener.say(counts.why)
+    if changed:
+        many = steady is not None and changed > MANY * before
+        (listener.warn if many else listener.say)(
+            changed_sentence(changed, before, steady is not None)
+        )
+    return counts
 
 
-def _write_labels(run: Run, inputs: LabelInputs, usable: pl.DataFrame, asked: Asked) -> None:
-    """Write labels.parquet block by block, and review.csv."""
-    workspace, settings = run.workspace, run.config.label
-    with streamed_table(workspace.labels, LABELS) as table:
-        for start in range(0, len(asked.ids), _BLOCK):
-            table.add(
-                label_table(
-                    asked.ids[start : start + _BLOCK].to_list(),
-                    usable[start : start + _BLOCK]["path"].to_list(),
-                    asked.answers(start, start + _BLOCK).together,
-                    run.ontology,
-                    min_confidence=settings.min_confidence,
-                    min_margin=settings.min_margin,
-                    human=inputs.human,
-                )
-            )
-    undecided = (
-        pl.scan_parquet(workspace.labels, glob=False)
-        .filter(pl.col("decision") != "accepted")
-        .collect()
-    )
-    moved = set(inputs.moved["id"])
-    elsewhere = {
-        one: "Moved by hand to" if one in moved else "Decided on Roboflow"
-        for one in inputs.human.keys() - set(inputs.filled_in)
-    }
-    write_review(workspace.review, review_table(undecided, run.ontology, elsewhere))
-    if not inputs.moved.is_empty():
-        write_decisions(workspace.moved, inputs.moved)
-
-
-def _earlier(workspace: Workspace) -> pl.Series:
-    """The ids that were labeled before."""
-    if LABEL.stamp(workspace) is None or not workspace.labels.is_file():
-        return pl.Series("id", [], pl.String)
-    return read_table(workspace.labels, LABELS, "label", ["id"])["id"]
-
-
-def _drift(run: Run, asked: Asked, earlier: pl.Series) -> Drift | None:
+def _drift(run: Run, asked: Asked, earlier: Earlier | None) -> Drift | None:
     """How the new images differ from the earlier ones; what was last said where none is new."""
-    before = asked.ids.is_in(earlier.implode())
+    known = pl.Series([], dtype=pl.String) if earlier is None else earlier.labels["id"]
+    before = asked.ids.is_in(known.implode())
     new, old = asked.ids.filter(~before), asked.ids.filter(before)
     stamp = LABEL.stamp(run.workspace)
     if new.is_empty() and stamp is not None:
         return stamp.counts.drift
     if new.is_empty() or old.is_empty():
         return None
-    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "guess", "confidence"])
+    # What the teacher says of each image alone: the other images have no part in how it looks.
+    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "plain", "plain_confidence"])
+    labels = labels.rename({"plain": "guess", "plain_confidence": "confidence"})
     is_new = pl.col("id").is_in(new.implode())
     # A part of them tells as much; every so many, so that no time of day is preferred.
     some = [side.gather_every(max(1, len(side) // _LOOKED_AT)).to_list() for side in (new, old)]
@@ -275,7 +258,7 @@ LABEL = Stage(
     digest=_digest,
     leaves=lambda run: (run.workspace.images, run.workspace.labels, run.workspace.review),
     work=_work,
-    makes=lambda space: (space.images, space.frames, space.labels),
+    makes=lambda space: (space.images, space.frames, space.labels, space.notices),
     summary=lambda counts: (
         f"{counted(counts.usable, 'image')}: {counts.accepted:,} accepted, "
         f"{counts.abstained:,} abstained"

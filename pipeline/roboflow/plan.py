@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+PLANNED_BY = ("id", "path", "confidence", "margin", "decision")
 _BANDS = (0.5, 0.7, 0.9)
 
 
@@ -28,7 +29,7 @@ def plan_upload(
     """Decide what is sent: class and split are those of `dataset.parquet`.
 
     Args:
-        labels: labels.parquet.
+        labels: the columns `PLANNED_BY` of labels.parquet.
         dataset: dataset.parquet.
         only: "accepted" (what the dataset holds), "abstained" or "all".
         run: name of the run, for a tag.

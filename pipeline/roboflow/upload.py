@@ -14,7 +14,7 @@ from pipeline.records import DATASET, LABELS, read_table
 from pipeline.roboflow.client import RoboflowProject
 from pipeline.roboflow.ledger import Ledger
 from pipeline.roboflow.names import open_project, possible_names
-from pipeline.roboflow.plan import Item, plan_upload
+from pipeline.roboflow.plan import PLANNED_BY, Item, plan_upload
 from pipeline.roboflow.send import is_done, raise_unless_there, upload
 from pipeline.run.workspace import Workspace
 
@@ -26,7 +26,7 @@ def planned(config: Config, only: str) -> list[Item]:
         WorkspaceError: there are no labels yet.
     """
     workspace = Workspace(config.workspace)
-    labels = read_table(workspace.labels, LABELS, "label")
+    labels = read_table(workspace.labels, LABELS, "label", PLANNED_BY)
     dataset = read_table(workspace.dataset_table, DATASET, "label")
     stamp = LABEL.stamp(workspace)
     if stamp is None:

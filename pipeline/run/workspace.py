@@ -23,7 +23,7 @@ from pipeline.files import sweep, write_json
 
 _LIST = ".clip2yolo.json"  # what the run has made in its folder, and where its config lay
 _STAMPS = ("label.json", "dataset.json", "train.json", "evaluate.json")
-_FOLDERS = ("frames", "dataset", "student", "students")
+_FOLDERS = ("frames", "notices", "dataset", "student", "students")
 
 
 class Workspace:
@@ -35,6 +35,7 @@ class Workspace:
         self.frames = root / "frames"
         self.labels = root / "labels.parquet"
         self.review = root / "review.csv"
+        self.notices = root / "notices"
         self.human = root / "human.csv"
         self.moved = root / "moved.csv"
         self.dataset_table = root / "dataset.parquet"
@@ -50,7 +51,14 @@ class Workspace:
         self.uploads = root / "upload"
         self.teachers = root / "teachers.jpg"
         self._makes = (
-            *(self.images, self.frames, self.labels, self.dataset_table, self.dataset),
+            *(
+                self.images,
+                self.frames,
+                self.labels,
+                self.notices,
+                self.dataset_table,
+                self.dataset,
+            ),
             *(self.student, self.students, self.answers, self.evaluation),
             *(self.report, self.report_md, *(root / name for name in _STAMPS)),
         )
@@ -76,7 +84,7 @@ class Workspace:
                 "Wait until it has finished, or give this run another `workspace:`."
             ) from None
         try:
-            for folder in (self.root, self.students, self.uploads):
+            for folder in (self.root, self.notices, self.students, self.uploads):
                 sweep(folder)
             self._refuse_strangers()
             yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -119,6 +119,10 @@ class Asked:
     computed: int  # images that at least one teacher had to look at
     from_cache: int
     failures: dict[str, str]  # id → a sentence
+
+    def without(self, ids: Collection[str]) -> Asked:
+        """Return the same about all images but these."""
+        return replace(self, ids=self.ids.filter(~self.ids.is_in(list(ids))))
 
     def only(self, ids: Sequence[str]) -> Asked:
         """Return the same about some of the images, in this order."""

@@ -9,6 +9,14 @@ import numpy as np
 import polars as pl
 
 
+def with_lengths(images: pl.DataFrame) -> pl.DataFrame:
+    """Add to images, with columns video and seconds, the length of each one's video, as far as its
+    frames reach; null for stills."""
+    films = images.filter(pl.col("video").is_not_null())
+    lengths = films.group_by("video").agg(length=pl.col("seconds").max())
+    return images.join(lengths, "video", "left", maintain_order="left")
+
+
 def frame_blocks(images: pl.DataFrame) -> np.ndarray:
     """Return index pairs (k, 2) that tie the frames of one stretch of a video together.
 

@@ -1,0 +1,36 @@
+"""What is said of the labels, the same in the report and in its Markdown."""
+
+from __future__ import annotations
+
+from pipeline.evaluation.label_record import LabelFigures
+from pipeline.evaluation.wording import interval, percent
+from pipeline.values import counted
+
+
+def label_sentences(labels: LabelFigures) -> list[str]:
+    """Return what refinement did, what it changed, and whether that was right."""
+    sentences = [labels.why] if labels.why else []
+    if labels.moved:
+        sentence = f"{counted(labels.moved, 'image')} got another class than the words alone say."
+        if labels.moved_known:
+            sentence += (
+                f" Of the {labels.moved_known:,} whose class a person gave, "
+                f"{labels.moved_right:,} are right now and {labels.moved_were_right:,} were right "
+                "before."
+            )
+        sentences.append(sentence)
+    if labels.refined and labels.refined_accuracy and labels.plain_accuracy:
+        refined, plain = labels.refined_accuracy, labels.plain_accuracy
+        sentences.append(
+            f"Of all guesses that can be checked, accepted or not, {percent(refined.value)} are "
+            f"right ({interval(refined)}, n = {refined.n:,}); by the words alone it would be "
+            f"{percent(plain.value)} ({interval(plain)})."
+        )
+    if labels.rejected:
+        sentences.append(f"{counted(labels.rejected, 'image')} abstained, as they fit no class.")
+    if labels.labeled_before:
+        sentences.append(
+            f"{labels.changed:,} of {counted(labels.labeled_before, 'earlier label')} are others "
+            "since the last labeling."
+        )
+    return sentences

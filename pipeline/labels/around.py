@@ -1,0 +1,83 @@
+"""What surrounds each image of a batch in a space, in memory that does not grow with the space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
+
+_AMONG = 6000  # rows that neighbours are looked for among; all of them where there are no more
+_BLOCK = 8192  # rows looked at together
+_SPREAD = 20_000  # rows that are enough for a mean
+
+
+@dataclass(frozen=True)
+class Around:
+    """The neighbours of every image in one space."""
+
+    rows: np.ndarray  # (s,) rows of the batch that may be neighbours
+    links: sparse.csr_array  # (n, s) weights, each row summing to 1
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Return the neighbours' mean (n,) of values (n,)."""
+        found: np.ndarray = self.links @ values[self.rows]
+        return found
+
+    def support(self, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the mean probability (n,) that the neighbours give to each image's label.
+
+        Args:
+            probabilities: (n, classes).
+            labels: (n,) int.
+        """
+        theirs = probabilities[self.rows]
+        found = np.empty(len(labels))
+        for part in blocks(len(labels)):
+            given = self.links[part] @ theirs
+            found[part] = given[np.arange(len(given)), labels[part]]
+        return found
+
+
+def around(vectors: np.ndarray, votes: np.ndarray) -> Around:
+    """Find every image's neighbours; itself is none.
+
+    Beyond 6,000 images they are looked for among as many that are drawn evenly: what neighbours
+    have in common is as well known from them, and the time stays proportional to the images.
+
+    Args:
+        vectors: unit vectors (n, dim), n at least 2; may be a memmap.
+        votes: (n,) weight of each image.
+    """
+    n = len(vectors)
+    rows = some_rows(n, _AMONG)
+    eye = Eye((Sight.of(vectors[rows], votes[rows]),), (1.0,))
+    sample = eye.see([vectors[rows]])
+    own = np.full(n, -1)
+    own[rows] = np.arange(len(rows))
+    parts = [
+        neighbours(eye.see([vectors[part]]), sample, votes[rows], own[part]) for part in blocks(n)
+    ]
+    return Around(rows, sparse.csr_array(sparse.vstack(parts)))
+
+
+def centre_of(vectors: np.ndarray) -> np.ndarray:
+    """Return the mean (dim,) float32 of rows, of 20,000 where there are more."""
+    mean: np.ndarray = vectors[some_rows(len(vectors), _SPREAD)].mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32)
+
+
+def some_rows(n: int, most: int) -> np.ndarray:
+    """Return at most so many row numbers of n, drawn evenly and always alike, ascending."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Yield slices that cover n rows."""
+    for start in range(0, n, _BLOCK):
+        yield slice(start, min(start + _BLOCK, n))

@@ -1,0 +1,107 @@
+"""Probabilities that mean what they say: accepted at 0.8 should be right about 80 times of 100."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.labels.around import around, blocks, some_rows
+from pipeline.labels.refine.batch import Batch
+from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
+
+_SAMPLE = 6000  # images that the temperature is estimated from
+_ASKED = 2000  # images whose class people gave that correct it, at most
+_TEMPERATURES = np.exp(np.linspace(-1.0, 3.0, 81))  # 0.37 to 20
+_BELIEF = 5.0  # what the estimate without labels weighs beside the answers of people
+_LEAST = 1e-12
+
+
+def calibrated(probabilities: np.ndarray, batch: Batch) -> np.ndarray:
+    """Return probabilities (n, classes) float32 that are as sure as they are right; which class is
+    the likeliest stays.
+
+    One temperature for all (Guo et al., 2017, "On calibration of modern neural networks"). Without
+    labels it is the one at which the mean confidence is the accuracy that `estimated_accuracy`
+    gives. Classes that people gave correct it: the temperature must suit what the neighbours of
+    those images say, which have not heard the answer.
+
+    Args:
+        probabilities: what refinement gave, or the plain ones.
+        batch: the images; rows whose class is known stay as they are.
+    """
+    n, classes = probabilities.shape
+    if n < 3 or classes < 2:
+        return probabilities
+    asked = np.flatnonzero(batch.known >= 0)
+    asked = asked[some_rows(len(asked), _ASKED)]
+    temperature = _temperature(probabilities, batch, asked)
+    cooled = np.empty((n, classes), np.float32)
+    for part in blocks(n):
+        cooled[part] = _at(probabilities[part], temperature)
+    known = batch.known >= 0
+    cooled[known] = probabilities[known]
+    return cooled
+
+
+def estimated_accuracy(probabilities: np.ndarray, batch: Batch, rows: np.ndarray) -> float:
+    """Return the share of labels that are right, as far as that shows without knowing any, 0 to 1.
+
+    Two readings that can contradict the labels are asked, and the mean of their assent taken: the
+    neighbours' probabilities of an image's label, and what the words alone guess. An error that
+    the words and a whole neighbourhood share shows in neither; only answers of people find it.
+
+    Args:
+        probabilities: (n, classes).
+        batch: the images.
+        rows: (m,) those to judge by, at least 2.
+    """
+    labels = probabilities[rows].argmax(axis=1)
+    around_them = [
+        around(space.vectors[rows], batch.votes[rows]).support(probabilities[rows], labels)
+        for space in batch.spaces
+    ]
+    same = batch.plain[rows].argmax(axis=1) == labels
+    return float(np.mean([np.mean(around_them), same.mean()]))
+
+
+def _temperature(probabilities: np.ndarray, batch: Batch, asked: np.ndarray) -> float:
+    rows = some_rows(len(probabilities), _SAMPLE)
+    accuracy = estimated_accuracy(probabilities, batch, rows)
+    confidence = np.array([_at(probabilities[rows], t).max(axis=1).mean() for t in _TEMPERATURES])
+    start = _TEMPERATURES[np.abs(confidence - accuracy).argmin()]
+    if not len(asked):
+        return float(start)
+    heard = _of_neighbours(probabilities, batch, rows, asked)
+    right = batch.known[asked]
+    losses = [
+        -np.log(np.maximum(_at(heard, t)[np.arange(len(asked)), right], _LEAST)).sum()
+        for t in _TEMPERATURES
+    ]
+    belief = _BELIEF * np.log(_TEMPERATURES / start) ** 2
+    return float(_TEMPERATURES[np.argmin(np.array(losses) + belief)])
+
+
+def _of_neighbours(
+    probabilities: np.ndarray, batch: Batch, rows: np.ndarray, asked: np.ndarray
+) -> np.ndarray:
+    """Return the mean probabilities (m, classes) of the neighbours, among `rows`, of images that
+    people were asked for; those are no neighbours of one another."""
+    others = np.setdiff1d(rows, asked)
+    if len(others) < 2:
+        alone: np.ndarray = batch.plain[asked]
+        return alone
+    votes = batch.votes[others]
+    heard = np.zeros((len(asked), probabilities.shape[1]))
+    for space in batch.spaces:
+        eye = Eye((Sight.of(space.vectors[others], votes),), (1.0,))
+        seen, sample = eye.see([space.vectors[asked]]), eye.see([space.vectors[others]])
+        heard += neighbours(seen, sample, votes) @ probabilities[others]
+    return heard
+
+
+def _at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities (n, classes) at a temperature: above 1 they are less sure."""
+    logits = np.log(np.maximum(probabilities, _LEAST, dtype=np.float64)) / temperature
+    logits -= logits.max(axis=1, keepdims=True)
+    weights = np.exp(logits)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights  # type: ignore[no-any-return]

@@ -1,0 +1,173 @@
+"""All images of a run at once, with what is known of each: what refinement is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import LabelConfig
+from pipeline.errors import ConfigError
+from pipeline.files import stacked
+from pipeline.labels.judge import each_alone, judge
+from pipeline.labels.refine.batch import Batch, Space
+from pipeline.labels.steady import Earlier
+from pipeline.labels.verdicts import Verdicts
+from pipeline.labels.votes import votes
+from pipeline.ontology import declared_prior
+from pipeline.run.stage import Run
+from pipeline.spaces.see import Seen, see
+from pipeline.teachers.panel import Asked, Panel
+
+_BLOCK = 20_000  # images at a time
+
+Vectors = Callable[[Sequence[str]], np.ndarray]  # ids → unit vectors (n, dim)
+
+
+def refuse_impossible(panel: Panel, settings: LabelConfig) -> None:
+    """Refuse what needs vectors where no teacher gives any.
+
+    Raises:
+        ConfigError: says which setting, and what to set.
+    """
+    if _gives_vectors(panel):
+        return
+    for key, wanted in (
+        ("refine", settings.refine == "always"),
+        ("reject", settings.reject != "none"),
+    ):
+        if wanted:
+            raise ConfigError(
+                f"`label.{key}: {getattr(settings, key)}` compares images by their vectors, and "
+                f"{panel.name} gives none. Set `label.{key}: none`, or name another teacher."
+            )
+
+
+def verdicts_on(
+    run: Run,
+    asked: Asked,
+    seen: Seen | None,
+    images: pl.DataFrame,
+    beside: pl.DataFrame,
+    human: Mapping[str, str],
+    earlier: Earlier | None,
+    steady: Earlier | None,
+) -> Verdicts:
+    """Return what is known of each image that could be read.
+
+    Args:
+        run: whose settings and folder.
+        asked: about the images.
+        seen: by the second space.
+        images: with the schema `records.IMAGES`, those of `asked.ids` in their order.
+        beside: the examples that are none of the images, with the schema `records.EXAMPLES`.
+        human: image id → class, decided by a person.
+        earlier: the last labeling.
+        steady: the same, where its labels shall not flap.
+    """
+    settings, ontology = run.config.label, run.ontology
+    alone = _why_alone(asked.panel, settings)
+    n, rows = len(asked.ids), asked
+    if alone is None:
+        rows = asked.only([*asked.ids.to_list(), *beside["id"].to_list()])
+        human = {**human, **dict(beside.select("id", "class").iter_rows())}
+    numbers = {name: number for number, name in enumerate(ontology.classes)}
+    decided = rows.ids.replace_strict(human, default=None, return_dtype=pl.String)
+    known = _indices(decided, numbers)
+    plain = stacked(_plain(rows), len(rows.ids), run.workspace.root)
+    if alone is not None:
+        return each_alone(plain, known, ontology.classes, settings, alone)
+    spaces = tuple(
+        Space(name, stacked(_blocks(vectors, rows.ids), len(rows.ids), run.workspace.root))
+        for name, vectors in _spaces(rows, seen)
+    )
+    pictures = pl.concat([images, beside], how="diagonal").select("video", "seconds")
+    batch = Batch(
+        classes=ontology.classes,
+        plain=plain,
+        spaces=spaces,
+        known=known,
+        worded=np.array(ontology.worded),
+        votes=votes(spaces[0].vectors, pictures),
+        prior=declared_prior(run.config, ontology.classes),
+        before=None if earlier is None else _indices(earlier.of(rows.ids)["guess"], numbers),
+    )
+    return judge(batch, rows.ids[:n], settings, steady)
+
+
+def examples_among(examples: pl.DataFrame, images: pl.DataFrame) -> dict[str, str]:
+    """Return image id → class of the examples that are images of the run, too."""
+    found = examples.filter(pl.col("id").is_in(images["id"].drop_nulls().implode()))
+    return dict(found.select("id", "class").iter_rows())
+
+
+def examples_beside(panel: Panel, images: pl.DataFrame) -> pl.DataFrame:
+    """Return the examples that are no images of the run, and could be read."""
+    return panel.examples.filter(~pl.col("id").is_in(images["id"].implode()))
+
+
+def _why_alone(panel: Panel, settings: LabelConfig) -> str | None:
+    """Say why each image is labeled alone; None where all are looked at together."""
+    if settings.refine == "none" and settings.reject == "none":
+        return "Each image is labeled alone: `label.refine` is `none`."
+    if not _gives_vectors(panel):
+        return f"Each image is labeled alone: {panel.name} gives no vectors."
+    return None
+
+
+def seen_by_space(
+    run: Run, panel: Panel, images: pl.DataFrame, beside: pl.DataFrame, asked: Asked
+) -> Seen | None:
+    """Show what the teachers could read to the config's space; None where there is none, or where
+    nothing would come of it.
+
+    Args:
+        run: whose config.
+        panel: the teachers.
+        images: columns id and path.
+        beside: the examples that are none of them, likewise.
+        asked: the teachers, about these images.
+    """
+    config = run.config
+    if config.label.space is None or _why_alone(panel, config.label) is not None:
+        return None
+    readable = pl.concat(
+        [
+            images.filter(pl.col("id").is_in(asked.ids.implode())).select("id", "path"),
+            beside.select("id", "path"),
+        ]
+    )
+    return see(config.label.space, config.student, readable, config.max_pixels, run.listener)
+
+
+def _gives_vectors(panel: Panel) -> bool:
+    return any(member.teacher.gives_vectors for member in panel.members)
+
+
+def _plain(asked: Asked) -> Iterator[np.ndarray]:
+    for start in range(0, len(asked.ids), _BLOCK):
+        yield asked.answers(start, start + _BLOCK).together
+
+
+def _spaces(asked: Asked, seen: Seen | None) -> Iterator[tuple[str, Vectors]]:
+    """The name of each space, and what gives its vectors. A space that is a teacher's own tower is
+    that teacher's, once."""
+    known = set()
+    for member, cache in zip(asked.panel.members, asked.caches, strict=True):
+        if member.teacher.gives_vectors and member.teacher.fingerprint not in known:
+            known.add(member.teacher.fingerprint)
+            yield member.name, cache.vectors
+    if seen is not None and seen.fingerprint not in known:
+        yield seen.name, seen.vectors
+
+
+def _blocks(vectors: Vectors, ids: pl.Series) -> Iterator[np.ndarray]:
+    for start in range(0, len(ids), _BLOCK):
+        yield vectors(ids[start : start + _BLOCK].to_list())
+
+
+def _indices(names: pl.Series, numbers: Mapping[str, int]) -> np.ndarray:
+    """Class indices of names, (n,) int64; -1 for null, and for a class that is no more."""
+    found: np.ndarray = names.replace_strict(numbers, default=-1, return_dtype=pl.Int64).to_numpy()
+    return found

@@ -1,0 +1,198 @@
+"""How little an image fits any class of the ontology.
+
+Four things are asked of each image. What do the words say? The directions in which the plain
+probabilities change are found in the vectors themselves, so this needs no prompt at hand. Where do
+the images lie that the words fit best? Their means stand for the classes: a plain mean over
+everything that is called "dog" would take the pianos in with the dogs. Do its neighbours lie as far
+off? An odd picture of a dog lies among dogs, a piano among pianos. And do the words alone call
+those neighbours what the image is called? Then a prompt that lies far from all of its images is to
+blame, not they.
+
+The distance to the nearest class mean is that of Lee et al. (2018), "A simple unified framework
+for detecting out-of-distribution samples", without the covariance, which did not pay.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from pipeline.labels.around import Around, around, blocks, centre_of, some_rows
+from pipeline.labels.refine.batch import Batch
+
+Reject = Literal["auto", "none"] | float
+
+_FITTED = 20_000  # rows that directions are fitted to
+_SURE = 4  # power of the cosine with a class's direction: how much the clearest images lead
+_KNOWN = 0.02  # weight of an image that a person named; a cosine of 0.4 gives as much
+_AROUND = 0.8  # share of the neighbours in what is known of an image
+_WORDS = 0.5  # what the words say, beside the distance
+_CALLED = 0.5  # how much less counts what all neighbours are called alike
+_HALF = 2.0  # spreads above the median where a score is 0.5
+_ENOUGH = 30  # images below which their spread is not known
+_AUTO = 0.5
+_RIDGE = 1e-6
+_LEAST = 1e-30
+
+
+def reject_threshold(scores: np.ndarray, setting: Reject) -> float | None:
+    """Return the score from which on images are turned away; None: none of them are.
+
+    `auto` is two spreads above the median of the batch, as `unlike` scales its scores, where there
+    are enough images to know their spread.
+
+    Args:
+        scores: (n,) from `unlike`.
+        setting: `label.reject` of the config.
+    """
+    if setting == "none":
+        return None
+    if setting == "auto":
+        return _AUTO if len(scores) >= _ENOUGH else None
+    return float(setting)
+
+
+def reject_reason(limit: float) -> str:
+    """Return the reason for the table, with `{}` where the image's score goes."""
+    return f"It fits no class: unlike {{}}, from {limit:g} on images are turned away."
+
+
+def unlike(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
+    """Return how little each image fits any class, (n,) float32 from 0 to 1.
+
+    0.5 is two spreads of the batch above its median. Images whose class a person gave fit: 0.
+
+    Args:
+        batch: all images of a run; vectors are read in blocks.
+        probabilities: what refinement gave, (n, classes); they say what images are called, which
+            classes are there at all, and which space knows them.
+    """
+    n = len(batch.plain)
+    if n < 3 or batch.plain.shape[1] < 2:
+        return np.zeros(n, np.float32)
+    labels, guesses = probabilities.argmax(axis=1), batch.plain.argmax(axis=1)
+    present = np.bincount(labels, minlength=probabilities.shape[1]) > 0
+    core = _Core(batch)
+    silent = core.silence()
+    far, called, total = np.zeros(n), np.zeros(n), 0.0
+    for space in batch.spaces:
+        near = around(space.vectors, batch.votes)
+        trust = _trust(labels, near)
+        far += trust * _above(_smooth(_distances(space.vectors, core, present), near))
+        far += trust * _WORDS * _above(_smooth(silent, near))
+        called += trust * _share_called(guesses, labels, near)
+        total += trust
+    far /= total * (1 + _WORDS)
+    far *= np.where(far > 0, 1 - _CALLED * called / total, 1)
+    scores = 1 / (1 + np.exp(-np.clip(far - _HALF, -50, 50)))
+    scores[batch.known >= 0] = 0
+    return scores.astype(np.float32)
+
+
+class _Core:
+    """How much each image speaks for what a class looks like: the words must fit it clearly."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self.n = len(batch.plain)
+        self._mean = centre_of(batch.spaces[0].vectors)
+        self._directions = _directions(batch, self._mean)
+
+    def _fit(self, rows: slice) -> np.ndarray:
+        """Cosines (rows, classes) of images with the directions of the classes."""
+        vectors = self._batch.spaces[0].vectors[rows].astype(np.float32) - self._mean
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+        fit: np.ndarray = vectors @ self._directions.T / lengths
+        return fit
+
+    def silence(self) -> np.ndarray:
+        """Return how little the words say, (n,): minus the best cosine with any class."""
+        return np.concatenate([-self._fit(rows).max(axis=1) for rows in blocks(self.n)])
+
+    def weights(self, rows: slice) -> np.ndarray:
+        """Return weights (rows, classes) float32; an image whose class a person
+        gave counts as the clearest do."""
+        batch = self._batch
+        weights: np.ndarray = np.maximum(self._fit(rows), 0) ** _SURE * batch.plain[rows]
+        known = batch.known[rows]
+        given = known >= 0
+        weights[given] = _KNOWN * np.eye(batch.plain.shape[1])[known[given]]
+        weights *= batch.votes[rows, None]
+        return weights
+
+
+def _directions(batch: Batch, mean: np.ndarray) -> np.ndarray:
+    """Return the unit vectors (classes, dim) along which each class's plain logit grows.
+
+    A softmax over cosines is linear in the vector but for a constant of the row, so least squares
+    give back what the prompts differ in, and the best that can be said where several teachers
+    speak as one.
+    """
+    rows = some_rows(len(batch.plain), _FITTED)
+    vectors = batch.spaces[0].vectors[rows].astype(np.float64) - mean
+    logits = np.log(np.maximum(batch.plain[rows].astype(np.float64), _LEAST))
+    logits -= logits.mean(axis=1, keepdims=True)
+    logits -= logits.mean(axis=0)
+    gram = vectors.T @ vectors
+    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram) + _LEAST
+    found = np.linalg.solve(gram, vectors.T @ logits).T
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), _LEAST)
+    directions: np.ndarray = found.astype(np.float32)
+    return directions
+
+
+def _distances(vectors: np.ndarray, core: _Core, present: np.ndarray) -> np.ndarray:
+    """Return the distance (n,) of each row to the nearest mean of a class that is present."""
+    n, classes = len(vectors), len(present)
+    centre = centre_of(vectors)
+    sums, weight = np.zeros((classes, vectors.shape[1])), np.zeros(classes)
+    for rows in blocks(n):
+        weights = core.weights(rows)
+        sums += weights.T @ (vectors[rows].astype(np.float32) - centre)
+        weight += weights.sum(axis=0)
+    there = present & (weight > 0)
+    if not there.any():
+        return np.zeros(n)
+    means = (sums[there] / weight[there, None]).astype(np.float32)
+    lengths = (means**2).sum(axis=1)
+    nearest = np.empty(n)
+    for rows in blocks(n):
+        moved = vectors[rows].astype(np.float32) - centre
+        squares = (moved**2).sum(axis=1)[:, None] - 2 * moved @ means.T + lengths
+        nearest[rows] = squares.min(axis=1)
+    return np.sqrt(np.maximum(nearest, 0))
+
+
+def _smooth(values: np.ndarray, near: Around) -> np.ndarray:
+    """Return values (n,) with those of the neighbours mixed in."""
+    mixed: np.ndarray = (1 - _AROUND) * values + _AROUND * near.mean(values)
+    return mixed
+
+
+def _share_called(guesses: np.ndarray, labels: np.ndarray, near: Around) -> np.ndarray:
+    """Return the share (n,) of each image's neighbours whose guess is the image's label."""
+    theirs = guesses[near.rows]
+    found = np.empty(len(labels))
+    for part in blocks(len(labels)):
+        links = near.links[part].tocoo()
+        same = theirs[links.col] == labels[part][links.row]
+        found[part] = np.bincount(links.row, links.data * same, minlength=links.shape[0])
+    return found
+
+
+def _trust(labels: np.ndarray, near: Around) -> float:
+    """How far a space is to be believed: how well its neighbourhoods know the labels."""
+    shares = np.bincount(labels) / len(labels)
+    chance = float((shares**2).sum())
+    agree = float(_share_called(labels, labels, near).mean())
+    known = max(0.0, (agree - chance) / max(1 - chance, 1e-6))
+    return 1 / (1 - known + 0.02) ** 2
+
+
+def _above(distance: np.ndarray) -> np.ndarray:
+    """Return distances as spreads above the median. The spread is that of the nearer half, which
+    strangers do not reach."""
+    low, middle = np.quantile(distance, [0.16, 0.5])
+    scaled: np.ndarray = (distance - middle) / max(float(middle - low), 1e-6)
+    return scaled

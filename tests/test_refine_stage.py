@@ -1,0 +1,190 @@
+"""`label` with all images at once: what is kept beside the labels, when they move, what is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline import stages
+from pipeline.config import Config, parse_config
+from pipeline.errors import ConfigError
+from pipeline.files import stacked
+from pipeline.labels.counts import LabelCounts
+from pipeline.listener import Listener
+from pipeline.records import LABELS
+from tests.fakes import Told, photos
+from tests.tiny_models import write_model
+
+COUNTS = {"red": 9, "blue": 8, "green": 7}
+NO_VECTORS = {"kind": "autodistill", "model": "tests.teachers.tiny_autodistill.Tiny"}
+
+
+def config_of(folder: Path, label: dict[str, Any] | None = None, **settings: Any) -> Config:
+    return parse_config(
+        {
+            "source": str(folder / "photos"), "workspace": str(folder / "run"),
+            "teacher": {"model": "pocket", "device": "cpu"},
+            "ontology": {"a red box": "red", "a blue cup": "blue", "a green leaf": "green"},
+            "label": {"min_confidence": 0.0} | (label or {}),
+            "dataset": {"near_duplicate": None}, **settings,
+        }, folder / "run.yaml",
+    )  # fmt: skip
+
+
+def label(config: Config, ear: Listener | None = None) -> LabelCounts:
+    """Label; returns what the stage counted."""
+    result, _ = stages.label(config, ear or Listener())
+    return result.counts
+
+
+def labels_of(folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(folder / "run" / "labels.parquet").sort("path")
+
+
+def test_what_the_words_say_stands_beside_every_label(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COUNTS)
+    ear = Told()
+    counts = label(config_of(tmp_path, {"refine": "none"}), ear)
+    alone = labels_of(tmp_path)
+    assert alone.schema == pl.Schema(LABELS)
+    assert alone["plain"].equals(alone["guess"].alias("plain"))
+    assert alone["plain_confidence"].equals(alone["confidence"].alias("plain_confidence"))
+    assert not alone["moved"].any() and (counts.refined, counts.moved) == (False, 0)
+    assert "`label.refine` is `none`" in counts.why and counts.why in ear.said
+
+    ear = Told()
+    counts = label(config_of(tmp_path, {"refine": "always"}), ear)
+    together = labels_of(tmp_path)
+    for column in ("plain", "plain_confidence"):
+        assert together[column].equals(alone[column])
+    assert together["moved"].equals((together["guess"] != together["plain"]).alias("moved"))
+    assert counts.refined and counts.moved == together["moved"].sum()
+    assert counts.why in ear.said
+    stamp = json.loads((tmp_path / "run" / "label.json").read_text())
+    assert stamp["counts"] == asdict(counts)
+    for column in ("doubt", "unlike"):
+        assert together[column].is_between(0, 1).all()
+
+
+def test_a_persons_word_is_beside_what_the_words_say(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COUNTS)
+    label(config_of(tmp_path, {"refine": "none"}))
+    alone = labels_of(tmp_path)
+    decided = alone.head(3).select("path", "id").with_columns(pl.lit("green").alias("class"))
+    decided.write_csv(tmp_path / "run" / "human.csv")
+    counts = label(config_of(tmp_path, {"refine": "always"}))
+    together = labels_of(tmp_path)
+    assert counts.human == 3
+    assert together["decision"].to_list()[:3] == ["human"] * 3
+    assert together["class"].to_list()[:3] == ["green"] * 3
+    beside = ["guess", "confidence", "moved", "doubt"]
+    assert together.head(3).select(beside).equals(alone.head(3).select(beside))
+
+
+def test_new_images_do_not_make_old_labels_flap(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COUNTS)
+    config = config_of(tmp_path, {"refine": "always", "min_confidence": 0.3})
+    first = label(config)
+    assert (first.labeled_before, first.changed, first.kept) == (0, 0, 0)
+    before = labels_of(tmp_path)
+    had = before.filter(pl.col("class").is_not_null())
+    photos(tmp_path / "photos", {"yellow": 20, "gray": 12}, start=50)
+    ear = Told()
+    counts = label(config, ear)
+    assert counts.labeled_before == len(had)
+    both = labels_of(tmp_path).join(had.select("id", was="class"), "id")
+    moved = both.filter(pl.col("class").ne_missing(pl.col("was")))
+    assert counts.changed == len(moved)
+    kept = labels_of(tmp_path).filter(pl.col("reason").str.starts_with("Labeled so before"))
+    assert counts.kept == len(kept)
+    assert (
+        kept.join(had, "id", "semi")
+        .select("id", "guess", "confidence")
+        .equals(had.join(kept, "id", "semi").select("id", "guess", "confidence"))
+    )
+    sentences = [one for one in [*ear.said, *ear.warned] if "earlier label" in one]
+    assert len(sentences) == (1 if counts.changed else 0)
+
+    # Another prompt is another question: nothing is held, and the sentence says why labels moved.
+    ear = Told()
+    other = {"a green box": "red", "a red cup": "blue", "a blue leaf": "green"}
+    counts = label(config_of(tmp_path, {"refine": "always"}, ontology=other), ear)
+    assert counts.kept == 0 and counts.changed > 0
+    assert any("settings or decisions are not what they were" in one for one in ear.said)
+    assert not any("earlier label" in one for one in ear.warned)
+
+
+def test_labels_of_an_earlier_version_are_made_again(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COUNTS)
+    config = config_of(tmp_path)
+    label(config)
+    run = tmp_path / "run"
+    new = ["plain", "plain_confidence", "moved", "doubt", "unlike"]
+    old = pl.read_parquet(run / "labels.parquet").drop(new)
+    old.write_parquet(run / "labels.parquet")
+    stamp = json.loads((run / "label.json").read_text())
+    for name in ("refined", "why", "weights", "space", "moved", "rejected", "limit", "changed",
+                 "labeled_before", "kept", "notices", "basis"):  # fmt: skip
+        del stamp["counts"][name]
+    stamp["digest"] = "of an earlier version"
+    (run / "label.json").write_text(json.dumps(stamp))
+    assert [one.state for one in stages.status(config)][:2] == ["out of date"] * 2
+    counts = label(config)
+    assert counts.labeled_before == 24 and counts.kept == 0
+    assert labels_of(tmp_path).schema == pl.Schema(LABELS)
+
+
+def test_a_teacher_without_vectors_labels_each_image_alone(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 6, "blue": 6})
+    ear = Told()
+    counts = label(config_of(tmp_path, teacher=NO_VECTORS), ear)
+    assert not counts.refined and counts.why.endswith("gives no vectors.")
+    assert counts.why in ear.said
+    for setting in ({"refine": "always"}, {"reject": "auto"}, {"reject": 0.9}):
+        ((key, value),) = setting.items()
+        words = rf"`label\.{key}: {value}` compares images by their vectors.*gives none\. Set"
+        with pytest.raises(ConfigError, match=words):
+            label(config_of(tmp_path, setting, teacher=NO_VECTORS))
+
+
+def test_a_second_space_has_its_say(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COUNTS)
+    write_model(tmp_path / "eye", seed=3)
+    space = {"kind": "open_clip", "model": "local-dir:eye", "device": "cpu", "precision": "fp32"}
+    one = label(config_of(tmp_path, {"refine": "always"}))
+    two = label(config_of(tmp_path, {"refine": "always", "space": space}))
+    assert one.space is None and two.space is not None and "eye" in two.space
+    # Its name is known from now on; other weights in its folder are another space.
+    result, _ = stages.label(config_of(tmp_path, {"refine": "always", "space": space}))
+    assert result.skipped
+    shutil.rmtree(tmp_path / "eye")
+    write_model(tmp_path / "eye", seed=4)
+    result, _ = stages.label(config_of(tmp_path, {"refine": "always", "space": space}))
+    assert not result.skipped
+    # Nothing looks at all images, so nobody is asked to see them.
+    assert label(config_of(tmp_path, {"refine": "none", "space": space})).space is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_handful_of_images_is_labeled(tmp_path: Path, count: int) -> None:
+    photos(tmp_path / "photos", {"red": count})
+    for refine in ("auto", "always"):
+        label(config_of(tmp_path, {"refine": refine}))
+        labels = labels_of(tmp_path)
+        assert len(labels) == count and labels["confidence"].is_between(0, 1).all()
+
+
+def test_what_is_built_up_is_the_same_in_memory_and_in_a_file(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    blocks = [rows[start : start + 16] for start in range(0, 50, 16)]
+    within, mapped = (stacked(iter(blocks), 50, tmp_path, limit) for limit in (10**9, 10))
+    assert not isinstance(within, np.memmap) and isinstance(mapped, np.memmap)
+    assert np.array_equal(within, rows) and np.array_equal(mapped, rows)
+    assert list(tmp_path.iterdir()) == []
