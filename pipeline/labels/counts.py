@@ -21,8 +21,8 @@ class LabelInputs:
     human: dict[str, str]  # image id → class, decided by people
     filled_in: list[str]  # ids of those that were decided in the review file
     moved: pl.DataFrame  # decisions that stand in moved.csv, or shall
-    examples: Examples = Examples(pl.DataFrame(schema=EXAMPLES))
-    shown: list[str] = field(default_factory=list)  # ids decided by being an example of their class
+    examples: Examples = field(default_factory=lambda: Examples(pl.DataFrame(schema=EXAMPLES)))
+    shown: list[str] = field(default_factory=list)  # ids decided by being an example
 
 
 @dataclass(frozen=True)
