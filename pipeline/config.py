@@ -100,7 +100,7 @@ class SpaceConfig(TeacherConfig):
     key: ClassVar[str] = "label.space"
 
     model: str = ""  # kind student: by default `student.model`
-    size: Annotated[int, Field(ge=32, le=2048)] | None = None  # kind timm: pixels it takes
+    size: Annotated[int, Field(ge=32, le=2048)] | None = None  # pixels; kind timm, student
 
     @model_validator(mode="after")
     def _names_a_model(self) -> SpaceConfig:

@@ -132,6 +132,18 @@ def starter_config(
     )
 
 
+def prompts_of(classes: Sequence[str]) -> dict[str, str]:
+    """Return a prompt for each class, prompt → class.
+
+    Raises:
+        ConfigError: a class is named twice.
+    """
+    prompts = {f"a photo of {_with_article(name)}": name for name in classes}
+    if len(prompts) < len(classes):
+        raise ConfigError("A class is named twice in `--classes`. Name each once.")
+    return prompts
+
+
 def _labeled_folders(root: Path) -> dict[str, Path]:
     """The folders in a folder, by name: each is named after the class that its pictures show."""
     if not root.is_dir():

@@ -39,7 +39,7 @@ ROOMS = (
     ("student",),
     ("evaluation",),
     ("roboflow",),
-    ("classify", "timeline", "autodistill", "stages", "sample"),
+    ("classify", "compare", "timeline", "autodistill", "stages", "sample"),
     ("cli",),
 )
 ORDER = {name: number for number, names in enumerate(ROOMS) for name in names}

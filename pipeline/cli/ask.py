@@ -1,4 +1,4 @@
-"""Asking without a run: classify pictures, list teachers, look at an ontology's prompts."""
+"""Asking without a run: classify pictures, look at an ontology's prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.classify import Answer
-    from pipeline.config import Config, TeacherConfig
+    from pipeline.config import Config
     from pipeline.terminal import TerminalListener
 
 _BAR = 24  # characters
@@ -116,6 +116,7 @@ def _ask_teachers(
     from pipeline.config import load_config
     from pipeline.ontology import build_ontology, ontology_of
     from pipeline.pixels import MAX_PIXELS
+    from pipeline.teachers import teacher_named
     from pipeline.teachers.panel import load_panel, panel_of, prompt_warnings
 
     max_pixels = MAX_PIXELS
@@ -126,28 +127,11 @@ def _ask_teachers(
     else:
         # A class may not be called everything that a prompt may; nobody sees these names.
         ontology = build_ontology({text: f"answer {n}" for n, text in enumerate(prompts)})
-        asked = [_teacher_named(teacher, device)]
+        asked = [teacher_named(teacher, device)]
         panel = load_panel(asked, ontology, ontology.classes, listener)
     for sentence in prompt_warnings(panel, ontology):
         listener.warn(sentence)
     return classify_with_teachers(images, panel, ontology, max_pixels)
-
-
-def _teacher_named(text: str, device: str) -> TeacherConfig:
-    """A teacher from one word: a preset, a model of open_clip with its weights after a slash, or
-    `kind:model`; paths are relative to where one stands."""
-    from pipeline.config import TeacherConfig, with_model_paths
-    from pipeline.teachers import BACKENDS
-
-    kind, _, model = text.partition(":")
-    name, _, pretrained = text.partition("/")
-    if kind in BACKENDS and model:
-        named = {"kind": kind, "model": model}
-    elif pretrained and not text.startswith(("local-dir:", "hf-hub:", ".", "/", "~")):
-        named = {"model": name, "pretrained": pretrained}
-    else:
-        named = {"model": text}
-    return TeacherConfig(**with_model_paths(named, "teacher", Path.cwd()), device=device)
 
 
 def _print_answer(answer: Answer, top: int | None) -> None:
@@ -174,51 +158,6 @@ def _as_dict(answer: Answer, top: int | None) -> dict[str, object]:
         for row in answer.rows[:top]
     ]
     return {"image": answer.image, "answers": rows}
-
-
-@main.command()
-@click.option("--spaces", is_flag=True, help="List what `label: {space: …}` can name instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON on stdout.")
-def teachers(spaces: bool, as_json: bool) -> None:
-    """List the teachers that have a name, with size, licence and published accuracy.
-
-    Example: clip2yolo teachers
-    """
-    from dataclasses import asdict
-
-    from pipeline.cli.spaces import print_spaces
-    from pipeline.teachers.presets import PRESETS, is_here
-    from pipeline.terminal import print_table
-
-    if spaces:
-        print_spaces(as_json)
-        return
-    if as_json:
-        print_json([asdict(one) | {"here": is_here(one)} for one in PRESETS.values()])
-        return
-    header = ["teacher", "parameters", "input", "ImageNet", "licence", "here"]
-    print_table(
-        "Teachers",
-        header,
-        [
-            [
-                one.name,
-                f"{one.parameters:g} M",
-                f"{one.input_size} px",
-                "–" if one.imagenet is None else f"{one.imagenet:.1f} %",
-                one.licence,
-                "yes" if is_here(one) else "no",
-            ]
-            for one in PRESETS.values()
-        ],
-        left=("licence", "here"),
-    )
-    for one in PRESETS.values():
-        echo(f"  {one.name}: {one.about} ({one.source})")
-    echo(
-        "ImageNet is the published zero-shot top-1, not measured here. Whatever else open_clip "
-        "lists works by `model:` and `pretrained:`."
-    )
 
 
 @main.command()

@@ -20,6 +20,7 @@ from pipeline.labels.near_duplicates import resembling
 from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead
+from pipeline.records import TRUTH
 from pipeline.run.stage import Run
 from pipeline.values import counted
 
@@ -182,11 +183,18 @@ def known_truth(run: Run) -> dict[str, str]:
     Raises:
         ConfigError: a class is none of the ontology.
     """
-    known: dict[str, str] = {}
-    for path in (run.config.truth, run.config.pool_truth):
-        if path is not None:
-            known.update(dict(_read_known(run, path).select("id", "class").iter_rows()))
-    return known
+    return dict(labeled_by_people(run).select("id", "class").iter_rows())
+
+
+def labeled_by_people(run: Run) -> pl.DataFrame:
+    """Return every image of `truth` and `pool_truth`, once, with the schema `records.TRUTH`.
+
+    Raises:
+        ConfigError: a class is none of the ontology.
+    """
+    places = [path for path in (run.config.truth, run.config.pool_truth) if path is not None]
+    tables = [pl.DataFrame(schema=TRUTH), *(_read_known(run, path) for path in places)]
+    return pl.concat(tables).unique("id", keep="last", maintain_order=True)
 
 
 def _read_known(run: Run, path: Path) -> pl.DataFrame:

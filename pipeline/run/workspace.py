@@ -49,6 +49,7 @@ class Workspace:
         self.report = root / "report.html"
         self.report_md = root / "report.md"
         self.uploads = root / "upload"
+        self.teachers = root / "teachers.jpg"
         self._makes = (
             *(
                 self.images,
@@ -96,6 +97,19 @@ class Workspace:
         made = _made(self.root)
         if new := {path.name for path in paths} - made:
             self._note(made | new, self.place)
+
+    def take(self, path: Path) -> None:
+        """Claim a file that no stage makes. The caller holds the lock.
+
+        Raises:
+            WorkspaceError: what lies there is not the run's own.
+        """
+        if path.name not in _made(self.root) and _is_there(path):
+            raise WorkspaceError(
+                f"{path} is there already and was not made by this run. Move it away, or write to "
+                "another place with `--output`."
+            )
+        self.claim(path)
 
     @property
     def place(self) -> str | None:

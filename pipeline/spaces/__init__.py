@@ -4,16 +4,16 @@ vectors are cached as a teacher's are, and a teacher's own tower shares that tea
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import SpaceConfig, StudentConfig, TeacherConfig
 from pipeline.errors import ConfigError, StudentError, TeacherError
 from pipeline.machine import check_device
 from pipeline.spaces.presets import PRESETS
-from pipeline.teachers import check_teacher
+from pipeline.teachers import absent, check_teacher
 from pipeline.teachers.base import Sight
 from pipeline.teachers.presets import PRESETS as TEACHERS
-from pipeline.teachers.presets import holds_weights
 
 # kind in the config → module that holds `load(settings) -> Sight`, `check_names(settings)` and,
 # where models come from the Hugging Face hub, `repository_of(settings) -> str | None`.
@@ -24,12 +24,12 @@ BACKENDS = {
     "student": "pipeline.spaces.student",
 }
 _KIND, _SCHEMES = SpaceConfig.model_fields["kind"].default, ("hf-hub:", "local-dir:")
-_OF_ONE_KIND = {
-    "pretrained": "open_clip",
-    "preprocess": "open_clip",
-    "quick_gelu": "open_clip",
-    "size": "timm",
-    "trust_remote_code": "transformers",
+_OF_SOME_KINDS = {
+    "pretrained": ("open_clip",),
+    "preprocess": ("open_clip",),
+    "quick_gelu": ("open_clip",),
+    "size": ("timm", "student"),
+    "trust_remote_code": ("transformers",),
 }
 _OF_TEACHERS = ("weight", "url", "connections", "timeout", "retries")
 
@@ -59,6 +59,12 @@ def check_space(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
         raise ConfigError(
             f"`label.space.kind` is {space.kind!r}. It must be one of: {', '.join(BACKENDS)}."
         )
+    named = PRESETS.get(space.model) or TEACHERS.get(space.model)
+    if named is not None and space.kind not in (_KIND, named.kind):
+        raise ConfigError(
+            f"`label.space.model: {named.name}` is of `kind: {named.kind}`, not {space.kind}. "
+            "Remove `kind`, or name another model."
+        )
     if space.model in PRESETS:
         space = _spelled_out(space)
     elif space.model in TEACHERS:
@@ -67,13 +73,14 @@ def check_space(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
         space = _of_student(space, student)
     elif space.kind == _KIND and space.pretrained is None:
         _check_scheme(space)
+        _check_folder(space)
     if space.kind == "open_clip":
         _as_teacher(space)
-    for key, kind in _OF_ONE_KIND.items():
-        if key in stated and space.kind != kind:
+    for key, kinds in _OF_SOME_KINDS.items():
+        if key in stated and space.kind not in kinds:
             raise ConfigError(
-                f"`label.space.{key}` applies to `kind: {kind}`, and this space is of `kind: "
-                f"{space.kind}`. Remove it."
+                f"`label.space.{key}` applies to `kind: {' or '.join(kinds)}`, and this space is "
+                f"of `kind: {space.kind}`. Remove it."
             )
     check_device(space.device, "label.space.device")
     return space
@@ -88,6 +95,7 @@ def check_space_names(space: SpaceConfig, student: StudentConfig) -> None:
     space = check_space(space, student)
     try:
         _backend(space).check_names(space)
+        space_to_fetch(space)
     except (TeacherError, StudentError) as error:
         raise ConfigError(str(error)) from error
 
@@ -98,9 +106,11 @@ def space_to_fetch(space: SpaceConfig) -> str | None:
 
     Args:
         space: as `check_space` returned it.
+
+    Raises:
+        ConfigError: the hub has no repository of such a name.
     """
-    repository: str | None = _backend(space).repository_of(space)
-    return None if repository is None or holds_weights(repository) else repository
+    return absent(space, _backend(space).repository_of(space))
 
 
 def load_space(space: TeacherConfig) -> Sight:
@@ -122,11 +132,6 @@ def _backend(space: TeacherConfig) -> Any:
 
 def _spelled_out(space: SpaceConfig) -> SpaceConfig:
     preset = PRESETS[space.model]
-    if space.kind not in (_KIND, preset.kind):
-        raise ConfigError(
-            f"`label.space.model: {preset.name}` is of `kind: {preset.kind}`, not {space.kind}. "
-            "Remove `kind`, or name another model."
-        )
     size = space.size or preset.input_size
     return space.model_copy(update={"kind": preset.kind, "model": preset.model, "size": size})
 
@@ -147,7 +152,19 @@ def _of_student(space: SpaceConfig, student: StudentConfig) -> SpaceConfig:
             "random ones, which see nothing. Set it to weights, like yolov8n-cls.pt, or name "
             "another space."
         )
-    return space.model_copy(update={"model": model})
+    return space.model_copy(update={"model": model, "size": space.size or student.imgsz})
+
+
+def _check_folder(space: SpaceConfig) -> None:
+    """Where a folder holds a model of another library than open_clip, have it said."""
+    scheme, _, folder = space.model.partition("local-dir:")
+    if scheme or not (Path(folder) / "config.json").is_file():
+        return
+    if not (Path(folder) / "open_clip_config.json").is_file():
+        raise ConfigError(
+            f"{folder} holds no model of open_clip. If it is one of timm or transformers, say so: "
+            "`label.space: {kind: timm, model: …}`, or `kind: transformers`."
+        )
 
 
 def _check_scheme(space: SpaceConfig) -> None:

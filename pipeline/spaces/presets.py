@@ -54,7 +54,7 @@ PRESETS = {
         ),
         SpacePreset(
             "dinov3-small", "timm", "vit_small_patch16_dinov3.lvd1689m", 21.6, 256, "DINOv3",
-            None, _CARDS, "the next generation, under a licence of its own; wants timm 1.0.20",
+            None, _CARDS, "the next generation, under a licence of its own",
             "timm/vit_small_patch16_dinov3.lvd1689m",
         ),
         SpacePreset(

@@ -1,4 +1,9 @@
-"""The features of a student's pretrained weights as a space: they cost no further download."""
+"""The features of a student's pretrained weights as a space: they cost no further download.
+
+They see the images at the size at which the student will. That matters: of a YOLOv8n-cls with
+pretrained features, the centroids of the true classes told 61 % of 565 photos right at 64 pixels,
+68 % at 96, 76 % at 128 and at 224, and at 640 again 61 %.
+"""
 
 from __future__ import annotations
 
@@ -41,22 +46,18 @@ def load(settings: SpaceConfig) -> Tower:
     from pipeline.yolo.library import open_weights
 
     device = pick_device(settings.device)
-    weights = open_weights(settings.model, "label.space.model")
-    model = without_classes(weights)
+    model = without_classes(open_weights(settings.model, "label.space.model"))
     precision = pick_precision(settings.precision, device, model)
-    digest = weights_digest({"imgsz": weights.imgsz}, model)
+    size = settings.size
+    assert size is not None  # `check_space` has seen to it
+    digest = weights_digest({"imgsz": size}, model)
     # As `preparation` does it, and faster: ultralytics resizes with bilinear weights and leaves the
     # colors on the scale 0 to 1.
-    size = weights.imgsz
-    geometry = (
-        Geometry(size, "bilinear", squash=False, mean=(0, 0, 0), std=(1, 1, 1))
-        if isinstance(size, int)
-        else None
-    )
+    geometry = Geometry(size, "bilinear", squash=False, mean=(0, 0, 0), std=(1, 1, 1))
     # Convolution and batch norm become one; the features stay, the time falls.
     model = model.fuse(verbose=False).to(device)
     return space_of(
-        f"student {Path(settings.model).stem}",
+        f"student {Path(settings.model).stem} at {size}",
         model,
         features(model),
         fingerprint("student", digest, READING, precision),

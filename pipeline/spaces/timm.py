@@ -84,7 +84,7 @@ def load(settings: SpaceConfig) -> Tower:
         net,
         fingerprint("timm", weights_digest(config | built, net), READING, precision),
         _geometry_of(config),
-        lambda image: transform(image).numpy(),
+        transform,
         device,
         precision,
     )
@@ -114,7 +114,7 @@ def _listed(model: str) -> Any:
     architecture, _, tag = model.partition(".")
     if not timm.is_model(architecture):
         raise TeacherError(
-            f"timm {timm.__version__} has no model {architecture!r}."
+            f"timm {timm.__version__} has no model {model!r}."
             f"{nearest(architecture, timm.list_models())} A later version may have it; a folder is "
             "named `local-dir:path`, a model of the hub `hf-hub:org/name`."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def space_of(
     encode: Encode,
     fingerprint: str,
     geometry: Geometry | None,
-    transform: Callable[[Image.Image], np.ndarray],
+    transform: Callable[[Image.Image], Any],
     device: str,
     precision: str,
 ) -> Tower:
@@ -41,7 +42,7 @@ def space_of(
         encode: takes inputs (n, 3, H, W) to features (n, dim).
         fingerprint: of weights, preprocessing and precision.
         geometry: how pictures become inputs; None where only the library's own way does.
-        transform: that way, from an RGB image to float32 (3, H, W).
+        transform: that way, from an RGB image to a tensor or an array (3, H, W).
         device: where the model is.
         precision: to compute with.
 

@@ -82,8 +82,8 @@ def load(settings: SpaceConfig) -> Sight:
     digest = weights_digest(preprocessing, model, without)
 
     def transform(image: Image.Image) -> np.ndarray:
-        pixels = images(images=image, return_tensors="np")["pixel_values"][0]
-        return np.asarray(pixels, np.float32)
+        found: np.ndarray = images(images=image, return_tensors="np")["pixel_values"][0]
+        return found
 
     with torch.inference_mode():
         blank = torch.from_numpy(transform(Image.new("RGB", _SIDES))[None]).to(device)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 
-from pipeline.config import TeacherConfig
+from pipeline.config import TeacherConfig, with_model_paths
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.machine import check_device
 from pipeline.teachers.base import Teacher
-from pipeline.teachers.presets import PRESETS, holds_weights
+from pipeline.teachers.presets import PRESETS, check_needs, holds_weights, weight_bytes
 
 # kind in the config → module that holds `load(settings, sentences) -> Teacher` and, where models
 # come from the Hugging Face hub, `repository_of(settings) -> str | None`.
@@ -38,6 +39,25 @@ def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teac
     return backend.load(settings, sentences)  # type: ignore[no-any-return]
 
 
+def teacher_named(text: str, device: str = "auto") -> TeacherConfig:
+    """Return the settings of a teacher that is named in one word: a preset, `local-dir:folder`,
+    `hf-hub:org/name`, a model of open_clip with its weights after a slash, or `kind:model`; paths
+    are relative to where one stands.
+
+    Raises:
+        ConfigError: it names a path that cannot be one.
+    """
+    kind, _, model = text.partition(":")
+    name, _, pretrained = text.partition("/")
+    if kind in BACKENDS and model:
+        named = {"kind": kind, "model": model}
+    elif pretrained and not text.startswith(("local-dir:", "hf-hub:", ".", "/", "~")):
+        named = {"model": name, "pretrained": pretrained}
+    else:
+        named = {"model": text}
+    return TeacherConfig(**with_model_paths(named, "teacher", Path.cwd()), device=device)
+
+
 def check_names(settings: TeacherConfig) -> None:
     """Refuse a model or weights of a name that its backend does not know; loads and fetches none.
 
@@ -50,6 +70,7 @@ def check_names(settings: TeacherConfig) -> None:
             check(settings)
         except TeacherError as error:
             raise ConfigError(str(error)) from error
+    to_fetch(settings)  # what no repository can be called
 
 
 def to_fetch(settings: TeacherConfig) -> str | None:
@@ -60,9 +81,40 @@ def to_fetch(settings: TeacherConfig) -> str | None:
         ConfigError: as `load_teacher`.
     """
     settings = check_teacher(settings)
-    repository_of = getattr(importlib.import_module(BACKENDS[settings.kind]), "repository_of", None)
-    repository: str | None = None if repository_of is None else repository_of(settings)
-    return None if repository is None or holds_weights(repository) else repository
+    return absent(settings, _repository_of(settings))
+
+
+def absent(settings: TeacherConfig, repository: str | None) -> str | None:
+    """Return a repository of the Hugging Face hub whose weights are not on this machine.
+
+    Raises:
+        ConfigError: the hub has no repository of such a name.
+    """
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return None if repository is None or holds_weights(repository) else repository
+    except HFValidationError:
+        raise ConfigError(
+            f"`{settings.key}.model` is {settings.model!r}, and a repository of the Hugging Face "
+            "hub cannot be called so. Name one as `org/name`, or a folder as `local-dir:folder`."
+        ) from None
+
+
+def bytes_of_weights(settings: TeacherConfig) -> int | None:
+    """Return the size of a teacher's file of weights; None where they lie in several files, or
+    elsewhere."""
+    settings = resolve(settings)
+    if settings.pretrained is not None and Path(settings.pretrained).is_file():
+        return Path(settings.pretrained).stat().st_size
+    repository = _repository_of(settings)
+    return None if repository is None else weight_bytes(repository)
+
+
+def _repository_of(settings: TeacherConfig) -> str | None:
+    find = getattr(importlib.import_module(BACKENDS[settings.kind]), "repository_of", None)
+    repository: str | None = None if find is None else find(settings)
+    return repository
 
 
 def check_teacher(settings: TeacherConfig) -> TeacherConfig:
@@ -74,6 +126,7 @@ def check_teacher(settings: TeacherConfig) -> TeacherConfig:
     Raises:
         ConfigError: there is no backend or device of that name, or the settings do not belong
             together.
+        TeacherError: it is a preset that needs a later version of a library.
     """
     if settings.kind not in BACKENDS:
         raise ConfigError(
@@ -98,6 +151,8 @@ def check_teacher(settings: TeacherConfig) -> TeacherConfig:
                 "say themselves how they take pictures. Remove it."
             )
     check_device(settings.device, f"{settings.key}.device")
+    if (preset := PRESETS.get(named.model)) is not None:
+        check_needs(preset)
     return settings
 
 

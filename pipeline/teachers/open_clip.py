@@ -61,7 +61,6 @@ class OpenClipTeacher(TorchSight, Teacher):
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         config = model.visual.preprocess_cfg
-        transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
         # The weights do not tell the activation; GELU, the usual one, was never named here.
         quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
         super().__init__(
@@ -76,7 +75,7 @@ class OpenClipTeacher(TorchSight, Teacher):
             sum(tensor.numel() for tensor in model.parameters()),
             model.encode_image,
             Geometry.of_open_clip(config),
-            lambda image: transform(image).numpy(),
+            image_transform_v2(PreprocessCfg(**config), is_train=False),
             device,
             precision,
         )

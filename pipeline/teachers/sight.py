@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class TorchSight(Sight):
         parameters: how many numbers the model has.
         encode: takes inputs (n, 3, H, W) to features (n, dim).
         geometry: how pictures become inputs; None where only the library's own way does.
-        transform: that way, from an RGB image to float32 (3, H, W).
+        transform: that way, from an RGB image to a tensor or an array (3, H, W).
         device: where the tower is.
         precision: that it computes with.
     """
@@ -38,7 +39,7 @@ class TorchSight(Sight):
         parameters: int,
         encode: Encode,
         geometry: Geometry | None,
-        transform: Callable[[Image.Image], np.ndarray],
+        transform: Callable[[Image.Image], Any],
         device: str,
         precision: str,
     ) -> None:
@@ -80,7 +81,7 @@ class TorchSight(Sight):
         with rare settings the library's transform, float32 (3, H, W)."""
         if self._geometry is not None:
             return self._geometry.prepare(image)
-        return self._transform(image)
+        return np.asarray(self._transform(image), np.float32)
 
     @torch.inference_mode()
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:

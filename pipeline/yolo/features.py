@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -30,9 +29,9 @@ def features(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     return encode
 
 
-def preparation(imgsz: int | tuple[int, int]) -> Callable[[Image.Image], np.ndarray]:
-    """Return how ultralytics prepares an RGB image for prediction, as float32 (3, H, W)."""
+def preparation(size: int) -> Callable[[Image.Image], Any]:
+    """Return how ultralytics prepares an RGB image for prediction, as a tensor (3, size, size)."""
     from ultralytics.data.augment import classify_transforms
 
-    transforms = classify_transforms(size=imgsz)
-    return lambda image: transforms(image).numpy()
+    transforms: Callable[[Image.Image], Any] = classify_transforms(size=size)
+    return transforms

@@ -98,13 +98,13 @@ def test_transformers(tmp_path: Path, kind: str) -> None:
 def test_a_students_features(tmp_path: Path, imgsz: int) -> None:
     from ultralytics.data.augment import classify_transforms
 
-    model = write_yolo(tmp_path / "mine.pt", imgsz)
+    model = write_yolo(tmp_path / "mine.pt")
     caught: list[torch.Tensor] = []
     model.model[-1].linear.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     transform = classify_transforms(size=imgsz)
     with torch.no_grad():
         model(torch.stack([transform(image) for image in PICTURES]))
-    settings = settings_of("student", tmp_path / "mine.pt")
+    settings = settings_of("student", tmp_path / "mine.pt", size=imgsz)
     assert caught[0].shape == (4, 1280)
     agree(vectors_of(settings, tmp_path), caught[0])
 
@@ -112,12 +112,14 @@ def test_a_students_features(tmp_path: Path, imgsz: int) -> None:
 def test_the_config_s_student_is_meant_where_none_is_named(tmp_path: Path) -> None:
     write_yolo(tmp_path / "mine.pt")
     images = saved(tmp_path / "pictures", PICTURES)
-    student = StudentConfig(model=str(tmp_path / "mine.pt"))
+    student = StudentConfig(model=str(tmp_path / "mine.pt"), imgsz=64)
     space = SpaceConfig(kind="student", device="cpu")
     first = see(space, student, images)
-    again = see(settings_of("student", tmp_path / "mine.pt"), StudentConfig(), images)
-    assert (first.name, first.computed, again.computed) == ("student mine", 4, 0)
+    again = see(settings_of("student", tmp_path / "mine.pt", size=64), StudentConfig(), images)
+    assert (first.name, first.computed, again.computed) == ("student mine at 64", 4, 0)
     assert first.fingerprint == again.fingerprint
+    larger = see(space, StudentConfig(model=student.model, imgsz=96), images)
+    assert larger.computed == 4
 
 
 def test_open_clip_s_sight_is_the_teacher_s_own(tmp_path: Path) -> None:
@@ -263,6 +265,6 @@ def test_the_shared_student_tells_photos_apart(shared: Path, tmp_path: Path) -> 
     file = shared / "students" / "yolov8n-cls-features.pt"
     if not file.is_file():
         pytest.skip(f"{file} is not there")
-    vectors = vectors_of(settings_of("student", file), tmp_path)
+    vectors = vectors_of(settings_of("student", file, size=96), tmp_path)
     likeness = vectors @ vectors.T
     assert likeness[0, 1] > likeness[0, 2]  # two red pictures, and a blue one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import timm
 
 from pipeline.config import Config, SpaceConfig, StudentConfig, load_config, parse_config
 from pipeline.errors import ConfigError
-from pipeline.spaces import check_space, check_space_names, space_to_fetch
+from pipeline.spaces import BACKENDS, check_space, check_space_names, space_to_fetch
 from pipeline.spaces.presets import PRESETS
 from tests.repository import REPOSITORY
 from tests.spaces.tiny_spaces import settings_of, write_timm, write_yolo
@@ -85,7 +86,7 @@ def test_what_is_written_wrongly_gets_a_sentence(tmp_path: Path, space: Any, sen
         ({"model": "dinov2-small", "weight": 2.0}, r"`label.space.weight` does not apply"),
         ({"model": "dinov2-small", "url": "http://x"}, r"`label.space.url` does not apply"),
         ({"model": "dinov2-small", "pretrained": "x"}, r"`label.space.pretrained` applies to"),
-        ({"model": "pocket", "size": 64}, r"`label.space.size` applies to `kind: timm`"),
+        ({"model": "pocket", "size": 64}, r"`label.space.size` applies to `kind: timm or student`"),
         ({"model": "dinov2-small", "quick_gelu": True}, r"`label.space.quick_gelu` applies to"),
         ({"model": "dinov2-small", "trust_remote_code": True}, r"applies to `kind: transformers`"),
         ({"model": "dinov2-small", "device": "cuda:99"}, r"`label.space.device`: The device"),
@@ -101,9 +102,17 @@ def test_what_does_not_belong_together_is_refused(space: dict[str, Any], sentenc
 @pytest.mark.parametrize(
     ("space", "sentence"),
     [
-        ({"kind": "timm", "model": "resnet51.a1_in1k"}, "no model 'resnet51'. Did you mean resnet"),
+        (
+            {"kind": "timm", "model": "resnet51.a1_in1k"},
+            "no model 'resnet51.a1_in1k'. Did you mean resnet",
+        ),
         ({"kind": "timm", "model": "resnet50.a77"}, "lists for resnet50: .*a1_in1k"),
         ({"kind": "timm", "model": "test_vit4"}, "lists no weights 'test_vit4'"),
+        ({"kind": "timm", "model": "."}, "no model '.'"),
+        ({"kind": "timm", "model": "hf-hub:"}, "hub cannot be called so"),
+        ({"kind": "timm", "model": "hf-hub:a b/c"}, "hub cannot be called so"),
+        ({"kind": "timm", "model": "hf-hub:a/b/c"}, "Name one as `org/name`"),
+        ({"model": "hf-hub:../x"}, r"`label.space.model` is 'hf-hub:../x'"),
         ({"kind": "timm", "model": "local-dir:/no/such"}, "is not a folder"),
         ({"kind": "timm", "model": "local-dir:\n"}, "is not a folder"),
         ({"kind": "student", "model": "yolov99-cls.pt"}, "publishes no classification weights"),
@@ -118,10 +127,24 @@ def test_names_that_nobody_knows_are_refused(space: dict[str, Any], sentence: st
     assert "`teacher" not in str(refused.value)
 
 
+def test_every_backend_has_all_that_is_asked_of_one() -> None:
+    pytest.importorskip("transformers")
+    for name in BACKENDS.values():
+        backend = importlib.import_module(name)
+        for asked in ("load", "check_names", "repository_of"):
+            assert callable(getattr(backend, asked)), name
+
+
 def test_a_folder_of_transformers_must_be_one(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         check_space_names(settings_of("transformers", tmp_path), StudentConfig())
+
+
+def test_a_folder_of_another_library_is_asked_for_its_kind(tmp_path: Path) -> None:
+    write_timm(tmp_path)
+    with pytest.raises(ConfigError, match=r"say so: `label\.space: \{kind: timm"):
+        check_space(SpaceConfig(model=f"local-dir:{tmp_path}"), StudentConfig())
 
 
 def test_what_can_be_loaded_passes(tmp_path: Path) -> None:
@@ -144,10 +167,6 @@ def test_presets_are_what_timm_says_of_them() -> None:
             preset.kind, preset.model, preset.input_size
         )  # fmt: skip
         listed = timm.get_pretrained_cfg(preset.model)
-        if listed is None or (
-            "dinov3" in preset.name and not timm.is_model("vit_small_patch16_dinov3")
-        ):
-            continue  # of a later timm than this one
         assert listed.hf_hub_id == preset.weights
         assert listed.license.removesuffix("-license") == preset.licence.lower()
         assert space_to_fetch(space) in (preset.weights, None)
@@ -159,7 +178,7 @@ def test_without_a_way_to_the_weights_there_is_a_sentence(tmp_path: Path) -> Non
     code = (
         "from pipeline.config import SpaceConfig, StudentConfig\n"
         "from pipeline.errors import TeacherError\n"
-        "from pipeline.spaces import check_space, load_space\n"
+        "from pipeline.spaces import BACKENDS, check_space, load_space\n"
         "space = SpaceConfig(kind='timm', model='test_vit.r160_in1k', device='cpu')\n"
         "try:\n    load_space(check_space(space, StudentConfig()))\n"
         "except TeacherError as error:\n    print(error)"

@@ -31,7 +31,7 @@ VISION_MODELS = {
 def settings_of(kind: str, folder: Path, **more: Any) -> SpaceConfig:
     model = str(folder) if kind == "student" else f"local-dir:{folder}"
     known = {"kind": kind, "model": model, "device": "cpu", "precision": "fp32"}
-    return SpaceConfig(**(known | more))
+    return SpaceConfig(**(known | ({"size": 64} if kind == "student" else {}) | more))
 
 
 def write_timm(folder: Path, architecture: str = "test_efficientnet", seed: int = 0) -> Any:
@@ -59,14 +59,14 @@ def write_vision_model(folder: Path, kind: str, seed: int = 0) -> Any:
     return model
 
 
-def write_yolo(file: Path, imgsz: int = 64, seed: int = 0) -> Any:
+def write_yolo(file: Path, seed: int = 0) -> Any:
     """Write a classifier of ultralytics as its trainer does; returns the model."""
     from pipeline.yolo.library import ClassificationModel
 
     torch.manual_seed(seed)
     model = ClassificationModel("yolov8n-cls.yaml", nc=3, verbose=False).eval()
     model.names = {0: "red", 1: "green", 2: "blue"}
-    model.args = {"imgsz": imgsz, "batch": 8, "model": "yolov8n-cls.yaml", "task": "classify"}
+    model.args = {"imgsz": 64, "batch": 8, "model": "yolov8n-cls.yaml", "task": "classify"}
     torch.save({"model": model, "ema": None, "train_args": model.args}, file)
     return model
 

@@ -11,9 +11,10 @@ import open_clip
 import pytest
 import torch
 
+from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.ontology import build_ontology
-from pipeline.teachers import PRESETS
+from pipeline.teachers import PRESETS, check_names, to_fetch
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
 from tests.fakes import picture
 from tests.tiny_models import load, write_model
@@ -82,6 +83,14 @@ def test_what_cannot_be_loaded_gets_a_sentence(tmp_path: Path) -> None:
         load(PRESETS["pocket"].model, device="cuda:9")
     with pytest.raises(ConfigError, match=r"must be one of: .*open_clip"):
         load("x", kind="opencv")
+
+
+@pytest.mark.parametrize("name", ["a b/c", "", "../x", "a/b/c", "x\0y"])
+def test_what_no_repository_can_be_called_is_said(name: str) -> None:
+    settings = TeacherConfig(model=f"hf-hub:{name}")
+    for ask in (check_names, to_fetch):
+        with pytest.raises(ConfigError, match=r"`teacher\.model` is .* cannot be called so"):
+            ask(settings)
 
 
 def test_pickled_weights_are_not_even_looked_for(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ KINDS = {
                 {"projection_dim": 20}),
     "chinese_clip": ("ChineseCLIPConfig", "ChineseCLIPModel", "ChineseCLIPImageProcessor",
                      {**TEXT, "type_vocab_size": 1}, {"projection_dim": 20}),
+    "metaclip_2": ("MetaClip2Config", "MetaClip2Model", "CLIPImageProcessor", TEXT,
+                   {"projection_dim": 20}),
 }  # fmt: skip
 
 
@@ -48,7 +50,8 @@ def write_model(folder: Path, kind: str, seed: int = 0) -> Any:
     )
     model = getattr(transformers, model_class)(config).eval()
     model.save_pretrained(folder)
-    size = {"shortest_edge": 32} if kind in ("clip", "altclip") else {"height": 32, "width": 32}
+    shortest = kind in ("clip", "altclip", "metaclip_2")
+    size = {"shortest_edge": 32} if shortest else {"height": 32, "width": 32}
     crop = {"crop_size": {"height": 32, "width": 32}} if kind != "siglip" else {}
     getattr(transformers, images_class)(size=size, **crop).save_pretrained(folder)
     vocabulary = {"<unk>": 0, "<pad>": 1, "<s>": 2, "</s>": 3}

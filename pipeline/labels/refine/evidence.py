@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+
+from pipeline.labels.refine.mixture import present_share
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _NEIGHBOURS = 0.5  # what the neighbours' odds, in nats, weigh against the answers' difference
 _ENOUGH = 0.5  # of both together, for images to move
 _CLEAR = 1.0  # by which a class's own prompt must lead at its images, in spreads of the answers
-_PRESENT = 0.02  # share of the images from which a class counts as one that is there
 
 
 def moves(
@@ -96,7 +100,7 @@ def acquaintance(answers: np.ndarray, shares: np.ndarray, votes: np.ndarray) -> 
     own = np.diag(means).copy()
     np.fill_diagonal(means, -np.inf)
     leads = (own - means.max(axis=1)) / spread
-    present = counts > _PRESENT * votes.sum()
+    present = counts > present_share(answers.shape[1]) * votes.sum()
     if not present.any():
         return Acquaintance(0.0)
     return Acquaintance(float(np.average(leads[present], weights=counts[present])))

@@ -17,7 +17,8 @@ import numpy as np
 
 _ROUNDS = 30
 _STILL = 1e-3  # mean change of the probabilities at which the rounds end
-_PRESENT = 0.02  # share of the images from which a class counts as one that is there
+_PRESENT = 0.02  # share of the images from which a class counts as there, or
+_PART = 0.25  # as much of what each of many classes would have
 _DOUBT = 0.5  # spread of a prompt's promise, in gains
 _LEAST = 0.1  # spread of a cloud, in gains: no image is certain
 _ONE = 1.0  # image that each class is taken to have from the start
@@ -105,7 +106,7 @@ def fit(
         gain = max(gain, 1e-3)
         # Only where several classes are there does a prompt that is loud everywhere show: in a
         # batch of one class the loud prompt may just be right.
-        there = max(int((counts > _PRESENT * n).sum()) - 1, 0)
+        there = max(int((counts > present_share(classes) * n).sum()) - 1, 0)
         freed = there * hypothesis.bias**2 / (there * hypothesis.bias**2 + _DOUBT**2)
         grounds = ground + (others - ground) * freed
         gains = (counts * (own - grounds) + hypothesis.gain_images * gain) / (
@@ -125,3 +126,8 @@ def fit(
         if float(np.abs(shares - before).mean()) * classes < _STILL:
             break
     return mixture
+
+
+def present_share(classes: int) -> float:
+    """Return the share of the images from which one of so many classes counts as there."""
+    return min(_PRESENT, _PART / classes)

@@ -9,6 +9,8 @@ import numpy as np
 from pipeline.labels.refine.batch import Batch
 
 _MOST = 12_000  # images that are compared each with each
+_ENOUGH = 6_000  # of more images, that stand for all
+_A_CLASS = 12  # of them, at least, for each of many classes
 _KNOWN = 4_000  # of them, at most, whose class a person gave
 _IN_MEMORY = 256 << 20  # bytes
 _BLOCK = 65_536
@@ -30,7 +32,8 @@ def sample_rows(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     )
     known = rng.permutation(np.flatnonzero(batch.known >= 0))[:_KNOWN]
     counts = np.bincount(guesses, minlength=classes)
-    wanted = np.minimum(counts, _MOST // 2 // classes + counts * (_MOST // 2) // n)
+    half = min(max(_ENOUGH, _A_CLASS * classes), _MOST) // 2
+    wanted = np.minimum(counts, half // classes + counts * half // n)
     order = rng.permutation(n)
     order = order[np.argsort(guesses[order], kind="stable")]
     rank = np.arange(n) - (np.cumsum(counts) - counts)[guesses[order]]
