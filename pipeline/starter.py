@@ -92,11 +92,16 @@ def starter_config(
     if len(set(classes)) < len(classes):
         raise ConfigError("A class is named twice in `--classes`. Name each once.")
     shown = {} if examples is None else _labeled_folders(examples)
-    asked = {
-        f"a photo of {_with_article(_as_words(name) if name in shown else name)}": name
-        for name in dict.fromkeys([*classes, *shown])
-        if name != background and (name not in shown or (prompts and _is_of_words(name)))
-    }
+    asked: dict[str, str] = {}
+    for name in dict.fromkeys([*classes, *shown]):
+        if name == background or (name in shown and not (prompts and _is_of_words(name))):
+            continue
+        prompt = f"a photo of {_with_article(_as_words(name) if name in shown else name)}"
+        if (other := asked.setdefault(prompt, name)) != name:
+            raise ConfigError(
+                f"The classes {other!r} and {name!r} would have one prompt, {prompt!r}. Rename one "
+                "of them."
+            )
     if background and (background not in shown or prompts):
         asked |= {"a photo of something else": background, "an empty scene": background}
     ontology = build_ontology(
