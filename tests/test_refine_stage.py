@@ -179,6 +179,8 @@ def test_a_handful_of_images_is_labeled(tmp_path: Path, count: int) -> None:
         label(config_of(tmp_path, {"refine": refine}))
         labels = labels_of(tmp_path)
         assert len(labels) == count and labels["confidence"].is_between(0, 1).all()
+        if refine == "auto":  # too few to say anything of one another: the words' own figures
+            assert labels["confidence"].equals(labels["plain_confidence"].alias("confidence"))
 
 
 def test_what_is_built_up_is_the_same_in_memory_and_in_a_file(tmp_path: Path) -> None:
