@@ -32,6 +32,8 @@ label:
   min_margin: 0.0            # lead over the runner-up that a label needs
   refine: auto               # let all images together correct the labels where the evidence says
                              # so; always, or none: each image alone, by the words
+  # space: dinov2-small      # a second look at all images, without words; `clip2yolo teachers
+                             # --spaces` lists others, and `student` needs no download
   # reject: auto             # abstain on images that fit no class; or a limit such as 0.9
 
 student:
