@@ -32,8 +32,7 @@ label:
   min_margin: 0.0            # lead over the runner-up that a label needs
   refine: auto               # let all images together correct the labels where the evidence says
                              # so; always, or none: each image alone, by the words
-  # space: dinov2-small      # a second look at all images, without words; `clip2yolo teachers
-                             # --spaces` lists others, and `student` needs no download
+  {space}
   # reject: auto             # abstain on images that fit no class; or a limit such as 0.9
 
 student:
@@ -57,6 +56,12 @@ examples:
 """
 _NO_EXAMPLES = """\
 # examples: {"cat": examples/cat/}   # pictures that show what a class looks like; five are a lot"""
+
+_SPACE = """\
+space: dinov2-small        # a second look at all images, without words; downloads 90 MB once.
+                             # `clip2yolo teachers --spaces` lists others; none: words alone"""
+_NO_SPACE = """\
+# space: dinov2-small      # a second look at all images, without words: a download of 90 MB"""
 
 TEACHERS = {
     "clip": "clip-vit-b-32   # downloads 600 MB once; `clip2yolo teachers` lists others",
@@ -121,6 +126,7 @@ def starter_config(
             else '# background: {class: "other", keep: false}   # recognized, but left out'
         ),
         teacher=TEACHERS[teacher],
+        space=_NO_SPACE if teacher == "pocket" else _SPACE,
         student=(
             "yolov8n-cls.pt      # pretrained; downloads 5 MB once. yolov8n-cls.yaml: from scratch"
             if teacher != "pocket"

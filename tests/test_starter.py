@@ -86,6 +86,9 @@ def test_settings_are_those_that_the_comments_explain(
     defaults = load_minimal()
     defaults["teachers"][0]["model"] = asked
     defaults["student"]["model"] = student
+    space = found["label"].pop("space")
+    assert (space["model"] if space else None) == (None if teacher == "pocket" else "dinov2-small")
+    del defaults["label"]["space"]
     assert found == defaults
 
 
