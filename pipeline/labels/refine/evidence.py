@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from pipeline.labels.refine.mixture import present_share
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _NEIGHBOURS = 0.5  # what the neighbours' odds, in nats, weigh against the answers' difference
 _ENOUGH = 0.5  # of both together, for images to move

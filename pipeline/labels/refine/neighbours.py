@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _BLOCK = 1024  # rows compared at a time
 _MOST = 10  # neighbours of an image
@@ -75,6 +78,8 @@ def neighbours(
         own: the row of the sample that each image is itself, (m,) int, -1 where it is none; an
             image is no neighbour of its own.
     """
+    from scipy import sparse  # slow to import, and most commands compare nothing
+
     size = len(sample)
     most = int(np.clip(size // _FEW, 1, _MOST))
     most = min(most, max(size - 1, 1))

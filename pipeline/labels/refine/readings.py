@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from pipeline.labels.refine.mixture import HYPOTHESES, Mixture, fit
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _OWN = 0.3  # what an image's own answer weighs beside its neighbours'
 _VOTES = 5  # rounds in which neighbours hear of neighbours

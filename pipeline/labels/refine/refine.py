@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import sparse
 
 from pipeline.labels.refine.batch import Batch, Refined
 from pipeline.labels.refine.evidence import acquaintance, moves
@@ -23,6 +22,9 @@ from pipeline.labels.refine.readings import (
     read,
 )
 from pipeline.labels.refine.sample import room, sample_rows
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 How = Literal["auto", "always", "none"]
 
