@@ -100,9 +100,7 @@ def test_what_a_person_named_fits_and_is_not_doubted() -> None:
     assert doubt(named, batch.plain)[truth == 2].max() == 0
 
 
-@pytest.mark.parametrize(
-    ("setting", "expected"), [("none", None), ("auto", 0.5), (0.9, 0.9), (0, 0.0)]
-)
+@pytest.mark.parametrize(("setting", "expected"), [("none", None), (0.9, 0.9), (0, 0.0)])
 def test_the_threshold_follows_the_setting(setting: object, expected: float | None) -> None:
     assert reject_threshold(np.zeros(100, np.float32), setting) == expected  # type: ignore[arg-type]
 

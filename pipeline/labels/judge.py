@@ -15,6 +15,7 @@ from pipeline.labels.verdicts import Verdicts
 from pipeline.labels.words import Words
 
 _BLOCK = 20_000  # rows at a time
+_ENOUGH = 30  # images, below which their neighbours do not show how often the words are right
 
 
 def judge(
@@ -47,8 +48,8 @@ def judge(
     n = len(images)
     refined = refine(batch, settings.refine)
     shares = refined.probabilities
-    if refined.refined:
-        # Only then: measured over many batches, the words' own answers became less honest by it.
+    if refined.refined or (settings.refine != "none" and n >= _ENOUGH):
+        # The words' own answers, too, are surer than they are right.
         shares = calibrated(shares, batch)
     fits_not = unlike(batch, shares)
     verdicts = replace(
