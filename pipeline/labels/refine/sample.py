@@ -44,8 +44,9 @@ def sample_rows(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _relative(votes: np.ndarray) -> np.ndarray:
-    relative: np.ndarray = votes / votes.mean(dtype=np.float64)
-    return np.maximum(relative, np.finfo(np.float32).tiny).astype(np.float32)
+    relative = np.maximum(votes / votes.mean(dtype=np.float64), np.finfo(np.float32).tiny)
+    scaled: np.ndarray = relative.astype(np.float32)
+    return scaled
 
 
 def vectors_of(space: Space, rows: np.ndarray | slice) -> np.ndarray:
