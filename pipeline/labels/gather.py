@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +19,7 @@ from pipeline.labels.steady import Earlier
 from pipeline.labels.verdicts import Verdicts
 from pipeline.labels.votes import votes
 from pipeline.labels.words import Words, words_of
-from pipeline.ontology import declared_prior
+from pipeline.ontology import Ontology, declared_prior
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
 from pipeline.teachers.panel import Asked, Panel
@@ -88,6 +90,7 @@ def verdicts_on(
     batch = Batch(
         classes=ontology.classes,
         plain=plain,
+        words=_words_alone(rows, ontology, run.workspace.root),
         spaces=spaces,
         known=known,
         worded=np.array(ontology.worded),
@@ -152,6 +155,14 @@ def _words(panel: Panel) -> Callable[[], Words] | None:
 
 def _gives_vectors(panel: Panel) -> bool:
     return any(member.teacher.gives_vectors for member in panel.members)
+
+
+def _words_alone(asked: Asked, ontology: Ontology, folder: Path) -> np.ndarray | None:
+    """What the words say without the examples, where there are any and every class has words."""
+    if not ontology.examples or not all(ontology.worded):
+        return None
+    wordy = replace(asked, panel=asked.panel.without_examples())
+    return stacked(_plain(wordy), len(asked.ids), folder)
 
 
 def _plain(asked: Asked) -> Iterator[np.ndarray]:

@@ -58,7 +58,7 @@ def learn(batch: Batch, known: np.ndarray, everywhere: bool = False) -> Fitted |
     """
     rows, votes = sample_rows(batch)
     given = known[rows]
-    logits = centred_logits(batch.plain[rows])
+    logits = centred_logits(batch.spoken[rows])
     vectors = [vectors_of(space, rows) for space in batch.spaces]
     sights = tuple(Sight.of(part, votes) for part in vectors)
     seeing = [number for number, sight in enumerate(sights) if sight.spread > 0]

@@ -80,7 +80,7 @@ def _applied(batch: Batch, fitted: Fitted, together: bool = True) -> np.ndarray:
     for start in range(0, n, _BLOCK):
         part = slice(start, min(start + _BLOCK, n))
         seen = fitted.eye.see([vectors_of(space, part) for space in batch.spaces])
-        answers = centred_logits(batch.plain[part])
+        answers = centred_logits(batch.spoken[part])
         if fitted.looks is not None:
             answers = fitted.looks.shown(answers, seen)
         plain = probabilities_of(answers)
@@ -114,7 +114,7 @@ def _way(batch: Batch, fitted: Fitted) -> tuple[str, str]:
     def ways(known: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         one = learn(batch, known)
         assert one is not None, "a batch that was fitted can be fitted with fewer known images"
-        words = np.asarray(batch.plain[one.rows])
+        words = np.asarray(batch.spoken[one.rows])
         return one.rows, {_WORDS: words, _LOOKS: _by_looks(one, known), _BATCH: one.shares}
 
     known = acquaintance(fitted.readings.smoothed, fitted.shares, fitted.votes)

@@ -29,7 +29,7 @@ def sample_rows(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         return np.arange(n), _relative(batch.votes)
     rng = np.random.default_rng(0)
     guesses = np.concatenate(
-        [batch.plain[start : start + _BLOCK].argmax(axis=1) for start in range(0, n, _BLOCK)]
+        [batch.spoken[start : start + _BLOCK].argmax(axis=1) for start in range(0, n, _BLOCK)]
     )
     known = rng.permutation(np.flatnonzero(batch.known >= 0))[:_KNOWN]
     counts = np.bincount(guesses, minlength=classes)
