@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from pipeline.labels.refine.batch import Batch, Space
 from pipeline.labels.steady import Earlier
 from pipeline.labels.verdicts import Verdicts
 from pipeline.labels.votes import votes
+from pipeline.labels.words import Words, words_of
 from pipeline.ontology import declared_prior
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
@@ -93,7 +95,7 @@ def verdicts_on(
         prior=declared_prior(run.config, ontology.classes),
         before=None if earlier is None else _indices(earlier.of(rows.ids)["guess"], numbers),
     )
-    return judge(batch, rows.ids[:n], settings, steady)
+    return judge(batch, rows.ids[:n], settings, steady, _words(asked.panel))
 
 
 def examples_among(examples: pl.DataFrame, images: pl.DataFrame) -> dict[str, str]:
@@ -139,6 +141,13 @@ def seen_by_space(
         ]
     )
     return see(config.label.space, config.student, readable, config.max_pixels, run.listener)
+
+
+def _words(panel: Panel) -> Callable[[], Words] | None:
+    """What gives words to hint with, of the teacher whose space is the first; None where reading a
+    thousand of them would be somebody's bill."""
+    member = next(one for one in panel.members if one.teacher.gives_vectors)
+    return None if member.settings.kind == "inference" else partial(words_of, member.teacher)
 
 
 def _gives_vectors(panel: Panel) -> bool:
