@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from pipeline import stages
 from pipeline.config import Config, parse_config
@@ -20,6 +21,7 @@ from pipeline.labels.counts import LabelCounts
 from pipeline.listener import Listener
 from pipeline.records import LABELS
 from tests.fakes import Told, photos
+from tests.films import write_video
 from tests.tiny_models import write_model
 
 COUNTS = {"red": 9, "blue": 8, "green": 7}
@@ -119,6 +121,27 @@ def test_new_images_do_not_make_old_labels_flap(tmp_path: Path) -> None:
     assert counts.kept == 0 and counts.changed > 0
     assert any("settings or decisions are not what they were" in one for one in ear.said)
     assert not any("earlier label" in one for one in ear.warned)
+
+
+def test_copies_and_a_film_of_one_scene_do_not_outvote_the_photos(tmp_path: Path) -> None:
+    files = photos(tmp_path / "photos", COUNTS)
+    label(config_of(tmp_path, {"refine": "always"}))
+    before = labels_of(tmp_path)
+    for number in range(60):  # a pixel is another each time, so that they are no duplicates
+        with Image.open(files[0]) as scene:
+            copy = scene.convert("RGB")
+        copy.putpixel((number % 8, number // 8), (0, 0, 0))
+        copy.save(tmp_path / "photos" / f"zz_{number}.png")
+    film = write_video(tmp_path / "film.mp4", ["yellow"] * 40)
+    shutil.rmtree(tmp_path / "run")  # or yesterday's labels would be held
+    sources = [str(tmp_path / "photos"), {"path": str(film), "every": 1}]
+    counts = label(config_of(tmp_path, {"refine": "always"}, source=sources))
+    assert counts.refined and counts.human == 0
+    after = labels_of(tmp_path)
+    assert len(after) > 24 + 60  # and frames
+    both = after.join(before.select("id", was="guess"), "id")
+    assert len(both) == 24
+    assert (both["guess"] == both["was"]).sum() >= 22
 
 
 def test_labels_of_an_earlier_version_are_made_again(tmp_path: Path) -> None:
