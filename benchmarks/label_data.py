@@ -84,7 +84,7 @@ def data_sets(folders: Sequence[Path], listener: Listener) -> list[Photos]:
     ):
         images, _ = read_truth(place, beside=beside)
         found.append(Photos(f"packing line/{part}", ontology, images, drawn=True))
-    return found + [_class_folders(folder) for folder in folders]
+    return found + [class_folders(folder) for folder in folders]
 
 
 def _everyday(config: Config) -> Iterator[Photos]:
@@ -98,8 +98,12 @@ def _everyday(config: Config) -> Iterator[Photos]:
         yield Photos(f"everyday/{part}", ontology_of(config), images)
 
 
-def _class_folders(folder: Path) -> Photos:
-    """Class folders as data; the prompts are "a photo of a …", from their names."""
+def class_folders(folder: Path) -> Photos:
+    """Return class folders as data; the prompts are "a photo of a …", from their names.
+
+    Raises:
+        ConfigError, SourceError: the folder is not there, or has no class folders with images.
+    """
     images, _ = read_truth(folder)
     names = sorted({name for _, name in labeled_files(folder)})
     prompts = {f"a photo of {_with_article(name.replace('_', ' '))}": name for name in names}
