@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 _NEIGHBOURS = 0.5  # what the neighbours' odds, in nats, weigh against the answers' difference
+_EXTINCT = 0.25  # of a group's size: a smaller core left behind is none
+_MANY = 3  # times a group's size
 _ENOUGH = 0.5  # of both together, for images to move
 _CLEAR = 1.0  # by which a class's own prompt must lead at its images, in spreads of the answers
 
@@ -44,7 +46,8 @@ def moves(
     core = np.zeros((n, classes), np.float32)
     core[agreed, batch[agreed]] = 1
     sizes = core.sum(axis=0)
-    around = (links[away] != 0).astype(np.float32) @ core  # neighbours in each core, counted
+    near = (links[away] != 0).astype(np.float32)
+    around = near @ core  # neighbours in each core, counted
     heights = (core * answers).sum(axis=0) / np.maximum(sizes, 1)
     grounds = np.empty(classes)
     for number in range(classes):
@@ -62,7 +65,12 @@ def moves(
             risen = (group[number] - grounds[number]) / max(height - grounds[number], 1e-3)
             return float(np.clip(risen, -1, 2))
 
-        odds = np.log((around[here, now].sum() + 1) / (around[here, was].sum() + 1))
+        stay = around[here, was].sum()
+        if sizes[was] < _EXTINCT * len(here) and sizes[now] < _MANY * len(here):
+            # Nobody would be left: the group itself is what speaks for its class. A few among many
+            # of another class are what a batch of one class looks like.
+            stay += near[here][:, away[here]].sum()
+        odds = np.log((around[here, now].sum() + 1) / (stay + 1))
         allowed[was, now] = response(now) - response(was) + _NEIGHBOURS * odds > _ENOUGH
     return allowed
 
