@@ -38,10 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="with labels: a further teacher, or its folder",
     )  # fmt: skip
     parser.add_argument("--million", action="store_true", help="with labels: a million images, too")
+    parser.add_argument(
+        "--draws", type=int, default=3, metavar="N",
+        help="with labels: how often each unlucky batch is drawn (3)",
+    )  # fmt: skip
     asked = parser.parse_args(argv)
     said: dict[str, dict[str, Any]] = {
         "speed": {"gpu": True} if asked.gpu else {},
-        "labels": {"data": asked.data, "teacher": asked.teacher, "million": asked.million},
+        "labels": {
+            "data": asked.data,
+            "teacher": asked.teacher,
+            "million": asked.million,
+            "draws": asked.draws,
+        },
     }
     for name in asked.names or BENCHMARKS:
         options = said.get(name, {})

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline.config import Config, SpaceConfig, TeacherConfig, load_config
+from pipeline.config import SpaceConfig, TeacherConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.images.scan import scan
 from pipeline.images.sources import find_images
@@ -72,7 +72,7 @@ def data_sets(folders: Sequence[Path], listener: Listener) -> list[Photos]:
     """
     found = []
     if EVERYDAY.sources[0].path.is_dir():
-        found += _everyday(EVERYDAY)
+        found += everyday()
     else:
         listener.warn(f"Skipped: the everyday photos, which are not in {EVERYDAY.sources[0].path}.")
     sample = load_config(set_up(_HERE.parent, listener))
@@ -87,7 +87,9 @@ def data_sets(folders: Sequence[Path], listener: Listener) -> list[Photos]:
     return found + [class_folders(folder) for folder in folders]
 
 
-def _everyday(config: Config) -> Iterator[Photos]:
+def everyday() -> list[Photos]:
+    """Return the everyday photos, pool and test, each with those of none of their classes."""
+    config, found = EVERYDAY, []
     assert config.pool_truth is not None and config.truth is not None
     pool = config.sources[0].path
     for part, place, beside in (("pool", config.pool_truth, [pool]), ("test", config.truth, [])):
@@ -95,7 +97,8 @@ def _everyday(config: Config) -> Iterator[Photos]:
         if (others := pool.with_name(f"{part}_other")).is_dir():
             scanned = scan(find_images([others])).filter(pl.col("status") == "ok")
             images = pl.concat([images, scanned.select("id", "path")], how="diagonal")
-        yield Photos(f"everyday/{part}", ontology_of(config), images)
+        found.append(Photos(f"everyday/{part}", ontology_of(config), images))
+    return found
 
 
 def class_folders(folder: Path) -> Photos:

@@ -22,9 +22,10 @@ from pipeline.labels.refine.batch import Batch, Space
 from pipeline.labels.refine.refine import refine
 
 _DIMS = 512
+_INNER = 64  # of them, in which images differ: vectors of real images fill few
 _BLOCK = 20_000
 _SCATTER = 1.5  # length of an image's noise over that of its class's direction
-_ASTRAY = 0.7  # length of a prompt's error over that of its class's direction
+_ASTRAY = 1.0  # length of a prompt's error over that of its class's direction
 _SCALE = 30.0  # of the logits
 _EVERY = 0.02  # seconds
 _STATUS = Path("/proc/self/status")
@@ -47,8 +48,9 @@ def _make(folder: Path, images: int, classes: int) -> None:
     """Vectors, probabilities and true classes: images scatter around directions that the prompts
     point to only roughly; class sizes fall geometrically to a twentieth."""
     rng = np.random.default_rng(0)
-    directions = _unit(rng.standard_normal((classes, _DIMS)))
-    prompts = _unit(directions + _ASTRAY * _unit(rng.standard_normal((classes, _DIMS))))
+    outward = np.linalg.qr(rng.standard_normal((_DIMS, _INNER)))[0].T.astype(np.float32)
+    directions = _unit(rng.standard_normal((classes, _INNER)))
+    prompts = _unit(directions + _ASTRAY * _unit(rng.standard_normal((classes, _INNER))))
     sizes = np.geomspace(1, 0.05, classes)
     truth = rng.choice(classes, images, p=sizes / sizes.sum())
     np.save(folder / "truth.npy", truth)
@@ -58,10 +60,11 @@ def _make(folder: Path, images: int, classes: int) -> None:
     )
     for start in range(0, images, _BLOCK):
         part = slice(start, min(start + _BLOCK, images))
-        noise = _unit(rng.standard_normal((part.stop - start, _DIMS)))
+        noise = _unit(rng.standard_normal((part.stop - start, _INNER)))
         seen = _unit(directions[truth[part]] + _SCATTER * noise)
         weights = np.exp(_SCALE * (seen @ prompts.T - 1))
-        vectors[part], plain[part] = seen, weights / weights.sum(axis=1, keepdims=True)
+        vectors[part] = seen @ outward
+        plain[part] = weights / weights.sum(axis=1, keepdims=True)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -87,12 +90,7 @@ def _work(folder: Path, images: int, classes: int) -> dict[str, Any]:
         started = time.perf_counter()
         found = refine(batch)
         seconds = time.perf_counter() - started
-    shares = [(rows, slice(rows, rows + _BLOCK)) for rows in range(0, images, _BLOCK)]
-    right = {
-        name: sum(int((table[part].argmax(axis=1) == truth[part]).sum()) for _, part in shares)
-        / images
-        for name, table in (("plain", plain), ("auto", found.probabilities))
-    }
+    right = {"plain": _right(plain, truth), "auto": _right(found.probabilities, truth)}
     return {
         "images": images,
         "classes": classes,
@@ -102,6 +100,13 @@ def _work(folder: Path, images: int, classes: int) -> dict[str, Any]:
         "refined": found.refined,
         **right,
     }
+
+
+def _right(table: np.ndarray, truth: np.ndarray) -> float:
+    """The share of rows (n, classes) that are largest at their true class (n,)."""
+    parts = [slice(start, start + _BLOCK) for start in range(0, len(table), _BLOCK)]
+    hits = sum(int((table[part].argmax(axis=1) == truth[part]).sum()) for part in parts)
+    return hits / len(table)
 
 
 class _Peak:

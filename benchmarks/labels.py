@@ -29,7 +29,7 @@ _METHODS = 4  # rows of each batch
 
 
 def main(
-    data: Sequence[str] = (), teacher: Sequence[str] = (), million: bool = False, scale: bool = True
+    data: Sequence[str] = (), teacher: Sequence[str] = (), million: bool = False, draws: int = 3
 ) -> None:
     """Label everything in every way, print a table for each teacher and a summary.
 
@@ -37,7 +37,7 @@ def main(
         data: further data sets, each a folder of class folders.
         teacher: further teachers: names, or folders of open_clip's `local-dir:`.
         million: refine a million images, too.
-        scale: refine a hundred thousand images.
+        draws: how often each unlucky batch is drawn.
 
     Raises:
         ConfigError, SourceError: a folder that was named is none of class folders.
@@ -54,7 +54,7 @@ def main(
             try:
                 for case in cases(one, settings, listener):
                     known = case.of_classes()
-                    found = [row for each in _batches(known) for row in rows_of(known, each)]
+                    found = [row for each in _batches(known, draws) for row in rows_of(known, each)]
                     _show(known, found)
                     rows += found
                     doubts += doubts_of(known, next(_batches(known)))
@@ -62,19 +62,22 @@ def main(
                         rejections.append(rejection_of(case, next(_batches(case))))
             except TeacherError as error:
                 print(f"Skipped: {settings.model}. {error}")
-    sizes = [_LARGE] * scale + [_MILLION] * million
-    costs = [measure(size, _CLASSES) for size in sizes]
     summary = summarized(rows)
-    _show_rest(summary, rejections, doubts, costs)
-    parts: dict[str, Any] = {
-        "rows": [_rounded(asdict(row)) for row in rows],
-        "summary": _rounded(summary),
-        "rejection": [_rounded(one) for one in rejections],
-        "doubt": doubts,
-    }
     # Figures of other people's images and teachers are not this repository's.
-    if not data and not teacher:
-        keep(parts | ({"scale": [_rounded(one) for one in costs]} if costs else {}))
+    ours = not data and not teacher
+    if ours:
+        keep(
+            {
+                "rows": [_rounded(asdict(row)) for row in rows],
+                "summary": _rounded(summary),
+                "rejection": [_rounded(one) for one in rejections],
+                "doubt": doubts,
+            }
+        )
+    costs = [measure(size, _CLASSES) for size in [_LARGE, *[_MILLION] * million]]
+    if ours:
+        keep({"scale": [_rounded(one) for one in costs]})
+    _show_rest(summary, rejections, doubts, costs)
 
 
 def _batches(case: Case) -> Iterator[Any]:
@@ -216,5 +219,5 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _batches(case: Case) -> Iterator[Variation]:
-    return variations(case.truth, case.member.zero_shot.prompts)
+def _batches(case: Case, draws: int = 1) -> Iterator[Variation]:
+    return variations(case.truth, case.member.zero_shot.prompts, range(draws))
