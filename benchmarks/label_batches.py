@@ -33,12 +33,13 @@ def variations(
     Args:
         truth: (n,) class indices, of at least two classes.
         prompts: unit vectors (prompts, dim), at least two, one for each class or more.
-        seeds: of what is drawn; each unlucky batch is made once with each.
+        seeds: of what is drawn; each unlucky batch is made once with each, which
+            stands behind its name.
     """
     yield Variation("all", np.arange(len(truth)), prompts)
     for seed in seeds:
         for one in _unlucky(truth, prompts, np.random.default_rng(seed)):
-            yield replace(one, name=f"{one.name}, seed {seed}")
+            yield replace(one, name=f"{one.name} ({seed})")
 
 
 def _unlucky(

@@ -1,4 +1,4 @@
-"""The ways to label that are compared, what each gets right, and what doubt and `unlike` find."""
+"""The ways to label that are compared, and what each gets right."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from benchmarks.label_batches import Variation
 from benchmarks.label_data import Case
 from pipeline.evaluation.metrics import calibration_error, proportion
 from pipeline.labels.calibrate import calibrated
-from pipeline.labels.doubt import doubt
 from pipeline.labels.refine.batch import Batch, Space
 from pipeline.labels.refine.refine import How, refine
-from pipeline.labels.unlike import unlike
 from pipeline.labels.votes import votes
 from pipeline.teachers.prototypes import fit_prototypes
 from pipeline.teachers.zero_shot import ZeroShot
 
 EXAMPLES = 5  # of each class of the data set, at most half of its images
 SEEDS = (0, 1, 2)  # of which images are examples
-FIRST = 100  # doubts that a person looks at
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def rows_of(case: Case, variation: Variation, seeds: tuple[int, ...] = SEEDS) ->
 
     yield row("plain", batch.plain, seconds, False)
     for method, how in (("refined", "always"), ("auto", "auto")):
-        found, seconds, refined = _labeled(batch, how)
+        found, seconds, refined = labeled(batch, how)
         yield row(method, found, seconds, refined)
     shown = [_with_examples(case, variation, seed) for seed in seeds]
     yield _mean(shown, ceiling(case, variation))
@@ -104,16 +101,18 @@ def batch_of(case: Case, variation: Variation, examples: np.ndarray | None = Non
     )
 
 
-def _labeled(batch: Batch, how: How) -> tuple[np.ndarray, float, bool]:
-    """Probabilities (n, classes), the seconds that they took, and whether the images had a say."""
+def labeled(batch: Batch, how: How) -> tuple[np.ndarray, float, bool]:
+    """Return probabilities (n, classes), the seconds that they took, and whether the images had a
+    say: from the vectors on, as the label stage does it."""
     started = time.perf_counter()
-    batch = _with_votes(batch)
+    batch = with_votes(batch)
     refined = refine(batch, how)
     found = calibrated(refined.probabilities, batch)
     return found, time.perf_counter() - started, refined.refined
 
 
-def _with_votes(batch: Batch) -> Batch:
+def with_votes(batch: Batch) -> Batch:
+    """Return a batch of stills in which look-alikes share one vote."""
     n = len(batch.plain)
     schema = {"video": pl.String, "seconds": pl.Float64}
     stills = pl.DataFrame({name: [None] * n for name in schema}, schema=schema)
@@ -130,7 +129,7 @@ def _with_examples(case: Case, variation: Variation, seed: int) -> Row:
     plain = batch_of(case, everything).plain.argmax(axis=1)
     started = time.perf_counter()
     batch = batch_of(case, everything, np.flatnonzero(shown))
-    found, _, refined = _labeled(batch, "auto")
+    found, _, refined = labeled(batch, "auto")
     seconds = time.perf_counter() - started
     return _row(case, everything, "examples5", found, plain, ~shown, seconds, refined)
 
@@ -212,52 +211,3 @@ def _mean(rows: list[Row], ceiling: float) -> Row:
         ece=float(np.mean([row.ece or 0.0 for row in rows])),
         ceiling=ceiling,
     )
-
-
-def doubts_of(case: Case, variation: Variation) -> Iterator[dict[str, object]]:
-    """How many of the first hundred doubts are errors, for plain and for refined labels, beside a
-    ranking by margin alone."""
-    truth = case.truth[variation.rows]
-    batch = _with_votes(batch_of(case, variation))
-    for method, how in (("plain", "none"), ("auto", "auto")):
-        found, _, _ = _labeled(batch, how)
-        wrong = found.argmax(axis=1) != truth
-        second, first = np.partition(found, -2, axis=1)[:, -2:].T
-        yield {
-            "teacher": case.teacher,
-            "data": case.data,
-            "labels": method,
-            "images": len(wrong),
-            "errors": int(wrong.sum()),
-            "by_doubt": _hits(wrong, doubt(batch, found)),
-            "by_margin": _hits(wrong, second - first),
-        }
-
-
-def _hits(wrong: np.ndarray, scores: np.ndarray) -> int:
-    return int(wrong[np.argsort(-scores, kind="stable")[:FIRST]].sum())
-
-
-def rejection_of(case: Case, variation: Variation) -> dict[str, object]:
-    """How well `unlike` tells images of none of the classes (truth -1) from the others: the area
-    under the curve; beside it the same of the plain and refined probability alone."""
-    from scipy.stats import mannwhitneyu
-
-    others = case.truth[variation.rows] < 0
-    batch = _with_votes(batch_of(case, variation))
-    found, _, _ = _labeled(batch, "auto")
-
-    def area(scores: np.ndarray) -> float:
-        # Mann and Whitney's U counts the pairs that are in order (Hanley and McNeil, 1982).
-        pairs = int(others.sum()) * int((~others).sum())
-        return float(mannwhitneyu(scores[others], scores[~others]).statistic / pairs)
-
-    return {
-        "teacher": case.teacher,
-        "data": case.data,
-        "images": len(others),
-        "others": int(others.sum()),
-        "unlike": area(unlike(batch, found)),
-        "plain_confidence": area(-batch.plain.max(axis=1)),
-        "auto_confidence": area(-found.max(axis=1)),
-    }

@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks.label_batches import Variation, variations
 from benchmarks.label_data import Case, cases, data_sets, suits, teachers
-from benchmarks.label_methods import FIRST, Row, doubts_of, rejection_of, rows_of
+from benchmarks.label_methods import Row, rows_of
+from benchmarks.label_rankings import FIRST, doubts_of, rejection_of
 from benchmarks.label_results import keep
 from benchmarks.label_scale import measure
 from pipeline.errors import TeacherError

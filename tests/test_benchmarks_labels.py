@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.label_batches import Variation, misplaced, unknown, variations
 from benchmarks.label_data import Case, class_folders, everyday, suits
-from benchmarks.label_methods import Row, chosen_examples, doubts_of, rejection_of, rows_of
+from benchmarks.label_methods import Row, chosen_examples, rows_of
+from benchmarks.label_rankings import doubts_of, rejection_of
 from benchmarks.label_results import keep
 from benchmarks.label_scale import measure
 from benchmarks.labels import summarized
@@ -38,7 +39,7 @@ def prompts() -> np.ndarray:
 
 
 def made(truth: np.ndarray, prompts: np.ndarray) -> dict[str, Variation]:
-    return {one.name.split(",")[0]: one for one in variations(truth, prompts, (0,))}
+    return {one.name.split(" (")[0]: one for one in variations(truth, prompts, (0,))}
 
 
 def test_batches_are_what_they_are_called(truth: np.ndarray, prompts: np.ndarray) -> None:
