@@ -97,14 +97,18 @@ def summarized(rows: Sequence[Row]) -> dict[str, Any]:
         gains = {
             key: ways[method].accuracy - ways["plain"].accuracy for key, ways in by_batch.items()
         }
-        removed = [
-            gain / (1 - by_batch[key]["plain"].accuracy)
+        removed = {
+            key: gain / (1 - by_batch[key]["plain"].accuracy)
             for key, gain in gains.items()
             if by_batch[key]["plain"].accuracy < 1
-        ]
+        }
         worst = min(gains, key=lambda key: gains[key])
         found[method] = {
-            "errors_removed": float(np.mean(removed)),
+            "errors_removed": float(np.mean(list(removed.values()))),
+            "errors_removed_of": {
+                teacher: float(np.mean([one for key, one in removed.items() if key[0] == teacher]))
+                for teacher in dict.fromkeys(key[0] for key in removed)
+            },
             "worst": f"{worst[0]}, {worst[1]}",
             "worst_gain": gains[worst],
             "batches_made_worse": sum(gain < -_HALF_A_POINT for gain in gains.values()),
@@ -207,6 +211,8 @@ def _show_rest(
         ],
         ["worst"],
     )
+    for teacher, share in summary["auto"]["errors_removed_of"].items():
+        print(f"{teacher}: auto removes {share:.1%} of the errors of plain zero-shot.")
     for case, reached in summary["examples5_of_ceiling"].items():
         print(f"{case}: five examples a class reach {reached:.1%} of the centroids of the truth.")
 
