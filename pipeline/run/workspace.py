@@ -38,6 +38,7 @@ class Workspace:
         self.notices = root / "notices"
         self.human = root / "human.csv"
         self.moved = root / "moved.csv"
+        self.said = root / "answers.jsonl"
         self.dataset_table = root / "dataset.parquet"
         self.dataset = root / "dataset"
         self.student = root / "student"

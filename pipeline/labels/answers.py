@@ -1,0 +1,187 @@
+"""What people answered about single images: `answers.jsonl`, one line an answer, only added to.
+
+The last answer about an image stands, and all of them are kept. Answers with the purpose "teach"
+are decisions, for the label stage. Those with the purpose "audit" are truth: such an image measures
+and never teaches, whatever else was said of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import WorkspaceError
+from pipeline.files import naming
+
+Kind = Literal["class", "none", "skip", "withdrawn"]
+Purpose = Literal["teach", "audit"]
+
+_PATIENCE = 20.0  # seconds to wait for another process that is writing
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person said of one image."""
+
+    id: str  # of the image
+    kind: Kind  # "none": of no class; "skip": not to say; "withdrawn": what was said is taken back
+    class_name: str | None  # where `kind` is "class"
+    purpose: Purpose = "teach"
+    who: str = ""  # a name, or what tells one session from another
+    at: str = ""  # ISO 8601, UTC
+    # The class that review.csv and its like gave the image at that time: where they give another
+    # one now, it is the newer decision.
+    over: str | None = None
+    act: str = ""  # names what was answered at one stroke, so that it can be undone as one
+
+    def as_line(self) -> str:
+        """Return the line of the file, without its end."""
+        known = {"id": self.id, "kind": self.kind, "class": self.class_name}
+        known |= {"purpose": self.purpose, "who": self.who, "at": self.at, "over": self.over}
+        return json.dumps(known | {"act": self.act}, ensure_ascii=True)
+
+
+def now() -> str:
+    """Return the time as answers give it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+class AnswerLog:
+    """The answers of a run as far as they have been read; other processes may be adding to them.
+
+    Args:
+        path: `answers.jsonl`, which need not be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._begin()
+
+    def _begin(self) -> None:
+        self.history: list[Answer] = []
+        self.damaged = 0  # lines that are no answer: torn by a crash or a full disk
+        self._last: dict[Purpose, dict[str, Answer]] = {"teach": {}, "audit": {}}
+        self._read = 0  # bytes
+
+    @property
+    def taught(self) -> Mapping[str, Answer]:
+        """Image id → what stands of it, for teaching; nothing of what was audited or skipped."""
+        audited = self.audited
+        return {
+            one: answer
+            for one, answer in self._last["teach"].items()
+            if answer.kind in ("class", "none") and one not in audited
+        }
+
+    @property
+    def audited(self) -> Mapping[str, Answer]:
+        """Image id → the truth: what stands of the answers that measure."""
+        return {
+            one: answer
+            for one, answer in self._last["audit"].items()
+            if answer.kind in ("class", "none")
+        }
+
+    def last(self, image_id: str, purpose: Purpose = "teach") -> Answer | None:
+        """Return the last line about an image; None where there is none."""
+        return self._last[purpose].get(image_id)
+
+    def notes(self) -> list[str]:
+        """Return what a person should know of the file, in sentences."""
+        if not self.damaged:
+            return []
+        lines = "1 line is" if self.damaged == 1 else f"{self.damaged:,} lines are"
+        return [f"{self.path}: {lines} no answer and passed over; the others are taken."]
+
+    def refresh(self) -> list[Answer]:
+        """Read what was added since, and return it. A last line without an end is left until it
+        has one: somebody may be writing it."""
+        try:
+            with naming(self.path), self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._read:  # another file took its place
+                    self._begin()
+                file.seek(self._read)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        fresh = []
+        for line in whole.split(b"\n"):
+            if not line.strip():
+                continue
+            answer = _answer_of(line)
+            if answer is None:
+                self.damaged += 1
+                continue
+            fresh.append(answer)
+            self._last[answer.purpose][answer.id] = answer
+        self.history += fresh
+        return fresh
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Write answers and return when they are on the disk; what others wrote is read, too.
+
+        Raises:
+            WorkspaceError: another process holds the file for too long.
+            OSError: the disk takes no more; what was written of it is passed over from then on.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=_PATIENCE)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise WorkspaceError(
+                f"{self.path} has been held by another process for {_PATIENCE:.0f} seconds. End "
+                "it, and answer again."
+            ) from None
+        try:
+            with naming(self.path), self.path.open("ab+") as file:
+                text = "".join(answer.as_line() + "\n" for answer in answers)
+                if file.tell() and _last_byte(file) != b"\n":
+                    text = "\n" + text  # a torn line stays alone
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            lock.release()
+        self.refresh()
+
+
+def read_answers(path: Path) -> AnswerLog:
+    """Return the answers of a run; no file is no answer."""
+    log = AnswerLog(path)
+    log.refresh()
+    return log
+
+
+def _last_byte(file: Any) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    found: bytes = file.read(1)
+    return found
+
+
+def _answer_of(line: bytes) -> Answer | None:
+    """The answer that a line holds; None where it is none."""
+    try:
+        known = json.loads(line)
+        texts = [known[key] for key in ("id", "kind", "purpose")]
+        texts += [known.get(key, "") for key in ("who", "at", "act")]
+        name, over = known["class"], known.get("over")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    fits = all(isinstance(text, str) for text in texts)
+    fits = fits and all(text is None or isinstance(text, str) for text in (name, over))
+    image_id, kind, purpose, who, at, act = texts
+    if not fits or kind not in get_args(Kind) or purpose not in get_args(Purpose):
+        return None
+    if not image_id or (kind == "class") != bool(name):
+        return None
+    return Answer(image_id, kind, name, purpose, who, at, over, act)
