@@ -145,7 +145,7 @@ class Album:
     def candidates(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Return the rows among `rows` that are called as the seed is, the most doubtful some
         thousands of them."""
-        same = rows[self.guess[rows] == self.guess[seed]]
+        same: np.ndarray = rows[self.guess[rows] == self.guess[seed]]
         if len(same) > _MANY:
             order = np.argpartition(-self.doubt[same], _MANY)[:_MANY]
             same = np.union1d(same[order], [seed])

@@ -16,7 +16,9 @@ from pipeline.review.album import Album, Wanted
 
 SCREENFUL = 24
 _BLOCK = 20_000  # vectors compared at a time
-_UNDO = "undo:"  # begins the act of an answer that takes one back
+# Begins the act of an answer that takes one back: "undo:", the act that is taken back, ":", and the
+# act whose answer stands again.
+_UNDO = "undo:"
 
 # ids → unit vectors (n, dim); None where the teacher gives none
 Vectors = Callable[[Sequence[str]], np.ndarray]
@@ -238,11 +240,11 @@ class Desk:
         """
         with self._lock:
             self.catch_up()
-            undone = {a.act.removeprefix(_UNDO) for a in self.log.history if a.act[:5] == _UNDO}
+            undone = {a.act.split(":")[1] for a in self.log.history if a.act.startswith(_UNDO)}
             mine = (
                 a.act
                 for a in reversed(self.log.history)
-                if a.who == who and a.act and a.act[:5] != _UNDO and a.act not in undone
+                if a.who == who and a.act and not a.act.startswith(_UNDO) and a.act not in undone
             )
             act = next(mine, None)
             if act is None:
@@ -255,7 +257,7 @@ class Desk:
                 last[answer.id] = answer
             mended, theirs, at = [], 0, now()
             for image_id, earlier in before.items():
-                if last[image_id].act != act:
+                if _origin(last[image_id]) != act:
                     theirs += 1
                     continue
                 kind: Kind = "withdrawn" if earlier is None else earlier.kind
@@ -267,7 +269,7 @@ class Desk:
                         who=who,
                         at=at,
                         over=self._decided.get(image_id),
-                        act=f"{_UNDO}{act}",
+                        act=f"{_UNDO}{act}:{'' if earlier is None else _origin(earlier)}",
                     )
                 )
             start = len(self.log.history)
@@ -289,3 +291,8 @@ class Desk:
         self.album.close(closed)
         self.album.close([one for one in open_ if one not in self._decided], closed=False)
         self.album.close(list(self.log.audited))
+
+
+def _origin(answer: Answer) -> str:
+    """The act that an answer came from; of one that an undo brought back, its first."""
+    return answer.act.split(":")[-1]

@@ -34,7 +34,7 @@ _FILES = {
 }
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; "
+        "default-src 'none'; img-src 'self' data:; script-src 'self'; style-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",  # the address holds the token
@@ -113,7 +113,7 @@ def application(desk: Desk, background: Background, guard: Guard, max_pixels: in
     def route(path: str, answer: Callable[[Request, Any], Any], method: str = "GET") -> Route:
         return Route("/{token}/" + path, guarded(answer), methods=[method])
 
-    return Starlette(
+    app = Starlette(
         routes=[
             route("", page.file),
             route("page/{name}", page.file),
@@ -125,6 +125,8 @@ def application(desk: Desk, background: Background, guard: Guard, max_pixels: in
             route("api/undo", page.undo, "POST"),
         ]
     )
+    app.router.redirect_slashes = False  # a redirect would answer whoever has no token
+    return app
 
 
 class _Page:
