@@ -144,7 +144,8 @@ def test_opened_to_all_it_is_known_by_numbers_and_not_by_names() -> None:
 
 def test_nothing_but_the_runs_images_is_served(folder: Path) -> None:
     client = Client(folder)
-    shown = client.get(f"image/{id_of(folder, 'a')}")
+    a, b = id_of(folder, "a"), id_of(folder, "b")
+    shown = client.get(f"image/{a}")
     assert shown.headers["content-type"] == "image/jpeg" and shown.content[:2] == b"\xff\xd8"
     for path in (
         "image/" + "0" * 64, "image/..%2F..%2Frun.yaml", "image/%2Fetc%2Fpasswd",
@@ -153,10 +154,10 @@ def test_nothing_but_the_runs_images_is_served(folder: Path) -> None:
         assert client.http.get(f"/secret/{path}").status_code == 404
     # Another picture at the same place is none that was labeled; small ones are in the cache.
     (folder / "photos" / "b.png").write_bytes((folder / "photos" / "a.png").read_bytes())
-    assert "has changed" in client.get(f"image/{id_of(folder, 'b')}", 404).json()["error"]
+    assert "has changed" in client.get(f"image/{b}", 404).json()["error"]
     (folder / "photos" / "a.png").unlink()
-    assert client.get(f"image/{id_of(folder, 'a')}").content == shown.content
-    client.get(f"image/{id_of(folder, 'a')}?large=1", 404)
+    assert client.get(f"image/{a}").content == shown.content
+    client.get(f"image/{a}?large=1", 404)
 
 
 def test_a_screenful_is_of_one_class_and_ends_when_all_is_answered(folder: Path) -> None:

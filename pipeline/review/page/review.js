@@ -13,6 +13,7 @@ let like = null;         // id of the image that more are wanted of
 let start = 0;           // in lists: number of the first
 let screenful = 24;
 let busy = false;
+let waiting = false;     // filters were changed while something else was done
 let undone = false;      // the screen shows what an undo opened again
 
 async function call(path, body) {
@@ -29,9 +30,13 @@ async function call(path, body) {
   return said;
 }
 
-// One thing at a time, so that no key is taken for the next screenful's.
+// One thing at a time, so that no key is taken for the next screenful's. What another list is asked
+// for with is not lost: the last of it is done afterwards.
 async function doing(work) {
-  if (busy) return;
+  if (busy) {
+    if (work === load) waiting = true;
+    return;
+  }
   busy = true;
   document.body.setAttribute("aria-busy", "true");
   try {
@@ -41,6 +46,10 @@ async function doing(work) {
   } finally {
     busy = false;
     document.body.removeAttribute("aria-busy");
+  }
+  if (waiting) {
+    waiting = false;
+    await doing(load);
   }
 }
 
