@@ -107,7 +107,7 @@ class Desk:
         seed = self.album.most_doubtful(rows)
         some = self.album.candidates(rows, seed)
         try:
-            known = self.vectors_of(some)
+            known = _apart(self.vectors_of(some))
             order = np.argsort(-(known @ known[int(np.searchsorted(some, seed))]), kind="stable")
         except Clip2YoloError:  # without vectors, by doubt alone
             order = np.argsort(-self.album.doubt[some], kind="stable")
@@ -296,3 +296,11 @@ class Desk:
 def _origin(answer: Answer) -> str:
     """The act that an answer came from; of one that an undo brought back, its first."""
     return answer.act.split(":")[-1]
+
+
+def _apart(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, dim) without the direction that all of them share, which tells nothing of
+    what is alike (Liang et al., 2022); as they are where nothing else is left of them."""
+    rest = vectors - vectors.mean(axis=0)
+    length = np.linalg.norm(rest, axis=1, keepdims=True)
+    return vectors if (length < 1e-6).any() else rest / length
