@@ -38,6 +38,7 @@ ROOMS = (
     ("dataset",),
     ("student",),
     ("evaluation",),
+    ("review",),
     ("roboflow",),
     ("classify", "compare", "timeline", "autodistill", "stages", "sample"),
     ("cli",),

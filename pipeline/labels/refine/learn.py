@@ -12,7 +12,15 @@ from pipeline.labels.refine.batch import Batch
 from pipeline.labels.refine.evidence import moves
 from pipeline.labels.refine.known import Looks, looks_of
 from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
-from pipeline.labels.refine.readings import Readings, agreement, centred_logits, read
+from pipeline.labels.refine.readings import (
+    Readings,
+    agreement,
+    centred_logits,
+    mixed,
+    probabilities_of,
+    read,
+)
+from pipeline.labels.refine.spread import surprise
 from pipeline.labels.refine.sample import sample_rows, vectors_of
 
 if TYPE_CHECKING:
@@ -89,6 +97,17 @@ def learn(batch: Batch, known: np.ndarray, everywhere: bool = False) -> Fitted |
     else:
         allowed = moves(readings.smoothed, local, joint, found.links)
     shares = np.where(allowed[local, joint][:, None], readings.batch, readings.local)
+    asked = np.flatnonzero(given >= 0)
+    from pipeline.labels.refine import spread
+    if len(asked) and spread.ON:
+        mine = mixed(probabilities_of(readings.answers[asked]), found.links[asked] @ readings.local)
+        both = readings.joint(readings.smoothed[asked])
+        may = allowed[mine.argmax(axis=1), both.argmax(axis=1)]
+        alone = np.where(may[:, None], both, mine)
+        shares = np.maximum(shares + surprise(shares, alone, found.links, given), 1e-9)
+        shares[asked] = 0
+        shares[asked, given[asked]] = 1
+        shares /= shares.sum(axis=1, keepdims=True)
     return Fitted(rows, eye, found.seen, votes, readings, found.looks, allowed, shares)
 
 

@@ -1,0 +1,1 @@
+"""Asking people about images: which ones, and what an answer is worth."""
