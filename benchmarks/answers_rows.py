@@ -1,7 +1,6 @@
 """How right all labels are after so many answers, by what was asked about.
 
-
-People are simulated: exact ones, and ones who err in 5 %. Five images are asked about at a time,
+People are simulated: exact ones, and ones who err in 5 %. Some images are asked about at a time,
 then the labels are refined with all answers as fixed points, and what is asked about next is chosen
 anew. An image that was answered carries the answer, right or not.
 """
@@ -29,7 +28,7 @@ from pipeline.terminal import print_table
 
 RESULTS = Path(__file__).parent / "results" / "answers.json"
 AT = (0, 10, 20, 40, 60)  # answers after which the labels are scored
-_SCREEN = 5  # images that are asked about at a time
+_SCREEN, _LATER = 5, 10  # images that are asked about at a time: to the twentieth, and beyond
 _ERR = 0.05
 
 # Of a batch, what refinement made of it, doubts, how many, and a seed: rows to ask about.
@@ -54,12 +53,6 @@ def _ours(batch: Batch, refined: Refined, doubts: np.ndarray, count: int, seed: 
     return choose(batch, refined, doubts, count, seed=seed).rows
 
 
-def _no_chance(
-    batch: Batch, refined: Refined, doubts: np.ndarray, count: int, seed: int
-) -> np.ndarray:
-    return choose(batch, refined, doubts, count, chance=0, seed=seed).rows
-
-
 def _random(
     batch: Batch, refined: Refined, doubts: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
@@ -79,7 +72,6 @@ def _most_doubtful(
 
 STRATEGIES: dict[str, Strategy] = {
     "ours": _ours,
-    "ours, none by chance": _no_chance,
     "random": _random,
     "most doubtful": _most_doubtful,
 }
@@ -152,7 +144,7 @@ def scored(
         if answers >= min(AT[-1], len(truth)):
             return found + found[-1:] * (len(AT) - len(found))
         doubts = doubt(batch, refined.probabilities)
-        rows = strategy(batch, refined, doubts, min(_SCREEN, AT[-1] - answers), seed)
+        rows = strategy(batch, refined, doubts, _SCREEN if answers < 20 else _LATER, seed)
         known = batch.known.copy()
         slips = rng.random(len(rows)) < err
         known[rows] = (truth[rows] + slips * rng.integers(1, classes, len(rows))) % classes

@@ -81,11 +81,12 @@ def test_an_answered_kind_waits(shown: World) -> None:
 def test_doubt_and_notices_are_asked_about_first(shown: World) -> None:
     refined = plain(refine(shown.batch))
     doubts = np.where(shown.truth == 4, 0.8, 0.0).astype(np.float32)
-    rows = choose(shown.batch, refined, doubts, 4, chance=0).rows
-    assert (shown.truth[rows] == 4).sum() >= 3
+    choice = choose(shown.batch, refined, doubts, 3, chance=0)
+    assert shown.truth[choice.rows[0]] == 4
+    assert choice.gains[0] > 2 * choice.gains[1]  # one answer reaches most of them
     group = np.flatnonzero(shown.truth == 1)
     noticed = replace(refined, notices=(Notice("far", "thing 3", group, "Look."),))
-    rows = choose(shown.batch, noticed, np.zeros(360, np.float32), 2, chance=0).rows
+    rows = choose(shown.batch, noticed, np.zeros(360, np.float32), 1, chance=0).rows
     assert (shown.truth[rows] == 1).all()
 
 
@@ -95,11 +96,10 @@ def test_a_stated_part_is_drawn_by_chance(shown: World) -> None:
     picks = [choose(shown.batch, refined, doubts, 5, seed=seed) for seed in range(60)]
     lots = np.concatenate([one.rows[one.by_chance] for one in picks])
     assert abs(len(lots) / 300 - BY_CHANCE) < 0.01
-    # They are no more doubtful than all images, while the others are.
+    # They are no more doubtful than all images, and any may be drawn.
     error = doubts.std() / len(lots) ** 0.5
     assert abs(doubts[lots].mean() - doubts.mean()) < 3 * error
-    others = np.concatenate([one.rows[~one.by_chance] for one in picks])
-    assert doubts[others].mean() > doubts.mean() + 3 * error
+    assert len(np.unique(lots)) > 50
     assert choose(shown.batch, refined, doubts, 8, chance=1).by_chance.all()
     assert not choose(shown.batch, refined, doubts, 8, chance=0).by_chance.any()
 
@@ -183,7 +183,7 @@ def test_a_large_batch_is_asked_about_by_a_sample() -> None:
         choice = choose(batch, refined, doubts, 5)
         assert time.monotonic() - started < 60
         assert len(np.unique(choice.rows)) == 5 and (batch.known[choice.rows] < 0).all()
-        assert (shown.truth[choice.rows[~choice.by_chance]] == 5).sum() >= 3
+        assert shown.truth[choice.rows[~choice.by_chance][0]] == 5
         assert choice.gains.sum() < 20_000
 
 
