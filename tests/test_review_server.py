@@ -35,6 +35,7 @@ class Idle:
     """A background that does nothing, and knows one word."""
 
     progress = Progress(ready=True, busy=False)
+    choice: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.nudged = 0

@@ -113,6 +113,13 @@ class Desk:
             order = np.argsort(-self.album.doubt[some], kind="stable")
         return self.tiles(some[order[:size]])
 
+    def chosen(self, wanted: Wanted, ids: Sequence[str]) -> list[Tile]:
+        """Return those of some images that are wanted and open, in their order."""
+        self.catch_up()
+        open_ = set(self.album.rows(wanted).tolist())
+        rows = [self.album.row_of[one] for one in ids]
+        return self.tiles([row for row in rows if row in open_])
+
     def listed(
         self, wanted: Wanted, closed: bool | None, start: int, size: int = SCREENFUL
     ) -> list[Tile]:

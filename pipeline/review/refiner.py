@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +11,20 @@ import polars as pl
 
 from pipeline.errors import Clip2YoloError
 from pipeline.images.examples import read_examples
-from pipeline.labels.gather import examples_among, examples_beside, seen_by_space, verdicts_on
+from pipeline.labels.gather import (
+    batch_of,
+    examples_among,
+    examples_beside,
+    seen_by_space,
+    verdicts_on,
+    why_alone,
+)
+from pipeline.labels.judge import judge
+from pipeline.labels.refine.batch import Batch, Refined
+from pipeline.labels.verdicts import Verdicts
 from pipeline.listener import SILENT
 from pipeline.records import IMAGES, read_table
+from pipeline.review.choose import A_MINUTE, Tally, choose, enough, expected
 from pipeline.review.desk import Desk
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen
@@ -28,6 +40,9 @@ class Progress:
     moved: int = 0  # images called otherwise than when the page was opened
     answers: int = 0  # that the labels of now were made with
     trouble: str | None = None  # a sentence: why nothing is refined
+    # Labels that the answers of a minute are expected to put right; None: nobody knows.
+    gain: float | None = None
+    enough: bool = False  # that is less than the config asks for
 
 
 @dataclass(frozen=True)
@@ -53,13 +68,27 @@ class Refiner:
         self._run, self._desk = run, desk
         self._batch: _Batch | None = None
         self._progress = Progress()
+        self._choice: tuple[str, ...] = ()
+        self._asked: dict[
+            str, tuple[float, str | None]
+        ] = {}  # id → its doubt, and what it was called
+        self._tally = Tally()
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="refiner", daemon=True)
 
     @property
     def progress(self) -> Progress:
         """How far it has come."""
-        return self._progress
+        known = self._progress
+        # What was just answered is as good as being worked on.
+        waits = self._wake.is_set() and known.trouble is None
+        return replace(known, busy=True) if waits else known
+
+    @property
+    def choice(self) -> tuple[str, ...]:
+        """The ids of the images whose answers are expected to teach most, and of some that chance
+        drew; () where nothing is refined."""
+        return self._choice
 
     def start(self) -> None:
         """Begin: load the teacher, and refine with the answers that are there."""
@@ -98,6 +127,7 @@ class Refiner:
             self._batch = self._gathered()
             self._progress = replace(self._progress, ready=True)
             while not self._ended.is_set():
+                self._progress = replace(self._progress, busy=True)
                 self._wake.clear()
                 self._refine(self._batch)
                 self._wake.wait()
@@ -127,14 +157,53 @@ class Refiner:
         return _Batch(asked, seen, images, beside, examples_among(examples.table, images))
 
     def _refine(self, batch: _Batch) -> None:
-        self._progress = replace(self._progress, busy=True)
         desk, album = self._desk, self._desk.album
         human, answers = desk.decisions(), desk.answered
-        verdicts = verdicts_on(
-            self._run, batch.asked, batch.seen, batch.images, batch.beside,
-            batch.shown | human, None, None,
-        )  # fmt: skip
+        given = batch.asked, batch.seen, batch.images, batch.beside, batch.shown | human
+        together = None
+        if why_alone(batch.asked.panel, self._run.config.label) is None:
+            together = batch_of(self._run, *given, None)
+            verdicts = judge(together, batch.asked.ids, self._run.config.label, None)
+        else:
+            verdicts = verdicts_on(self._run, *given, None, None)
         rows = np.array([album.row_of[one] for one in batch.asked.ids])
         guess = np.where(verdicts.known >= 0, verdicts.known, verdicts.guess)
         moved = album.relabel(guess, verdicts.doubt, rows)
+        if together is not None:
+            self._choose(together, verdicts, rows, human)
         self._progress = replace(self._progress, busy=False, moved=moved, answers=answers)
+
+    def _choose(
+        self, batch: Batch, verdicts: Verdicts, rows: np.ndarray, human: Mapping[str, str]
+    ) -> None:
+        """Choose what to ask next, and say what it is expected to bring."""
+        album, n = self._desk.album, len(rows)
+        for one in [one for one in self._asked if one in human]:
+            doubted, called = self._asked.pop(one)
+            self._tally = replace(
+                self._tally,
+                expected=self._tally.expected + doubted,
+                wrong=self._tally.wrong + (human[one] != called),
+            )
+        # The examples beside the images follow them; they are known, and nobody doubts them.
+        shares = np.zeros((len(batch.plain), len(batch.classes)), np.float32)
+        shares[:n] = verdicts.probabilities
+        shares[np.arange(n, len(shares)), batch.known[n:]] = 1
+        doubts = np.zeros(len(shares), np.float32)
+        doubts[:n] = verdicts.doubt
+        settled = np.zeros(len(shares), bool)
+        settled[:n] = album.closed[rows]
+        found = choose(
+            batch,
+            Refined(shares, verdicts.refined, verdicts.why, (), verdicts.weights, verdicts.notices),
+            doubts,
+            A_MINUTE,
+            settled=settled,
+        )
+        ids = [album.ids[int(rows[row])] for row in found.rows]
+        for one, row, doubted in zip(ids, found.rows, found.doubts, strict=True):
+            self._asked[one] = float(doubted), album.name_of(int(rows[row]))
+        gain = expected(found.gains, self._tally)
+        until = self._run.config.review.until
+        self._choice = tuple(ids)
+        self._progress = replace(self._progress, gain=round(gain, 1), enough=enough(gain, n, until))

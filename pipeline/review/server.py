@@ -52,6 +52,9 @@ class Background(Protocol):
     @property
     def progress(self) -> Progress: ...
 
+    @property
+    def choice(self) -> tuple[str, ...]: ...
+
     def nudge(self) -> None: ...
 
     def in_words(self, text: str) -> np.ndarray: ...
@@ -178,15 +181,22 @@ class _Page:
     def screen(self, request: Request, _: Any) -> Any:
         asked = request.query_params
         wanted, closed = self._wanted(asked), {"open": False, "answered": True, "all": None}
+        closed["teach"] = False
         state, start = asked.get("state", "open"), _number(asked.get("start", "0"))
         if state not in closed:
-            raise _Refused("`state` is one of: open, answered, all.")
+            raise _Refused("`state` is one of: teach, open, answered, all.")
         if words := asked.get("words", "").strip():
             vector = self._background.in_words(words[:300])
         elif like := asked.get("like"):
             if like not in self._desk.album.row_of:
                 raise _Refused("This image is none of the run's.")
             vector = self._desk.vectors_of([self._desk.album.row_of[like]])[0]
+        elif state == "teach":
+            before = self._background.progress
+            tiles = self._desk.chosen(wanted, self._background.choice)
+            # Where nothing is left of the last choice, the next one is being made.
+            waits = not tiles and before.busy and before.trouble is None
+            return {"tiles": [asdict(tile) for tile in tiles], "wait": waits}
         elif state == "open":
             return {"tiles": [asdict(tile) for tile in self._desk.screen(wanted)]}
         else:

@@ -65,7 +65,7 @@ function made(tag, name, words) {
   return element;
 }
 
-const isList = () => Boolean(like || at("words").value.trim() || at("state-filter").value !== "open");
+const isList = () => Boolean(like || at("words").value.trim() || !["open", "teach"].includes(at("state-filter").value));
 const isAnswered = (tile) => tile.kind !== null;
 const openOnes = () => tiles.filter((tile) => !isAnswered(tile));
 
@@ -81,7 +81,12 @@ async function load() {
   const words = at("words").value.trim();
   if (like) asked.set("like", like); else if (words) asked.set("words", words);
   asked.set("start", String(start));
-  const said = await call(`api/screen?${asked}`);
+  let said = await call(`api/screen?${asked}`);
+  while (said.wait) {
+    at("question").textContent = "Working out what to ask next …";
+    await new Promise((done) => setTimeout(done, 300));
+    said = await call(`api/screen?${asked}`);
+  }
   show(said.tiles);
 }
 
@@ -98,7 +103,8 @@ function draw() {
   const grid = at("grid");
   grid.replaceChildren(...tiles.map(tileOf));
   if (!tiles.length) {
-    const words = isList() ? "Nothing more is found here. Esc leaves the list."
+    const words = at("state-filter").value === "teach" ? "Nothing is chosen here. Widen the filters, or press t for what is open."
+      : isList() ? "Nothing more is found here. Esc leaves the list."
       : "Nothing is open here. Widen the filters, or go on with: clip2yolo label";
     grid.append(made("p", "empty", words));
   }
@@ -155,6 +161,7 @@ function ask() {
   else if (undone) title.textContent = "Taken back: what are these?";
   else if (like) title.textContent = "More like the picture you chose";
   else if (at("words").value.trim()) title.append("Found by ", made("em", "", at("words").value.trim()));
+  else if (at("state-filter").value === "teach") title.textContent = "These teach most: is each what it is called?";
   else if (isList()) title.textContent = "Most doubtful first";
   else if (names.length === 1) title.append(tiles.length === 1 ? "Is this " : "Are these all ", made("em", "", names[0] ?? "without a class"), "?");
   else title.textContent = "Is each what it is called?";
@@ -166,7 +173,11 @@ function tell(said) {
   if (said.trouble) parts.push("labels are not refined");
   else if (!said.ready) parts.push("loading the teacher …");
   else if (said.busy) parts.push("refining …");
-  else parts.push(`${said.moved.toLocaleString("en")} labels moved by your answers`);
+  else {
+    parts.push(`${said.moved.toLocaleString("en")} labels moved by your answers`);
+    if (said.enough) parts.push("enough: one more minute would change next to nothing");
+    else if (said.gain !== null) parts.push(`one more minute: about ${Math.round(said.gain).toLocaleString("en")} labels put right`);
+  }
   at("state").textContent = parts.join(" · ");
   at("state").title = said.trouble ?? "";
   const box = at("classes");
@@ -218,7 +229,7 @@ function accept() {
   return doing(async () => {
     const some = openOnes().filter((tile) => tile.guess !== null);
     if (some.length) await send(some.map((tile) => answerOf(tile, "class", tile.guess)));
-    if (isList() && at("state-filter").value !== "open") start += screenful;
+    if (isList() && ["answered", "all"].includes(at("state-filter").value)) start += screenful;
     await load();
   });
 }
@@ -278,6 +289,15 @@ function more() {
   if (!tile) return;
   like = tile.id;
   start = 0;
+  doing(load);
+}
+
+function teach() {
+  const filter = at("state-filter");
+  filter.value = filter.value === "teach" ? "open" : "teach";
+  like = null;
+  start = 0;
+  at("words").value = "";
   doing(load);
 }
 
@@ -344,7 +364,7 @@ at("typed").addEventListener("keydown", (event) => {
 const KEYS = {
   Enter: accept, c: pick, 0: () => give("none"), s: () => give("skip"),
   S: () => give("skip", null, true), a: selectAll, u: undo, z: undo, m: more, f: enlarge,
-  " ": () => toggle(framed), Escape: leave, PageDown: () => turn(1), PageUp: () => turn(-1),
+  " ": () => toggle(framed), t: teach, Escape: leave, PageDown: () => turn(1), PageUp: () => turn(-1),
   "/": () => { at("words").focus(); at("words").select(); }, "?": () => at("keys").showModal(),
 };
 
@@ -378,7 +398,7 @@ for (const id of Object.values(FILTERS)) {
 }
 at("words").addEventListener("search", () => { if (!at("words").value) { start = 0; doing(load); } });
 const BUTTONS = { accept, pick, none: () => give("none"), skip: () => give("skip"),
-                  "select-all": selectAll, undo, like: more, enlarge, earlier: () => turn(-1),
+                  "select-all": selectAll, undo, like: more, enlarge, teach, earlier: () => turn(-1),
                   later: () => turn(1), help: () => at("keys").showModal() };
 for (const [id, act] of Object.entries(BUTTONS)) at(id).addEventListener("click", () => act());
 
