@@ -111,6 +111,12 @@ def test_label_undo_kill_go_on_and_finish(folder: Path, browser: Any) -> None:
         page.goto(address)
         page.wait_for_selector(".tile")
         until(page, lambda: "labels moved" in state(page))
+        page.keyboard.press("t")
+        until(page, lambda: "teach most" in page.locator("#question").inner_text())
+        until(page, lambda: page.locator(".tile").count() == 20)
+        assert "one more minute" in state(page)
+        page.keyboard.press("t")
+        until(page, lambda: "Are these all" in page.locator("#question").inner_text())
         shown = page.locator(".tile").count()
         # One is none of the classes, two are selected and get a class, one a new class by its name.
         press(page, "0", 1)

@@ -196,6 +196,22 @@ def test_what_is_wanted_can_be_narrowed(folder: Path) -> None:
         assert client.get(f"api/screen?{query}", 400).json()["error"].endswith(".")
 
 
+def test_what_teaches_most_is_shown_as_it_was_chosen(folder: Path) -> None:
+    client = Client(folder)
+    d, c, a = (id_of(folder, stem) for stem in "dca")
+    client.idle.choice = (d, c, a)
+    assert [tile["id"] for tile in client.screen("state=teach")] == [d, c, a]
+    client.answer([d], "blue")
+    assert [tile["id"] for tile in client.screen("state=teach&class=green")] == [c]
+    assert [tile["id"] for tile in client.screen("state=teach")] == [c, a]
+    said = client.get("api/screen?state=teach").json()
+    assert said["wait"] is False
+    client.idle.progress = Progress(busy=True)
+    assert client.get("api/screen?state=teach").json()["wait"] is True
+    client.idle.progress = Progress(busy=True, trouble="It broke.")
+    assert client.get("api/screen?state=teach").json()["wait"] is False
+
+
 def test_undo_brings_back_what_was_there_also_after_a_restart(folder: Path) -> None:
     a, b = id_of(folder, "a"), id_of(folder, "b")
     Client(folder).answer([a], "green")

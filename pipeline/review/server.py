@@ -42,6 +42,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_FEW = 10  # images of a choice, below which the next one is waited for
 _MOST_ANSWERS = 1000  # at one stroke
 _MOST_BYTES = 1 << 20  # of a request
 
@@ -194,8 +195,8 @@ class _Page:
         elif state == "teach":
             before = self._background.progress
             tiles = self._desk.chosen(wanted, self._background.choice)
-            # Where nothing is left of the last choice, the next one is being made.
-            waits = not tiles and before.busy and before.trouble is None
+            # Where little is left of the last choice, the next one is being made.
+            waits = len(tiles) < _FEW and before.busy and before.trouble is None
             return {"tiles": [asdict(tile) for tile in tiles], "wait": waits}
         elif state == "open":
             return {"tiles": [asdict(tile) for tile in self._desk.screen(wanted)]}
