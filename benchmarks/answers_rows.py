@@ -158,9 +158,13 @@ def summarized(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for row in rows:
         groups.setdefault((row.strategy, row.person, row.answers), []).append(row.accuracy)
     return [
-        {"strategy": key[0], "person": key[1], "answers": key[2], "accuracy": round(mean, 4)}
-        for key, accuracies in groups.items()
-        if (mean := float(np.mean(accuracies))) is not None
+        {
+            "strategy": strategy,
+            "person": person,
+            "answers": answers,
+            "accuracy": round(float(np.mean(accuracies)), 4),
+        }
+        for (strategy, person, answers), accuracies in groups.items()
     ]
 
 

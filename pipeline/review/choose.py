@@ -100,15 +100,16 @@ def choose(
     lots = rng.choice(free, int(drawn.sum()), replace=False)
     rows, counts = _sample(wrong, done, lots, rng)
     reach = _Reach(batch, refined, rows)
-    for at in np.flatnonzero(done[rows]):
-        reach.absorb(int(at))
+    for answered in np.flatnonzero(done[rows]).tolist():
+        reach.absorb(answered)
     doubted, open_ = wrong[rows] * counts, ~done[rows]
-    left, picks, gains = list(np.searchsorted(rows, lots)), [], []
+    left = np.searchsorted(rows, lots).tolist()
+    picks, gains = list[tuple[int, bool]](), list[float]()
     open_[left] = False
     for by_chance in drawn.tolist():
         gain = reach.gains(doubted)
         if by_chance:
-            at = int(left.pop(0))
+            at = left.pop(0)
         elif open_.any():
             at = int(np.where(open_, gain, -1.0).argmax())
         else:
