@@ -113,7 +113,9 @@ def _decided_elsewhere(run: Run, album: Album) -> dict[str, str]:
     images = album.places
     decided: dict[str, str] = {}
     for file in (space.human, space.moved, space.review):
-        decided |= match(read_decisions(file, run.ontology), images)[0]
+        table = read_decisions(file, run.ontology)
+        if not table.is_empty():  # to match with a million images takes a while
+            decided |= match(table, images)[0]
     return decided | moved_by_hand(look_at_folder(space), run.ontology.dataset_classes)
 
 
