@@ -63,10 +63,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`clip2yolo review` in a process of its own, and its address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "review", "-c", "run.yaml"], cwd=folder,
+        [sys.executable, "-m", "pipeline.cli", "review", "-c", "run.yaml", *words], cwd=folder,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "CLIP2YOLO_CACHE": str(folder / "cache")},
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -198,6 +198,29 @@ def test_it_fits_a_narrow_screen_and_the_dark(folder: Path, browser: Any) -> Non
         page.locator("#undo").click()
         until(page, lambda: "Taken back" in page.locator("#question").inner_text())
         page.close()
+
+
+def test_an_audit_by_keyboard(folder: Path, browser: Any) -> None:
+    labels = pl.read_parquet(folder / "run" / "labels.parquet")
+    drawn = labels["id"].to_list()[10:13]
+    sheet = folder / "run" / "audit.csv"
+    sheet.write_text("id,class\n" + "".join(f"{one},\n" for one in drawn))
+    with served(folder, "--audit") as (_, address):
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector(".tile")
+        assert page.locator(".tile").count() == 3 and not page.locator("#filters").is_visible()
+        assert {"red", "blue"}.isdisjoint(page.locator("#grid").inner_text().split())
+        page.keyboard.press("Enter")  # nothing is confirmed at one stroke
+        press(page, "1", 1)
+        press(page, "2", 2)
+        press(page, "0", 3)
+        page.wait_for_selector(".empty")
+        page.close()
+    audited = answers(folder).audited
+    assert sorted(audited) == sorted(drawn)
+    assert [audited[one].kind for one in drawn] == ["class", "class", "none"]
+    sheet.unlink()
 
 
 def test_without_the_libraries_or_a_reason_one_sentence(folder: Path) -> None:

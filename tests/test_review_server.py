@@ -322,3 +322,36 @@ def test_without_labels_there_is_nothing_to_review(tmp_path: Path) -> None:
     write_run(tmp_path, PHOTOS)
     with pytest.raises(ConfigError, match="pink"):
         desk_of(Run.of(load_config(tmp_path / "run.yaml")))
+
+
+def test_an_audit_shows_no_guess_and_never_teaches(folder: Path) -> None:
+    a, c, e = (id_of(folder, stem) for stem in "ace")
+    run = Run.of(load_config(folder / "run.yaml"))
+    with pytest.raises(WorkspaceError, match="Run `clip2yolo audit` first"):
+        desk_of(run, audit=True)
+    Client(folder).answer([a], "blue")
+    sheet = folder / "run" / "audit.csv"
+    sheet.write_text(f"path,class,guess,id\n/x,,red,{e}\n/y,,red,{a}\n/z,,green,{c}\n,,,gone\n")
+    client = Client(folder, at=desk_of(run, audit=True))
+    assert client.get("api/start").json()["audit"] == 3
+    tiles = client.screen("state=open&class=green")  # nothing narrows a draw
+    assert [tile["id"] for tile in tiles] == [e, a, c]
+    assert {(tile["guess"], tile["doubt"], tile["kind"]) for tile in tiles} == {(None, None, None)}
+    assert client.answer([a], "red")["answered"] == 1
+    client.answer([e], None)
+    assert [tile["id"] for tile in client.screen()] == [c]
+    other = {"id": id_of(folder, "b"), "kind": "none", "class": None, "seen": None}
+    refused = client.post("api/answer", {"who": "me", "answers": [other]}, 409)
+    assert "none of this audit" in refused["error"]
+    log = client_log(folder)
+    assert log.taught == {} and {one: said.class_name for one, said in log.audited.items()} == {
+        a: "red", e: None,
+    }  # fmt: skip
+    # What is taken back of an audit is the audit's; the answer that taught stands again.
+    client.post("api/undo", {"who": "me"})
+    client.post("api/undo", {"who": "me"})
+    assert client.post("api/undo", {"who": "me"})["tiles"] == []
+    assert client_log(folder).taught[a].class_name == "blue"
+    sheet.write_text("no table")
+    with pytest.raises(WorkspaceError, match="cannot be read as a table with the column `id`"):
+        desk_of(run, audit=True)

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     help="Where to listen. Another than this machine itself wants `--because`.",
 )
 @click.option("--because", default="", help="Why other machines shall reach the page, in words.")
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Ask for the truth of what `clip2yolo audit` drew; guesses hidden.",
+)
 @on_a_run
 def review(
     config: Config,
@@ -32,6 +37,7 @@ def review(
     port: int,
     host: str,
     because: str,
+    audit: bool,
 ) -> None:
     """Look at the labels in the browser, screenful by screenful, and put them right by keyboard.
 
@@ -57,7 +63,8 @@ def review(
             )
         echo(
             f"{opened.images:,} images. Open {opened.address}",
-            "Every answer is on disk at once; Ctrl-C ends the page. Then run `clip2yolo label`.",
+            "Every answer is on disk at once; Ctrl-C ends the page. Then run "
+            f"`clip2yolo {'audit' if audit else 'label'}`.",
         )
 
-    open_page(config, told, listener, host=host, port=port)
+    open_page(config, told, listener, host=host, port=port, audit=audit)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.class_names import check_class_name
 from pipeline.errors import Clip2YoloError, ConfigError
-from pipeline.labels.answers import Answer, AnswerLog, Kind, heard, now
+from pipeline.labels.answers import Answer, AnswerLog, Kind, Purpose, heard, now
 from pipeline.review.album import Album, Wanted
 
 SCREENFUL = 24
@@ -29,8 +29,8 @@ class Tile:
     """One image of a screenful."""
 
     id: str
-    guess: str | None  # the class that the image is called
-    doubt: float
+    guess: str | None  # the class that the image is called; None in an audit, which must not tell
+    doubt: float | None  # likewise
     moved: bool
     place: str  # the file's name, for people
     answer: str | None  # what stands of the answers: a class
@@ -65,6 +65,8 @@ class Desk:
         log: the answers.
         decided: image id → class, by the other tables of decisions.
         vectors: tells what is alike; None where nothing does.
+        audit: ids of the images whose truth is asked for, in this order; None where answers are to
+            teach.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class Desk:
         log: AnswerLog,
         decided: Mapping[str, str] | None = None,
         vectors: Vectors | None = None,
+        audit: Sequence[str] | None = None,
     ) -> None:
         self.album, self.log, self.vectors = album, log, vectors
+        self.audit = None if audit is None else tuple(one for one in audit if one in album.row_of)
+        self._purpose: Purpose = "teach" if audit is None else "audit"
         self._decided = decided or {}
         self._lock = threading.RLock()
         self._take(log.history)
@@ -90,6 +95,8 @@ class Desk:
     def answered(self) -> int:
         """How many images have an answer."""
         with self._lock:
+            if self.audit is not None:
+                return len(self.audit) - len(self._left())
             return len(self.log.taught)
 
     def catch_up(self) -> None:
@@ -119,6 +126,16 @@ class Desk:
         open_ = set(self.album.rows(wanted).tolist())
         rows = [self.album.row_of[one] for one in ids]
         return self.tiles([row for row in rows if row in open_])
+
+    def drawn(self, size: int = SCREENFUL) -> list[Tile]:
+        """Return the next images of an audit that nobody has answered about."""
+        self.catch_up()
+        return self.tiles([self.album.row_of[one] for one in self._left()[:size]])
+
+    def _left(self) -> list[str]:
+        """What is open of an audit."""
+        last = {one: self.log.last(one, "audit") for one in self.audit or ()}
+        return [one for one, said in last.items() if said is None or said.kind == "withdrawn"]
 
     def listed(
         self, wanted: Wanted, closed: bool | None, start: int, size: int = SCREENFUL
@@ -175,14 +192,14 @@ class Desk:
         found = []
         for row in map(int, rows):
             image_id = self.album.ids[row]
-            answer = self.log.last(image_id)
+            answer = self.log.last(image_id, self._purpose)
             stands = answer is not None and answer.kind != "withdrawn"
             found.append(
                 Tile(
                     id=image_id,
-                    guess=self.album.name_of(row),
-                    doubt=round(float(self.album.doubt[row]), 3),
-                    moved=bool(self.album.moved[row]),
+                    guess=self.album.name_of(row) if self.audit is None else None,
+                    doubt=round(float(self.album.doubt[row]), 3) if self.audit is None else None,
+                    moved=bool(self.album.moved[row]) and self.audit is None,
                     place=self.album.paths[row].replace("\\", "/").rsplit("/", 1)[-1],
                     answer=answer.class_name if answer is not None and stands else None,
                     kind=answer.kind if answer is not None and stands else None,
@@ -206,6 +223,8 @@ class Desk:
         for one in given:
             if one.id not in self.album.row_of:
                 raise ConfigError(f"The image {one.id[:80]!r} is none of this run.")
+            if self.audit is not None and one.id not in self.audit:
+                raise ConfigError(f"The image {one.id[:80]!r} is none of this audit.")
             if one.class_name is not None and one.class_name not in self.album.classes:
                 check_class_name(one.class_name)
         act, at = uuid.uuid4().hex, now()
@@ -213,7 +232,7 @@ class Desk:
             self.catch_up()
             conflicts = []
             for one in given:
-                last = self.log.last(one.id)
+                last = self.log.last(one.id, self._purpose)
                 if last is None or last.kind == "withdrawn" or last.who == who:
                     continue
                 if last.act != (one.seen or ""):
@@ -225,6 +244,7 @@ class Desk:
                         id=one.id,
                         kind=one.kind,
                         class_name=one.class_name,
+                        purpose=self._purpose,
                         who=who,
                         at=at,
                         over=self._decided.get(one.id),
@@ -247,10 +267,11 @@ class Desk:
         """
         with self._lock:
             self.catch_up()
-            undone = {a.act.split(":")[1] for a in self.log.history if a.act.startswith(_UNDO)}
+            history = [a for a in self.log.history if a.purpose == self._purpose]
+            undone = {a.act.split(":")[1] for a in history if a.act.startswith(_UNDO)}
             mine = (
                 a.act
-                for a in reversed(self.log.history)
+                for a in reversed(history)
                 if a.who == who and a.act and not a.act.startswith(_UNDO) and a.act not in undone
             )
             act = next(mine, None)
@@ -258,7 +279,7 @@ class Desk:
                 return [], 0
             before: dict[str, Answer | None] = {}
             last: dict[str, Answer] = {}
-            for answer in self.log.history:
+            for answer in history:
                 if answer.act == act:
                     before[answer.id] = last.get(answer.id)
                 last[answer.id] = answer
@@ -273,6 +294,7 @@ class Desk:
                         id=image_id,
                         kind=kind,
                         class_name=None if earlier is None else earlier.class_name,
+                        purpose=self._purpose,
                         who=who,
                         at=at,
                         over=self._decided.get(image_id),

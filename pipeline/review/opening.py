@@ -6,6 +6,9 @@ import importlib.util
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, WorkspaceError
@@ -37,6 +40,7 @@ def review(
     listener: Listener = SILENT,
     host: str = "127.0.0.1",
     port: int = 0,
+    audit: bool = False,
 ) -> None:
     """Serve the review page of a run until it is interrupted.
 
@@ -46,6 +50,7 @@ def review(
         listener: told what is not as it should be.
         host: address to listen on.
         port: 0: a free one.
+        audit: ask for the truth of what `clip2yolo audit` drew, in place of answers that teach.
 
     Raises:
         ConfigError: the libraries are not installed, or the address cannot be listened on.
@@ -58,15 +63,15 @@ def review(
         )
     import uvicorn
 
-    from pipeline.review.refiner import Refiner
+    from pipeline.review.refiner import Refiner, Still
     from pipeline.review.server import application
 
     run = Run.of(config, listener)
-    desk = desk_of(run)
+    desk = desk_of(run, audit)
     for sentence in desk.log.notes():
         listener.warn(sentence)
     guard = Guard.new(host)
-    refiner = Refiner(run, desk)
+    refiner = Still() if audit else Refiner(run, desk)
     server = uvicorn.Server(
         uvicorn.Config(
             application(desk, refiner, guard, config.max_pixels),
@@ -87,11 +92,15 @@ def review(
             refiner.stop()
 
 
-def desk_of(run: Run) -> Desk:
+def desk_of(run: Run, audit: bool = False) -> Desk:
     """Return the desk of a run.
 
+    Args:
+        run: which has been labeled.
+        audit: ask about what `clip2yolo audit` drew.
+
     Raises:
-        WorkspaceError: there are no labels yet.
+        WorkspaceError: there are no labels yet, or nothing has been drawn.
     """
     stamp = LABEL.stamp(run.workspace)
     if stamp is None:
@@ -104,7 +113,28 @@ def desk_of(run: Run) -> Desk:
         cache = EmbeddingCache(cache_dir() / "embeddings", album.vectors_of)
     log = read_answers(run.workspace.said)
     elsewhere = _decided_elsewhere(run, album)
-    return Desk(album, log, elsewhere, None if cache is None else cache.vectors)
+    return Desk(
+        album,
+        log,
+        elsewhere,
+        None if cache is None else cache.vectors,
+        _drawn(run.workspace.audit) if audit else None,
+    )
+
+
+def _drawn(sheet: Path) -> list[str]:
+    """The ids of an audit's images, in the order in which they are to be asked for."""
+    try:
+        return pl.read_csv(sheet, columns=["id"], infer_schema=False)["id"].drop_nulls().to_list()
+    except FileNotFoundError:
+        raise WorkspaceError(
+            f"{sheet} is not there yet. Run `clip2yolo audit` first, which draws what to ask."
+        ) from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise WorkspaceError(
+            f"{sheet} cannot be read as a table with the column `id` ({type(error).__name__}). "
+            "Delete it and run `clip2yolo audit` again, which keeps the answers."
+        ) from error
 
 
 def _decided_elsewhere(run: Run, album: Album) -> dict[str, str]:

@@ -207,3 +207,27 @@ class Refiner:
         until = self._run.config.review.until
         self._choice = tuple(ids)
         self._progress = replace(self._progress, gain=round(gain, 1), enough=enough(gain, n, until))
+
+
+class Still:
+    """Nothing goes on in the background: an audit's answers move no label."""
+
+    progress = Progress(busy=False)
+    choice: tuple[str, ...] = ()
+
+    def start(self) -> None:
+        """Nothing begins."""
+
+    def stop(self) -> None:
+        """Nothing ends."""
+
+    def nudge(self) -> None:
+        """Nobody listens."""
+
+    def in_words(self, text: str) -> np.ndarray:
+        """Refuse: an audit asks what was drawn.
+
+        Raises:
+            Clip2YoloError: always.
+        """
+        raise Clip2YoloError("An audit asks about what was drawn, in the order of the draw.")

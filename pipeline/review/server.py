@@ -163,6 +163,7 @@ class _Page:
             "screenful": SCREENFUL,
             "sources": album.sources[:200] if len(album.sources) > 1 else [],
             "compares": self._desk.vectors is not None,
+            "audit": None if self._desk.audit is None else len(self._desk.audit),
             **self.status(request, None),
         }
 
@@ -180,6 +181,8 @@ class _Page:
         }  # fmt: skip
 
     def screen(self, request: Request, _: Any) -> Any:
+        if self._desk.audit is not None:
+            return {"tiles": [asdict(tile) for tile in self._desk.drawn()]}
         asked = request.query_params
         wanted, closed = self._wanted(asked), {"open": False, "answered": True, "all": None}
         closed["teach"] = False

@@ -14,6 +14,7 @@ let start = 0;           // in lists: number of the first
 let screenful = 24;
 let busy = false;
 let waiting = false;     // filters were changed while something else was done
+let audit = null;        // how many images an audit asks about; null: answers are to teach
 let undone = false;      // the screen shows what an undo opened again
 
 async function call(path, body) {
@@ -72,7 +73,7 @@ const openOnes = () => tiles.filter((tile) => !isAnswered(tile));
 function called(tile) {
   if (tile.kind === "none") return "none of these";
   if (tile.kind === "skip") return "skipped";
-  return tile.answer ?? tile.guess ?? "no class";
+  return tile.answer ?? tile.guess ?? (audit === null ? "no class" : "?");
 }
 
 async function load() {
@@ -103,7 +104,8 @@ function draw() {
   const grid = at("grid");
   grid.replaceChildren(...tiles.map(tileOf));
   if (!tiles.length) {
-    const words = at("state-filter").value === "teach" ? "Nothing is chosen here. Widen the filters, or press t for what is open."
+    const words = audit !== null ? "All that was drawn is answered. Go on with: clip2yolo audit"
+      : at("state-filter").value === "teach" ? "Nothing is chosen here. Widen the filters, or press t for what is open."
       : isList() ? "Nothing more is found here. Esc leaves the list."
       : "Nothing is open here. Widen the filters, or go on with: clip2yolo label";
     grid.append(made("p", "empty", words));
@@ -124,7 +126,7 @@ function tileOf(tile, number) {
   image.src = `image/${encodeURIComponent(tile.id)}`;
   image.addEventListener("error", () => image.replaceWith(made("span", "gone", "cannot be shown any more")));
   const words = made("span", "words");
-  words.append(made("span", "name", called(tile)), made("span", "doubt", tile.doubt.toFixed(2)));
+  words.append(made("span", "name", called(tile)), made("span", "doubt", tile.doubt === null ? "" : tile.doubt.toFixed(2)));
   words.lastChild.title = "doubt, from 0 to 1";
   button.append(image, words);
   button.addEventListener("click", () => { framed = number; toggle(number); });
@@ -146,9 +148,10 @@ function mark() {
   const button = at("accept");
   button.replaceChildren(made("kbd", "", "Enter"));
   if (!left) button.append("next screenful");
+  else if (audit !== null) button.append(`${left} to say; s skips what cannot be said`);
   else if (names.size === 1) button.append(left === 1 ? `it is ${[...names][0]}` : `all ${left} are ${[...names][0]}`);
   else button.append(`all ${left} are what they are called`);
-  button.disabled = !tiles.length;
+  button.disabled = !tiles.length || (audit !== null && left > 0);
   at("earlier").hidden = !isList() || start === 0;
   at("later").hidden = !isList() || tiles.length < screenful;
 }
@@ -158,6 +161,7 @@ function ask() {
   const names = [...new Set(tiles.map((tile) => tile.guess))];
   title.replaceChildren();
   if (!tiles.length) title.textContent = "All done here";
+  else if (audit !== null) title.textContent = "Audit: what does each show?";
   else if (undone) title.textContent = "Taken back: what are these?";
   else if (like) title.textContent = "More like the picture you chose";
   else if (at("words").value.trim()) title.append("Found by ", made("em", "", at("words").value.trim()));
@@ -170,7 +174,8 @@ function ask() {
 function tell(said) {
   classes = said.classes;
   const parts = [`${said.answered.toLocaleString("en")} answered`];
-  if (said.trouble) parts.push("labels are not refined");
+  if (audit !== null) parts.push(`of ${audit.toLocaleString("en")} drawn`);
+  else if (said.trouble) parts.push("labels are not refined");
   else if (!said.ready) parts.push("loading the teacher …");
   else if (said.busy) parts.push("refining …");
   else {
@@ -185,8 +190,11 @@ function tell(said) {
     const button = made("button");
     button.type = "button";
     if (number < 9) button.append(made("kbd", "", String(number + 1)));
-    button.append(one.name, made("span", "count", one.images.toLocaleString("en")));
-    button.title = `${one.images} images are called so, ${one.open} of them open`;
+    button.append(one.name);
+    if (audit === null) {
+      button.append(made("span", "count", one.images.toLocaleString("en")));
+      button.title = `${one.images} images are called so, ${one.open} of them open`;
+    }
     button.addEventListener("click", () => give("class", one.name));
     return button;
   }));
@@ -228,6 +236,7 @@ function give(kind, name = null, all = false) {
 function accept() {
   return doing(async () => {
     const some = openOnes().filter((tile) => tile.guess !== null);
+    if (audit !== null && openOnes().length) return;
     if (some.length) await send(some.map((tile) => answerOf(tile, "class", tile.guess)));
     if (isList() && ["answered", "all"].includes(at("state-filter").value)) start += screenful;
     await load();
@@ -280,19 +289,20 @@ function enlarge() {
   if (!tile) return;
   at("large").src = `image/${encodeURIComponent(tile.id)}?large=1`;
   at("large").alt = tile.place;
-  at("about").textContent = `${tile.place} · ${called(tile)} · doubt ${tile.doubt.toFixed(2)}${tile.moved ? " · moved by the batch" : ""}`;
+  at("about").textContent = `${tile.place} · ${called(tile)}${tile.doubt === null ? "" : ` · doubt ${tile.doubt.toFixed(2)}`}${tile.moved ? " · moved by the batch" : ""}`;
   at("picture").showModal();
 }
 
 function more() {
   const tile = tiles[framed];
-  if (!tile) return;
+  if (!tile || audit !== null) return;
   like = tile.id;
   start = 0;
   doing(load);
 }
 
 function teach() {
+  if (audit !== null) return;
   const filter = at("state-filter");
   filter.value = filter.value === "teach" ? "open" : "teach";
   like = null;
@@ -416,10 +426,12 @@ async function watch() {
 doing(async () => {
   const said = await call("api/start");
   screenful = said.screenful;
+  audit = said.audit;
+  if (audit !== null) for (const id of ["filters", "like", "teach"]) at(id).hidden = true;
   document.title = `${said.images.toLocaleString("en")} images · clip2yolo review`;
   at("source").replaceChildren(new Option("anywhere", ""), ...said.sources.map((name) => new Option(name.length > 40 ? `…${name.slice(-39)}` : name, name)));
   at("source-label").hidden = !said.sources.length;
-  at("like").hidden = !said.compares;
+  at("like").hidden = !said.compares || audit !== null;
   tell(said);
   await load();
 }).then(() => setTimeout(watch, 3000));
