@@ -40,6 +40,7 @@ def measure(images: int, classes: int) -> dict[str, Any]:
             check=True,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=Path(__file__).parents[1],
         )
     return json.loads(told.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
