@@ -26,6 +26,7 @@ from pipeline.evaluation.comparison import (
 )
 from pipeline.evaluation.contest import spread
 from pipeline.evaluation.sample import check_truth, labeled_by_people
+from pipeline.images.examples import read_examples
 from pipeline.images.look import looked_at_aside
 from pipeline.labels.decisions import match, read_decisions
 from pipeline.labels.moved import look_at_folder, moved_by_hand
@@ -135,6 +136,9 @@ def _answered(run: Run, images: pl.DataFrame) -> tuple[pl.DataFrame, str | None]
             usable.join(said, "id", maintain_order="left").select(list(TRUTH)),
             "decisions",
         )
+    # A teacher is not judged on what it was shown.
+    shown = read_examples(run.config).table["id"]
+    found = found.filter(~pl.col("id").is_in(shown.implode()))
     if len(found) > _MOST_ANSWERS:
         run.listener.say(
             f"Of {len(found):,} answered images {_MOST_ANSWERS:,} are asked about, spread evenly."
@@ -146,12 +150,8 @@ def _answered(run: Run, images: pl.DataFrame) -> tuple[pl.DataFrame, str | None]
 def _ask(run: Run, name: str, settings: TeacherConfig, shown: Shown) -> Seen:
     images = shown.images
     config, ontology = run.config, run.ontology
-    panel = panel_of(
-        run.config.model_copy(update={"teachers": [settings]}),
-        ontology,
-        ontology.classes,
-        run.listener,
-    )
+    alone = config.model_copy(update={"teachers": [settings]})
+    panel = panel_of(alone, ontology, ontology.classes, run.listener)
     sentences = prompt_warnings(panel, ontology)
     for sentence in sentences[:_TOLD]:
         run.listener.warn(sentence)

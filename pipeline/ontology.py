@@ -51,7 +51,8 @@ class Ontology:
     @property
     def worded(self) -> tuple[bool, ...]:
         """Whether a prompt leads to each class."""
-        return tuple(number in self.prompt_classes for number in range(len(self.classes)))
+        led_to = set(self.prompt_classes)
+        return tuple(number in led_to for number in range(len(self.classes)))
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import ConfigError, describe_os_error
@@ -32,6 +32,7 @@ label:
   min_margin: 0.0            # lead over the runner-up that a label needs
   refine: auto               # let all images together correct the labels where the evidence says
                              # so; always, or none: each image alone, by the words
+  {space}
   # reject: auto             # abstain on images that fit no class; or a limit such as 0.9
 
 student:
@@ -55,6 +56,12 @@ examples:
 """
 _NO_EXAMPLES = """\
 # examples: {"cat": examples/cat/}   # pictures that show what a class looks like; five are a lot"""
+
+_SPACE = """\
+space: dinov2-small        # a second look at all images, without words; downloads 90 MB once.
+                             # `clip2yolo teachers --spaces` lists others; none: words alone"""
+_NO_SPACE = """\
+# space: dinov2-small      # a second look at all images, without words: a download of 90 MB"""
 
 TEACHERS = {
     "clip": "clip-vit-b-32   # downloads 600 MB once; `clip2yolo teachers` lists others",
@@ -89,14 +96,10 @@ def starter_config(
     """
     if not images.exists() and not any(letter in str(images) for letter in "*?["):
         raise ConfigError(f"{images} does not exist. `--images` names the photos to label.")
-    if len(set(classes)) < len(classes):
-        raise ConfigError("A class is named twice in `--classes`. Name each once.")
     shown = {} if examples is None else _labeled_folders(examples)
-    asked = {
-        f"a photo of {_with_article(_as_words(name) if name in shown else name)}": name
-        for name in dict.fromkeys([*classes, *shown])
-        if name != background and (name not in shown or (prompts and _is_of_words(name)))
-    }
+    names = [*classes, *(name for name in shown if name not in classes)]
+    told = [name for name in names if name not in shown or (prompts and _is_of_words(name))]
+    asked = prompts_of([name for name in told if name != background], shown)
     if background and (background not in shown or prompts):
         asked |= {"a photo of something else": background, "an empty scene": background}
     ontology = build_ontology(
@@ -123,6 +126,7 @@ def starter_config(
             else '# background: {class: "other", keep: false}   # recognized, but left out'
         ),
         teacher=TEACHERS[teacher],
+        space=_NO_SPACE if teacher == "pocket" else _SPACE,
         student=(
             "yolov8n-cls.pt      # pretrained; downloads 5 MB once. yolov8n-cls.yaml: from scratch"
             if teacher != "pocket"
@@ -132,15 +136,28 @@ def starter_config(
     )
 
 
-def prompts_of(classes: Sequence[str]) -> dict[str, str]:
+def prompts_of(classes: Sequence[str], folders: Collection[str] = ()) -> dict[str, str]:
     """Return a prompt for each class, prompt → class.
 
+    Args:
+        classes: their names.
+        folders: those of them that are names of folders, and spelled so.
+
     Raises:
-        ConfigError: a class is named twice.
+        ConfigError: a class is named twice, or two would have one prompt.
     """
-    prompts = {f"a photo of {_with_article(name)}": name for name in classes}
-    if len(prompts) < len(classes):
-        raise ConfigError("A class is named twice in `--classes`. Name each once.")
+    prompts: dict[str, str] = {}
+    for name in classes:
+        prompt = f"a photo of {_with_article(_as_words(name) if name in folders else name)}"
+        other = prompts.get(prompt)
+        if other == name:
+            raise ConfigError("A class is named twice in `--classes`. Name each once.")
+        if other is not None:
+            raise ConfigError(
+                f"The classes {other!r} and {name!r} would have one prompt, {prompt!r}. Rename one "
+                "of them."
+            )
+        prompts[prompt] = name
     return prompts
 
 

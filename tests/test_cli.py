@@ -142,6 +142,17 @@ def test_new_images_are_added_and_old_splits_stay(run_folder: Path) -> None:
     assert all(splits[one] == split for one, split in old)
 
 
+def test_images_are_looked_at_together_or_each_alone(run_folder: Path) -> None:
+    alone = answer("label", "--refine", "none")["label"]
+    assert (alone["refined"], alone["moved"]) == (False, 0)
+    together = answer("label", "--refine", "always")["label"]
+    assert together["refined"] and together["why"] and together["embedded"] == 0
+    labels = pl.read_parquet(run_folder / "run" / "labels.parquet")
+    assert together["moved"] == labels["moved"].sum()
+    done = clip2yolo("label", "--refine", "sometimes", "--config", "run.yaml")
+    assert done.exit_code == 2 and "'sometimes' is not one of" in done.stderr
+
+
 def test_a_person_decides(run_folder: Path) -> None:
     change_config(run_folder, lambda config: config["label"].update(min_confidence=0.95))
     counts = answer("label")["label"]

@@ -179,7 +179,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         ],
         "label": {
             "min_confidence": 0.5, "min_margin": 0.0, "refine": "auto", "prompts": "sum",
-            "prior": {}, "reject": "none",
+            "prior": {}, "reject": "none", "space": None,
         },
         "dataset": {
             "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},

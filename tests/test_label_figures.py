@@ -65,8 +65,8 @@ def test_words_and_batch_are_scored_on_the_same_images() -> None:
     sentences = label_sentences(figures)
     assert sentences[:2] == [
         "So.",
-        "2 images got another class than the words alone say. Of the 2 whose class a person gave, "
-        "1 are right now and 1 were right before.",
+        "Of 2 moved images whose class a person gave, 1 are right now and 1 were right by the "
+        "words alone.",
     ]
     assert sentences[2].startswith(
         "Of all guesses that can be checked, accepted or not, 50.0 % are"
@@ -79,7 +79,7 @@ def test_without_truth_nothing_is_called_right() -> None:
         assert figure is None
     assert (figures.moved, figures.moved_known) == (2, 0)
     assert figures.reliability == [] and figures.calibration_error is None
-    assert label_sentences(figures) == ["2 images got another class than the words alone say."]
+    assert label_sentences(figures) == []
 
 
 def test_some_moves_of_every_pair_are_shown() -> None:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.class_names import check_class_name
+from pipeline.config import parse_config
 from pipeline.errors import ConfigError
-from pipeline.ontology import build_ontology
+from pipeline.ontology import build_ontology, declared_prior
 
 
 def test_classes_keep_the_order_of_their_first_mention() -> None:
@@ -314,3 +316,80 @@ def test_what_is_suggested_can_be_used(name: str) -> None:
     suggested = re.search(r"Call the class '(.*)', for instance", str(caught.value))
     assert suggested is not None
     check_class_name(suggested[1])
+
+
+# Examples, and how answers count
+
+
+def test_classes_of_examples_come_after_those_of_prompts() -> None:
+    ontology = build_ontology(
+        {"a cat": "cat", "a dog": "dog", "a kitten": "cat"}, examples=["defect", "dog", "x"]
+    )
+    assert ontology.classes == ("cat", "dog", "defect", "x")
+    assert ontology.examples == ("dog", "defect", "x")
+    assert ontology.worded == (True, True, False, False)
+    assert ontology.answers == (
+        "a cat", "a dog", "a kitten", "examples of defect", "examples of x",
+    )  # fmt: skip
+    assert ontology.answer_classes == (0, 1, 0, 2, 3)
+    assert ontology.answer_weights is None
+
+
+def test_examples_alone_are_an_ontology_and_may_be_the_background() -> None:
+    ontology = build_ontology({}, examples=["a", "b", "rest"], background="rest")
+    assert ontology.prompts == () and ontology.sentences == []
+    assert ontology.background == "rest" and ontology.dataset_classes == ("a", "b", "rest")
+    with pytest.raises(ConfigError, match="one class only"):
+        build_ontology({}, examples=["a"])
+    with pytest.raises(ConfigError, match="twice"):
+        build_ontology({}, examples=["caf\u00e9", "cafe\u0301"])
+    assert build_ontology({"a": "caf\u00e9", "b": "b"}, examples=["cafe\u0301"]).examples == (
+        "caf\u00e9",
+    )
+
+
+def test_averaged_prompts_and_declared_shares_are_weights_of_answers() -> None:
+    prompts = {"a": "x", "b": "x", "c": "y", "d": "x"}
+    mean = build_ontology(prompts, combine="mean", examples=["z"]).answer_weights
+    assert mean is not None and mean.tolist() == pytest.approx([1 / 3, 1 / 3, 1, 1 / 3, 1])
+    # A share stands in the place of what the number of prompts would give: it is no further factor.
+    prior = build_ontology(prompts, prior={"x": 0.6}, examples=["z"])
+    assert prior.prior == pytest.approx((0.6, 0.2, 0.2))
+    assert prior.answer_weights is not None
+    assert prior.answer_weights.tolist() == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("prior", "says"),
+    [
+        ({"x": 0.7, "y": 0.4}, "sum to 1.1"),
+        ({"x": 0.7, "y": 0.2, "z": 0.05}, "sum to 0.95"),
+        ({"x": 0.7, "y": 0.3}, "leaves nothing for 'z'"),
+        ({"x": 1.0}, "leaves nothing for 'y'"),
+        ({"w": 0.5}, "names the class 'w', which the ontology does not have. Use one of: x, y, z"),
+    ],
+)
+def test_shares_that_are_none_are_refused(prior: dict[str, float], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        build_ontology({"a": "x", "b": "y", "c": "z"}, prior=prior)
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=4))
+def test_shares_always_sum_to_one(given_shares: list[float]) -> None:
+    names = ["a", "b", "c", "d", "e"]
+    total = sum(given_shares) * 1.1
+    prior = {name: share / total for name, share in zip(names, given_shares, strict=False)}
+    ontology = build_ontology({name: name for name in names}, prior=prior)
+    assert sum(ontology.prior) == pytest.approx(1) and min(ontology.prior) > 0
+    assert ontology.prior[0] == pytest.approx(prior["a"])
+
+
+def test_the_declared_shares_of_some_classes_are_scaled(tmp_path: Path) -> None:
+    known = {
+        "source": "x", "ontology": {"a": "x", "b": "y", "c": "z"}, "label": {"prior": {"x": 0.5}},
+    }  # fmt: skip
+    config = parse_config(known, tmp_path / "run.yaml")
+    assert declared_prior(config, ("x", "y", "z")) == pytest.approx([0.5, 0.25, 0.25])
+    assert declared_prior(config, ("z", "x")) == pytest.approx([1 / 3, 2 / 3])
+    del known["label"]
+    assert declared_prior(parse_config(known, tmp_path / "run.yaml"), ("x", "y")) is None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from pipeline import stages
 from pipeline.config import Config, parse_config
@@ -20,6 +21,7 @@ from pipeline.labels.counts import LabelCounts
 from pipeline.listener import Listener
 from pipeline.records import LABELS
 from tests.fakes import Told, photos
+from tests.films import write_video
 from tests.tiny_models import write_model
 
 COUNTS = {"red": 9, "blue": 8, "green": 7}
@@ -121,6 +123,27 @@ def test_new_images_do_not_make_old_labels_flap(tmp_path: Path) -> None:
     assert not any("earlier label" in one for one in ear.warned)
 
 
+def test_copies_and_a_film_of_one_scene_do_not_outvote_the_photos(tmp_path: Path) -> None:
+    files = photos(tmp_path / "photos", COUNTS)
+    label(config_of(tmp_path, {"refine": "always"}))
+    before = labels_of(tmp_path)
+    for number in range(60):  # a pixel is another each time, so that they are no duplicates
+        with Image.open(files[0]) as scene:
+            copy = scene.convert("RGB")
+        copy.putpixel((number % 8, number // 8), (0, 0, 0))
+        copy.save(tmp_path / "photos" / f"zz_{number}.png")
+    film = write_video(tmp_path / "film.mp4", ["yellow"] * 40)
+    shutil.rmtree(tmp_path / "run")  # or yesterday's labels would be held
+    sources = [str(tmp_path / "photos"), {"path": str(film), "every": 1}]
+    counts = label(config_of(tmp_path, {"refine": "always"}, source=sources))
+    assert counts.refined and counts.human == 0
+    after = labels_of(tmp_path)
+    assert len(after) > 24 + 60  # and frames
+    both = after.join(before.select("id", was="guess"), "id")
+    assert len(both) == 24
+    assert (both["guess"] == both["was"]).sum() >= 22
+
+
 def test_labels_of_an_earlier_version_are_made_again(tmp_path: Path) -> None:
     photos(tmp_path / "photos", COUNTS)
     config = config_of(tmp_path)
@@ -179,6 +202,8 @@ def test_a_handful_of_images_is_labeled(tmp_path: Path, count: int) -> None:
         label(config_of(tmp_path, {"refine": refine}))
         labels = labels_of(tmp_path)
         assert len(labels) == count and labels["confidence"].is_between(0, 1).all()
+        if refine == "auto":  # too few to say anything of one another: the words' own figures
+            assert labels["confidence"].equals(labels["plain_confidence"].alias("confidence"))
 
 
 def test_what_is_built_up_is_the_same_in_memory_and_in_a_file(tmp_path: Path) -> None:
@@ -188,3 +213,73 @@ def test_what_is_built_up_is_the_same_in_memory_and_in_a_file(tmp_path: Path) ->
     assert not isinstance(within, np.memmap) and isinstance(mapped, np.memmap)
     assert np.array_equal(within, rows) and np.array_equal(mapped, rows)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_example_among_the_images_is_decided_and_one_beside_them_is_no_label(
+    tmp_path: Path,
+) -> None:
+    paths = photos(tmp_path / "photos", COUNTS)
+    beside = photos(tmp_path / "more", {"green": 3}, start=700)
+    examples = {"green": [str(paths[0]), str(paths[1]), *map(str, beside)]}
+    for refine in ("none", "always"):
+        counts = label(config_of(tmp_path, {"refine": refine}, examples=examples))
+        labels = labels_of(tmp_path)
+        assert len(labels) == counts.usable == 24 and counts.human == 2
+        shown = labels.filter(pl.col("path").is_in([str(path) for path in paths[:2]]))
+        assert shown["decision"].to_list() == ["human"] * 2
+        assert shown["class"].to_list() == ["green"] * 2
+        assert set(shown["reason"]) == {"It is an example of 'green'."}
+        review = pl.read_csv(tmp_path / "run" / "review.csv", infer_schema=False)
+        rows = review.filter(pl.col("id").is_in(shown["id"].implode()))
+        # It is for the examples to take back: in `class` it would count as decided here.
+        assert rows["class"].to_list() == [None] * 2
+        assert set(rows["reason"]) == {"An example of: green."}
+
+    # What a person fills in stands over it, and that the two differ is told.
+    review.with_columns(
+        pl.when(pl.col("id") == shown["id"][0]).then(pl.lit("blue")).alias("class")
+    ).write_csv(tmp_path / "run" / "review.csv")
+    ear = Told()
+    label(config_of(tmp_path, examples=examples), ear)
+    decided = labels_of(tmp_path).filter(pl.col("id") == shown["id"][0])
+    assert decided.select("class", "reason").row(0) == ("blue", "Decided by a person.")
+    assert any(one.startswith("1 image of `examples` got another class") for one in ear.warned)
+
+
+def test_what_fits_no_class_abstains_from_the_limit_on(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COUNTS)
+    first = label(config_of(tmp_path, {"refine": "none", "reject": 1.0}))
+    assert (first.rejected, first.limit) == (0, 1.0)
+    unlike = labels_of(tmp_path)["unlike"]
+    limit = float(unlike.sort()[18])
+    for refine in ("none", "always"):
+        counts = label(config_of(tmp_path, {"refine": refine, "reject": limit}))
+        labels = labels_of(tmp_path)
+        strange = labels["unlike"].cast(pl.Float64) >= limit
+        assert counts.rejected == counts.abstained == strange.sum() and counts.limit == limit
+        assert set(labels.filter(strange)["decision"]) <= {"abstained"}
+        reasons = labels.filter(strange)["reason"].to_list()
+        assert all(one.startswith("It fits no class: unlike 0.") for one in reasons)
+        assert set(labels.filter(~strange)["decision"]) == {"accepted"}
+    assert label(config_of(tmp_path, {"refine": "always"})).limit is None
+
+
+def test_the_likeliest_errors_are_in_the_review_for_a_person_to_fill_in(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COUNTS)
+    config = config_of(tmp_path, {"refine": "always"})
+    label(config)
+    labels, file = labels_of(tmp_path), tmp_path / "run" / "review.csv"
+    doubtful = labels.filter(pl.col("doubt") >= 0.5).sort("doubt", descending=True)
+    review = pl.read_csv(file, infer_schema=False)
+    assert set(review["id"]) == set(doubtful["id"]) and set(review["class"]) <= {None}
+    assert [float(one) for one in review["doubt"]] == sorted(map(float, review["doubt"]))[::-1]
+    if len(review):
+        one = review["id"][0]
+        review.with_columns(
+            pl.when(pl.col("id") == one).then(pl.lit("green")).alias("class")
+        ).write_csv(file)
+        label(config)
+        row = labels_of(tmp_path).filter(pl.col("id") == one)
+        assert row.select("class", "decision").row(0) == ("green", "human")
+        again = pl.read_csv(file, infer_schema=False).filter(pl.col("id") == one)
+        assert again["class"].to_list() == ["green"]

@@ -86,6 +86,9 @@ def test_settings_are_those_that_the_comments_explain(
     defaults = load_minimal()
     defaults["teachers"][0]["model"] = asked
     defaults["student"]["model"] = student
+    space = found["label"].pop("space")
+    assert (space["model"] if space else None) == (None if teacher == "pocket" else "dinov2-small")
+    del defaults["label"]["space"]
     assert found == defaults
 
 
@@ -164,3 +167,70 @@ def test_an_existing_config_stays_unless_it_is_to_go(tmp_path: Path) -> None:
     done = init(*words, "--force", "--json")
     assert json.loads(done.stdout) == {"config": str(path)}
     assert load_config(path).workspace == tmp_path / "runs" / "clip2yolo"
+
+
+# Examples
+
+
+def labeled(*names: str) -> None:
+    for name in names:
+        Path("labeled", name).mkdir(parents=True)
+
+
+def test_a_folder_of_labeled_folders_names_classes_and_shows_them(tmp_path: Path) -> None:
+    labeled("water_lily", "oak-tree", "type B", "class_01", ".hidden", "猫")
+    Path("labeled", "readme.txt").touch()
+    init("--images", "my photos", "--examples", "labeled", "-o", "pets.yaml")
+    config = load_config(Path("pets.yaml"))
+    assert config.ontology == {
+        "a photo of an oak tree": "oak-tree", "a photo of a water lily": "water_lily",
+        "a photo of a 猫": "猫",
+    }  # fmt: skip
+    assert set(config.examples) == {"class_01", "oak-tree", "type B", "water_lily", "猫"}
+    assert config.examples["type B"] == [tmp_path / "labeled" / "type B"]
+    # Names of numbers and letters mean nothing to a teacher: they have examples only.
+    assert ontology_of(config).classes == ("oak-tree", "water_lily", "猫", "class_01", "type B")
+
+
+def test_classes_may_be_named_beside_those_that_are_shown() -> None:
+    labeled("cat", "other")
+    words = ("--images", "my photos", "--examples", "labeled", "-o", "pets.yaml", "--force")
+    init(*words, "--classes", "dog, cat", "--background", "other")
+    config = load_config(Path("pets.yaml"))
+    assert list(config.ontology.values()) == ["dog", "cat", "other", "other"]
+    assert list(config.examples) == ["cat", "other"]
+    init(*words, "--no-prompts")
+    config = load_config(Path("pets.yaml"))
+    assert config.ontology == {} and ontology_of(config).classes == ("cat", "other")
+    init(*words, "--no-prompts", "--classes", "dog")
+    assert list(load_config(Path("pets.yaml")).ontology.values()) == ["dog"]
+
+
+def test_paths_of_examples_are_relative_to_the_config(tmp_path: Path) -> None:
+    labeled("cat", "dog")
+    (tmp_path / "configs").mkdir()
+    init("--images", "my photos", "--examples", "labeled", "-o", "configs/pets.yaml")
+    assert '"cat": "../labeled/cat"' in (tmp_path / "configs" / "pets.yaml").read_text("utf-8")
+    config = load_config(tmp_path / "configs" / "pets.yaml")
+    assert config.examples["dog"] == [tmp_path / "labeled" / "dog"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "Name the classes with `--classes`, or show them with `--examples`."),
+        (("--classes", "cat,dog", "--no-prompts"), "`--no-prompts` needs `--examples`"),
+        (("--examples", "nowhere"), "nowhere does not exist. `--examples` names a folder"),
+        (("--examples", "file"), "file is a file. `--examples` names a folder"),
+        (("--examples", "my photos"), "my photos holds no folders."),
+        (("--examples", "alike"), "would have one prompt, 'a photo of an oak tree'"),
+        (("--examples", "one"), "one class only"),
+    ],
+)
+def test_examples_that_show_nothing_are_refused(words: tuple[str, ...], says: str) -> None:
+    Path("file").touch()
+    Path("one", "cat").mkdir(parents=True)
+    for name in ("oak-tree", "oak_tree"):
+        Path("alike", name).mkdir(parents=True)
+    assert says in init("--images", "my photos", *words, status=2).stderr
+    assert not Path("clip2yolo.yaml").exists()

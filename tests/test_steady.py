@@ -104,7 +104,9 @@ def test_an_image_that_just_became_unlike_keeps_its_label(tmp_path: Path) -> Non
     verdicts = hold(today, pl.Series(["a", "b"]), earlier)
     table = label_table(["a", "b"], ["a", "b"], verdicts)
     assert table["decision"].to_list() == ["accepted", "abstained"]
-    assert table["reason"][1] == "It fits no class: unlike 0.990 reaches 0.8."
+    assert (
+        table["reason"][1] == "It fits no class: unlike 0.990, from 0.8 on images are turned away."
+    )
     assert verdicts.rejected == 1
 
 

@@ -10,15 +10,12 @@ from pipeline.values import counted
 def label_sentences(labels: LabelFigures) -> list[str]:
     """Return what refinement did, what it changed, and whether that was right."""
     sentences = [labels.why] if labels.why else []
-    if labels.moved:
-        sentence = f"{counted(labels.moved, 'image')} got another class than the words alone say."
-        if labels.moved_known:
-            sentence += (
-                f" Of the {labels.moved_known:,} whose class a person gave, "
-                f"{labels.moved_right:,} are right now and {labels.moved_were_right:,} were right "
-                "before."
-            )
-        sentences.append(sentence)
+    if labels.moved_known:
+        sentences.append(
+            f"Of {counted(labels.moved_known, 'moved image')} whose class a person gave, "
+            f"{labels.moved_right:,} are right now and {labels.moved_were_right:,} were right by "
+            "the words alone."
+        )
     if labels.refined and labels.refined_accuracy and labels.plain_accuracy:
         refined, plain = labels.refined_accuracy, labels.plain_accuracy
         sentences.append(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _AMONG = 6000  # rows that neighbours are looked for among; all of them where there are no more
 _BLOCK = 8192  # rows looked at together
@@ -52,6 +55,8 @@ def around(vectors: np.ndarray, votes: np.ndarray) -> Around:
         vectors: unit vectors (n, dim), n at least 2; may be a memmap.
         votes: (n,) weight of each image.
     """
+    from scipy import sparse  # slow to import
+
     n = len(vectors)
     rows = some_rows(n, _AMONG)
     eye = Eye((Sight.of(vectors[rows], votes[rows]),), (1.0,))

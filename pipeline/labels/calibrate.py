@@ -45,22 +45,24 @@ def calibrated(probabilities: np.ndarray, batch: Batch) -> np.ndarray:
 def estimated_accuracy(probabilities: np.ndarray, batch: Batch, rows: np.ndarray) -> float:
     """Return the share of labels that are right, as far as that shows without knowing any, 0 to 1.
 
-    Two readings that can contradict the labels are asked, and the mean of their assent taken: the
-    neighbours' probabilities of an image's label, and what the words alone guess. An error that
-    the words and a whole neighbourhood share shows in neither; only answers of people find it.
+    Two readings that can contradict the labels are asked: the neighbours' probabilities of an
+    image's label, in the space where they agree best, and what the words alone guess. Of the labels
+    that the words do not share, half are taken for wrong. An error that the words and a whole
+    neighbourhood share shows in neither; only answers of people find it.
 
     Args:
         probabilities: (n, classes).
         batch: the images.
         rows: (m,) those to judge by, at least 2.
     """
-    labels = probabilities[rows].argmax(axis=1)
-    around_them = [
-        around(space.vectors[rows], batch.votes[rows]).support(probabilities[rows], labels)
+    theirs = probabilities[rows]
+    labels = theirs.argmax(axis=1)
+    assent = max(
+        float(around(space.vectors[rows], batch.votes[rows]).support(theirs, labels).mean())
         for space in batch.spaces
-    ]
-    same = batch.plain[rows].argmax(axis=1) == labels
-    return float(np.mean([np.mean(around_them), same.mean()]))
+    )
+    same = float((batch.plain[rows].argmax(axis=1) == labels).mean())
+    return assent * (1 + same) / 2
 
 
 def _temperature(probabilities: np.ndarray, batch: Batch, asked: np.ndarray) -> float:

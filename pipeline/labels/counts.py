@@ -22,7 +22,7 @@ class LabelInputs:
     filled_in: list[str]  # ids of those that were decided in the review file
     moved: pl.DataFrame  # decisions that stand in moved.csv, or shall
     examples: Examples = field(default_factory=lambda: Examples(pl.DataFrame(schema=EXAMPLES)))
-    shown: list[str] = field(default_factory=list)  # ids decided by being an example of their class
+    shown: list[str] = field(default_factory=list)  # ids decided by being an example
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ def label_table(
     Returns:
         A table with the schema `records.LABELS`, one row an image, in the order given.
     """
+    from pipeline.labels.unlike import reject_reason  # it brings scipy, which takes a while
+
     names = pl.Series(verdicts.classes, dtype=pl.String)
     shares, rows = verdicts.probabilities, np.arange(len(ids))
     order = np.argsort(-shares, axis=1, kind="stable")
@@ -50,6 +52,7 @@ def label_table(
             "human": names.gather(pl.Series(verdicts.known).replace(-1, None)),
             "sure": pl.Series(np.char.mod("%.3f", confidence), dtype=pl.String),
             "ahead": pl.Series(np.char.mod("%.3f", margin), dtype=pl.String),
+            "strange": verdicts.strange,
             "odd": pl.Series(np.char.mod("%.3f", verdicts.unlike), dtype=pl.String),
         }
     ).with_columns(
@@ -57,11 +60,11 @@ def label_table(
         moved=pl.col("guess") != pl.col("plain"),
     )
     decided, kept = pl.col("human").is_not_null(), pl.col("kept")
+    strange = pl.col("strange")
     # As numpy compares: a threshold such as 0.9 is not rounded to the probabilities' precision.
-    least, lead, limit = verdicts.min_confidence, verdicts.min_margin, verdicts.limit
+    least, lead = verdicts.min_confidence, verdicts.min_margin
     unsure = pl.col("confidence").cast(pl.Float64) < least
     close = pl.col("margin").cast(pl.Float64) < lead
-    strange = pl.lit(False) if limit is None else pl.col("unlike").cast(pl.Float64) >= limit
     open_ = (unsure | close | strange) & ~kept
     return table.with_columns(
         pl.when(decided).then("human").when(open_).then(None).otherwise("guess").alias("class"),
@@ -76,7 +79,7 @@ def label_table(
         .when(kept)
         .then(pl.lit("Labeled so before, and what speaks against it now is not clear."))
         .when(strange)
-        .then(pl.format(f"It fits no class: unlike {{}} reaches {limit or 0:g}.", "odd"))
+        .then(pl.format(reject_reason(verdicts.limit or 0.0), "odd"))
         .when(unsure)
         .then(pl.format(f"Confidence {{}} is below {least:g}.", "sure"))
         .when(close)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,7 +18,8 @@ from pipeline.labels.refine.batch import Batch, Space
 from pipeline.labels.steady import Earlier
 from pipeline.labels.verdicts import Verdicts
 from pipeline.labels.votes import votes
-from pipeline.ontology import declared_prior
+from pipeline.labels.words import Words, words_of
+from pipeline.ontology import Ontology, declared_prior
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
 from pipeline.teachers.panel import Asked, Panel
@@ -86,6 +90,7 @@ def verdicts_on(
     batch = Batch(
         classes=ontology.classes,
         plain=plain,
+        words=_words_alone(rows, ontology, run.workspace.root),
         spaces=spaces,
         known=known,
         worded=np.array(ontology.worded),
@@ -93,7 +98,7 @@ def verdicts_on(
         prior=declared_prior(run.config, ontology.classes),
         before=None if earlier is None else _indices(earlier.of(rows.ids)["guess"], numbers),
     )
-    return judge(batch, rows.ids[:n], settings, steady)
+    return judge(batch, rows.ids[:n], settings, steady, _words(asked.panel))
 
 
 def examples_among(examples: pl.DataFrame, images: pl.DataFrame) -> dict[str, str]:
@@ -141,8 +146,23 @@ def seen_by_space(
     return see(config.label.space, config.student, readable, config.max_pixels, run.listener)
 
 
+def _words(panel: Panel) -> Callable[[], Words] | None:
+    """What gives words to hint with, of the teacher whose space is the first; None where reading a
+    thousand of them would be somebody's bill."""
+    member = next(one for one in panel.members if one.teacher.gives_vectors)
+    return None if member.settings.kind == "inference" else partial(words_of, member.teacher)
+
+
 def _gives_vectors(panel: Panel) -> bool:
     return any(member.teacher.gives_vectors for member in panel.members)
+
+
+def _words_alone(asked: Asked, ontology: Ontology, folder: Path) -> np.ndarray | None:
+    """What the words say without the examples, where there are any and every class has words."""
+    if not ontology.examples or not all(ontology.worded):
+        return None
+    wordy = replace(asked, panel=asked.panel.without_examples())
+    return stacked(_plain(wordy), len(asked.ids), folder)
 
 
 def _plain(asked: Asked) -> Iterator[np.ndarray]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from pipeline.config import TeacherConfig
 from pipeline.errors import SourceError
-from pipeline.files import fingerprint, names_and_hashes
+from pipeline.files import fingerprint
 from pipeline.images.examples import read_examples
 from pipeline.images.look import extract_frames, look_at_images
 from pipeline.images.scan import describe, with_failures
+from pipeline.labels.basis import basis_of
 from pipeline.labels.counts import LabelCounts, LabelInputs
 from pipeline.labels.decisions import decisions_of, match, read_decisions
 from pipeline.labels.drift import Drift, drift
@@ -34,12 +31,10 @@ from pipeline.records import LABELS, digest_of_columns, read_table, write_table
 from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.spaces import check_space, check_space_names
-from pipeline.spaces.see import identity_of
 from pipeline.teachers import check_names, check_teacher
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 from pipeline.values import counted
 
-_FORMAT = 2  # of labels.parquet: raised when it must hold more, or holds it otherwise
 _LOOKED_AT = 2000  # vectors of new images, and of earlier ones, to see a drift
 
 
@@ -93,43 +88,7 @@ def _look(run: Run) -> LabelInputs:
 def _digest(run: Run, inputs: LabelInputs) -> str:
     """Name what the labels depend on: pictures, prompts, teacher, thresholds, human decisions."""
     places = inputs.images.with_columns(without_place(run, inputs.images["path"]))
-    return fingerprint(digest_of_columns(places, "path", "id"), _basis(run, inputs))
-
-
-def _basis(run: Run, inputs: LabelInputs) -> str:
-    """Name what the labels depend on but the images. While it is the same, labels do not flap."""
-    settings = run.config.label
-    return fingerprint(
-        _FORMAT,
-        asdict(run.ontology),
-        _asked(run.config.teachers),
-        settings.model_dump(exclude={"space"}),
-        settings.space and identity_of(settings.space, run.config.student),
-        run.config.max_pixels,
-        inputs.human,
-        inputs.examples.digest,
-    )
-
-
-def _asked(teachers: Sequence[TeacherConfig]) -> list[Any]:
-    """What a teacher's answers depend on: names, weight, and the files of those in folders."""
-    from pipeline.teachers import resolve
-
-    asked = []
-    for settings in map(resolve, teachers):
-        files: list[Any] = []
-        if settings.model.startswith("local-dir:"):
-            folder = Path(settings.model.removeprefix("local-dir:"))
-            files = names_and_hashes([path for path in sorted(folder.glob("*")) if path.is_file()])
-        elif settings.pretrained:
-            files = names_and_hashes([Path(settings.pretrained)])
-        named = settings.model_dump(
-            include={"kind", "model", "pretrained", "weight", "url", "precision"}
-        )
-        # Only where they are stated: otherwise earlier labels would count as another teacher's.
-        stated = settings.model_dump(include={"preprocess", "quick_gelu"}, exclude_defaults=True)
-        asked.append([named | stated, files])
-    return asked
+    return fingerprint(digest_of_columns(places, "path", "id"), basis_of(run, inputs))
 
 
 def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
@@ -167,7 +126,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
             f"{workspace.images} says why for each."
         )
     embedded = time.monotonic()
-    stamp, basis = LABEL.stamp(workspace), _basis(run, inputs)
+    stamp, basis = LABEL.stamp(workspace), basis_of(run, inputs)
     earlier = None
     if stamp is not None and workspace.labels.is_file():
         earlier = Earlier.read(workspace.labels)

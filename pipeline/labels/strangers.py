@@ -9,10 +9,11 @@ import numpy as np
 from pipeline.labels.around import blocks, centre_of, some_rows
 from pipeline.labels.refine.batch import Batch, Notice
 from pipeline.labels.refine.neighbours import Eye, Sight
+from pipeline.labels.unlike import reject_threshold
 from pipeline.labels.words import Words
 
 _SUSPECT = 0.27  # score from which an image may belong to a group: one spread above the median
-_GROUP = 0.4  # mean score from which a group is one of strangers
+_GROUP = 0.5  # mean score from which a group is one of strangers, where no threshold is known
 _FEWEST = 9  # images that a picture shows
 _MOST = 2000  # images that are compared each with each
 _TOLD = 5  # groups that are named
@@ -25,7 +26,8 @@ def strangers(
     """Return a notice for each group of images alike that fit no class, the largest first.
 
     Images that hardly fit are joined, the most alike first, as long as the groups are about as
-    alike within as the images of a class are (average linkage: Sokal and Michener, 1958).
+    alike within as the images of a class are (average linkage: Sokal and Michener, 1958). Of the
+    groups those are named whose mean score would turn an image away.
 
     Args:
         batch: all images of a run.
@@ -35,13 +37,14 @@ def strangers(
     rows = np.flatnonzero((scores >= _SUSPECT) & (batch.known < 0))
     if len(rows) < _FEWEST:
         return []
+    limit = reject_threshold(scores, "auto") or _GROUP
     look = _Look(batch)
     cut = _AS_ALIKE * look.likeness_of_classes(scores)
     rows, group = _joined(look, rows, cut)
     found = []
     for number in range(int(group.max()) + 1):
         members = rows[group == number]
-        if len(members) < _FEWEST or scores[members].mean() < _GROUP:
+        if len(members) < _FEWEST or scores[members].mean() < limit:
             continue
         seen = look.see(members)
         found.append(members[np.argsort(-(seen @ seen.mean(axis=0)), kind="stable")])

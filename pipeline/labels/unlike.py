@@ -31,7 +31,8 @@ _WORDS = 0.5  # what the words say, beside the distance
 _CALLED = 0.5  # how much less counts what all neighbours are called alike
 _HALF = 2.0  # spreads above the median where a score is 0.5
 _ENOUGH = 30  # images below which their spread is not known
-_AUTO = 0.5
+_BEST = 0.05  # share of the images whose distance below the median is mirrored
+_AGAIN = 1.5  # and this times as far is what no member reaches
 _RIDGE = 1e-6
 _LEAST = 1e-30
 
@@ -39,8 +40,9 @@ _LEAST = 1e-30
 def reject_threshold(scores: np.ndarray, setting: Reject) -> float | None:
     """Return the score from which on images are turned away; None: none of them are.
 
-    `auto` is two spreads above the median of the batch, as `unlike` scales its scores, where there
-    are enough images to know their spread.
+    `auto` mirrors the batch: the images that fit best lie so far below the median, and half as far
+    again above it nearly all lie that belong to a class. At least one spread of the batch, and
+    only where there are enough images to know it.
 
     Args:
         scores: (n,) from `unlike`.
@@ -48,9 +50,14 @@ def reject_threshold(scores: np.ndarray, setting: Reject) -> float | None:
     """
     if setting == "none":
         return None
-    if setting == "auto":
-        return _AUTO if len(scores) >= _ENOUGH else None
-    return float(setting)
+    if setting != "auto":
+        return float(setting)
+    asked = scores[scores > 0].astype(np.float64)  # 0 are those that a person named
+    if len(asked) < _ENOUGH:
+        return None
+    below = -(np.log(asked / (1 - np.minimum(asked, 1 - 1e-6))) + _HALF)
+    spreads = max(1.0, _AGAIN * float(np.quantile(below, 1 - _BEST)))
+    return float(1 / (1 + np.exp(_HALF - spreads)))
 
 
 def reject_reason(limit: float) -> str:

@@ -48,14 +48,20 @@ class Verdicts:
             second, first = np.partition(self.probabilities[part], -2, axis=1)[:, -2:].T
             sure = first.astype(np.float64) >= self.min_confidence
             found[part] = sure & ((first - second).astype(np.float64) >= self.min_margin)
-        return found if self.limit is None else found & (self.unlike < self.limit)
+        found &= ~self.strange
+        return found
+
+    @property
+    def strange(self) -> np.ndarray:
+        """Whether the image counts as one that fits no class, (n,) bool."""
+        if self.limit is None:
+            return np.zeros(len(self.unlike), bool)
+        return self.unlike.astype(np.float64) >= self.limit
 
     @property
     def rejected(self) -> int:
         """How many images abstain because they fit no class."""
-        if self.limit is None:
-            return 0
-        return int(((self.unlike >= self.limit) & (self.known < 0) & ~self.kept).sum())
+        return int((self.strange & (self.known < 0) & ~self.kept).sum())
 
     def part(self, start: int, stop: int) -> Verdicts:
         """Return the verdicts on some of the images, one after another."""

@@ -174,5 +174,6 @@ def _explain(settings: SpaceConfig, error: Exception) -> str:
         "of the Hugging Face hub could not be read or fetched "
         f"({type(error).__name__}). On a machine with internet, load it there once and copy {home} "
         f"here; or put config.json and {_FILE} into a folder and set "
-        f"`{settings.key}: {{kind: timm, model: local-dir:that/folder}}`."
+        f"`{settings.key}: {{kind: timm, model: local-dir:that/folder}}`. Without that line the "
+        "labels come from the words and the teacher's own sight."
     )

@@ -86,6 +86,12 @@ class Panel(Predictor):
         self.file_bytes = None if None in sizes else sum(size or 0 for size in sizes)
         self.device = ", ".join(dict.fromkeys(one.device for one in asked))
 
+    def without_examples(self) -> Panel:
+        """Return the same teachers going by the words alone; every class must have some."""
+        return Panel(
+            [replace(one, zero_shot=one.zero_shot.without_examples()) for one in self.members]
+        )
+
     def read(self, data: bytes, max_pixels: int) -> list[np.ndarray]:
         """Return what each member takes of the bytes of an image file."""
         return [member.teacher.read(data, max_pixels) for member in self.members]

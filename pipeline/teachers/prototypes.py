@@ -14,10 +14,10 @@ An image's logits are those of normal distributions around the prototypes that s
 The distance between two vectors has far fewer independent parts than dimensions; how many is fitted
 on examples that are left out (as Tip-Adapter, Zhang et al., ECCV 2022, searches its two weights).
 
-Tried and dropped, over 17 sets of photos and two teachers: logits of words plus weighted logits of
-examples (no better at its best weight, and nothing that says the weight); a covariance of all
-dimensions, shrunk (worse below 20 examples a class); a variance of its own for each class (worse
-for classes with words only).
+Tried and dropped, on five to sixteen sets of photos and two teachers: logits of words plus weighted
+logits of examples (no better at its best weight, and nothing that says the weight); a covariance of
+all dimensions, shrunk (worse below 20 examples a class); a variance of its own for each class
+(worse for classes with words only).
 """
 
 from __future__ import annotations

@@ -89,6 +89,10 @@ class ZeroShot(Predictor):
         self._ontology = ontology
         self._columns = [ontology.classes.index(class_name) for class_name in classes]
 
+    def without_examples(self) -> ZeroShot:
+        """Return one that goes by the words alone; every class must have some."""
+        return ZeroShot(self.teacher, self._ontology, self.prompts, self.classes)
+
     def read(self, data: bytes, max_pixels: int) -> np.ndarray:
         """Return what the teacher takes of the bytes of an image file."""
         return self.teacher.read(data, max_pixels)

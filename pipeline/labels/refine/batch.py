@@ -27,6 +27,14 @@ class Batch:
     votes: np.ndarray  # (n,) float32, above 0: look-alikes and frames of one film share one vote
     prior: np.ndarray | None = None  # (classes,) shares that the config declares; None: unknown
     before: np.ndarray | None = None  # (n,) int, classes of the last labeling; -1: the image is new
+    # (n, classes) float32: the same as `plain` by the words alone, where examples speak in it, too.
+    # Refinement knows the examples better than an image alone can.
+    words: np.ndarray | None = None
+
+    @property
+    def spoken(self) -> np.ndarray:
+        """What refinement begins with, (n, classes) float32."""
+        return self.plain if self.words is None else self.words
 
 
 @dataclass(frozen=True)

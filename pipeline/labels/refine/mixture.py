@@ -78,16 +78,16 @@ def fit(
     Args:
         answers: (n, classes) float32, each row centred: logits of the classes.
         start: probabilities (n, classes) to begin with.
-        votes: (n,), what each image counts.
+        votes: (n,) float32, what each image counts, 1 on average.
         known: (n,) int, index of the class that a person gave; -1: nobody has.
         hypothesis: how far the prompts are trusted.
         prior: shares (classes,), where they are declared; they are estimated otherwise.
     """
     n, classes = answers.shape
     given = np.flatnonzero(known >= 0)
-    scale = n / votes.sum()
-    weights = (votes * scale).astype(np.float32)[:, None]
+    weights = votes[:, None]
     total = (weights * answers).sum(axis=0)
+    squares = float(np.vdot(weights * answers, answers))
     shares = start.astype(np.float32)
     axes = np.arange(classes)
     for _ in range(_ROUNDS):
@@ -116,9 +116,9 @@ def fit(
         promised[axes, axes] += gains
         learned = (counts / (counts + hypothesis.mean_images))[:, None]
         means = (learned * held + (1 - learned) * promised).astype(np.float32)
-        distances = (answers**2).sum(axis=1, keepdims=True) - 2 * answers @ means.T
-        distances += (means**2).sum(axis=1)
-        variance = float((weighed * distances).sum() / (n * max(classes - 1, 1)))
+        # The mean squared distance to the own class's mean, from the sums alone.
+        away = squares - 2 * np.vdot(sums, means) + np.vdot(counts, (means**2).sum(axis=1))
+        variance = float(away) / (n * max(classes - 1, 1))
         variance = max(variance, (_LEAST * gain) ** 2)
         present = prior if prior is not None else (counts + _ONE) / (n + classes * _ONE)
         mixture = Mixture(means, variance, np.maximum(present, 1e-9).astype(np.float32))

@@ -15,7 +15,8 @@ _BLOCK = 1024  # rows compared at a time
 _MOST = 10  # neighbours of an image
 _FEW = 8  # images to one neighbour: in a small batch the tenth neighbour is anything
 _REACH = 1.0  # by which a likeness must be less to count 1/e, in spreads of all likenesses
-_PAIRS = 2000  # rows whose likenesses show how these spread
+_LEAST = 1e-3  # spread of likenesses that are told apart
+_SAME = 1e-5  # length, beside the vectors' own, below which a centred vector is rounding error
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,20 @@ class Sight:
     would make them all alike (the cone of contrastive embeddings: Liang et al., 2022)."""
 
     centre: np.ndarray  # (dim,)
-    spread: float  # standard deviation of the likenesses of two images
+    spread: float  # standard deviation of the likenesses of two images; 0: all look the same
 
     @classmethod
     def of(cls, vectors: np.ndarray, votes: np.ndarray) -> Sight:
-        """Learn a space from some of its vectors (m, dim)."""
-        centre = np.average(vectors.astype(np.float32), axis=0, weights=votes).astype(np.float32)
-        step = max(1, len(vectors) // _PAIRS)
-        some = _unit(vectors[::step].astype(np.float32) - centre)
-        likenesses = (some @ some.T)[~np.eye(len(some), dtype=bool)]
-        spread = float(likenesses.std()) if likenesses.size else 1.0
-        return cls(centre, max(spread, 1e-6))
+        """Learn a space from some of its vectors (m, dim), whatever their order."""
+        vectors = np.asarray(vectors, np.float32)
+        weights = votes.astype(np.float64) / votes.sum(dtype=np.float64)
+        centre = weights.astype(np.float32) @ vectors
+        unit = _unit(vectors - centre)
+        return cls(centre, max(_spread(unit), _LEAST) if unit.any() else 0.0)
 
     def see(self, vectors: np.ndarray) -> np.ndarray:
-        """Return vectors (m, dim) as they are compared: centred, length 1, float32."""
+        """Return vectors (m, dim) as they are compared: centred, length 1, float32. One that lies
+        at the centre is like no other: it has length 0."""
         return _unit(np.asarray(vectors, np.float32) - self.centre)
 
 
@@ -51,7 +52,7 @@ class Eye:
     def see(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
         """Return (m, dims) float32 whose products are the weighted likenesses, in spreads."""
         scaled = [
-            sight.see(part) * np.float32(np.sqrt(weight / sight.spread))
+            sight.see(part) * np.float32(np.sqrt(weight / max(sight.spread, _LEAST)))
             for sight, weight, part in zip(self.sights, self.weights, vectors, strict=True)
             if weight > 0
         ]
@@ -74,36 +75,48 @@ def neighbours(
     Args:
         seen: images (m, dims), from `Eye.see`.
         sample: those to choose from (s, dims).
-        votes: of the sample (s,).
+        votes: of the sample (s,), above 0.
         own: the row of the sample that each image is itself, (m,) int, -1 where it is none; an
-            image is no neighbour of its own.
+            image is no neighbour of its own, unless it is the whole sample.
     """
     from scipy import sparse  # slow to import, and most commands compare nothing
 
     size = len(sample)
     most = int(np.clip(size // _FEW, 1, _MOST))
     most = min(most, max(size - 1, 1))
+    loudness = np.log(votes.astype(np.float64)).astype(np.float32)
     columns = np.empty((len(seen), most), np.int32)
     weights = np.empty((len(seen), most), np.float32)
     for start in range(0, len(seen), _BLOCK):
         rows = slice(start, start + _BLOCK)
         alike = seen[rows] @ sample.T
-        if own is not None:
+        if own is not None and size > 1:
             inside = np.flatnonzero(own[rows] >= 0)
             alike[inside, own[rows][inside]] = -np.inf
         near = np.argpartition(alike, -most, axis=1)[:, -most:]
-        likeness = np.take_along_axis(alike, near, axis=1)
-        best = likeness.max(axis=1, keepdims=True)
-        strength = np.exp((likeness - best) / _REACH) * votes[near]
-        strength[~np.isfinite(likeness)] = 0
+        strength = np.take_along_axis(alike, near, axis=1) / _REACH + loudness[near]
+        strength = np.exp(strength - strength.max(axis=1, keepdims=True))
         columns[rows] = near
-        weights[rows] = strength / np.maximum(strength.sum(axis=1, keepdims=True), 1e-12)
+        weights[rows] = strength / strength.sum(axis=1, keepdims=True)
     starts = np.arange(0, columns.size + 1, most)
     shape = (len(seen), size)
     return sparse.csr_array((weights.ravel(), columns.ravel(), starts), shape=shape)
 
 
+def _spread(unit: np.ndarray) -> float:
+    """The standard deviation of the likenesses of any two of m rows of length 1 (or 0), from their
+    moments, in memory that does not grow with the pairs."""
+    count = len(unit)
+    pairs = count * (count - 1)
+    own = (unit.astype(np.float64) ** 2).sum(axis=1)
+    if pairs == 0:
+        return 0.0
+    total = float((unit.sum(axis=0, dtype=np.float64) ** 2).sum() - own.sum())
+    squares = float(((unit.T @ unit).astype(np.float64) ** 2).sum() - (own**2).sum())
+    return float(np.sqrt(max(squares / pairs - (total / pairs) ** 2, 0.0)))
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-    scaled: np.ndarray = vectors / lengths
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: np.ndarray = np.where(lengths > _SAME, vectors / np.maximum(lengths, _SAME), 0)
     return scaled

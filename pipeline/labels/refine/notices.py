@@ -13,7 +13,7 @@ _FEWEST = 8  # images that are worth a person's minute
 _SHARE = 0.005  # of the images, in large batches
 _FAR = 0.4  # of what its prompt answers to the rest of a class: less is far from it
 _APART = 2.0  # distance of two groups' means, in spreads along the line between them
-_GROUPS = 60  # kinds of thing that are looked for, at most
+_GROUPS = 8  # kinds of thing that are looked for under a class, at most
 _A_GROUP = 12  # images of a kind, on average, at least
 _ROUNDS = 20
 
@@ -79,7 +79,6 @@ def _kinds(members: np.ndarray, label: int, seen: np.ndarray, answers: np.ndarra
     """Part images (m,) of one label into kinds: spherical k-means, and kinds that do not lie apart
     joined again."""
     count = int(np.clip(len(members) // _A_GROUP, 1, _GROUPS))
-    count = min(count, 8)
     points = seen[members]
     centres = _spread_out(points, count)
     for _ in range(_ROUNDS):
@@ -127,7 +126,8 @@ def _far(batch: Batch, rows: np.ndarray, kind: _Kind, claims: list[int]) -> Noti
     name = batch.classes[kind.label]
     hint = f" ({_claimed(batch, claims)})" if claims else ""
     sentence = (
-        f"{_count(batch, rows, kind)} images alike are called {name!r}, but lie far from it{hint}. "
+        f"{_count(batch, rows, kind).capitalize()} images alike are called {name!r}, but lie far "
+        f"from it{hint}. "
         "If they are something else, give that a prompt of its own; if they belong to a class, one "
         "example of them or one answer puts them all right."
     )
@@ -153,7 +153,7 @@ def _count(batch: Batch, rows: np.ndarray, kind: _Kind) -> str:
     """How many images a kind has in the batch: counted, or reckoned from the sample."""
     if len(rows) == len(batch.plain):
         return f"{len(kind.rows):,}"
-    return f"about {round(len(kind.rows) * len(batch.plain) / len(rows), -1):,}"
+    return f"about {round(int(len(kind.rows) * len(batch.plain) / len(rows)), -1):,}"
 
 
 def _spread_out(points: np.ndarray, count: int) -> np.ndarray:

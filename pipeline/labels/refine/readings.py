@@ -17,6 +17,7 @@ _OWN = 0.3  # what an image's own answer weighs beside its neighbours'
 _VOTES = 5  # rounds in which neighbours hear of neighbours
 _ROUNDS = 2  # the same for the answers that the mixture is fitted to
 _LEAST = 1e-30  # probability
+_WIDE = 4.0  # times the variance of another hypothesis' clouds: such clouds tell nothing apart
 _SURE = 0.005  # difference of two hypotheses' fits at which the better one counts e times as much
 _NEAR = 7  # neighbours that are asked whether a reading holds together
 
@@ -87,12 +88,16 @@ def read(
         fit(smoothed, plain, votes, known, hypothesis, prior) for hypothesis in HYPOTHESES
     )
     found = [mixture.probabilities(smoothed) for mixture in mixtures]
-    weights = np.full(len(found), 1 / len(found))
+    # Of two classes a loud prompt may leave one cloud that swallows the other, where another
+    # hypothesis finds both.
+    variances = np.array([mixture.variance for mixture in mixtures])
+    weights = (variances <= _WIDE * variances.min()).astype(np.float64)
+    weights /= weights.sum()
     if eyewitness is not None:
         fits = np.array(
             [_explained(eyewitness, one, votes) - 1 + agreement(one, links) for one in found]
         )
-        weights = np.exp((fits - fits.max()) / _SURE)
+        weights *= np.exp((fits - fits[weights > 0].max()).clip(max=0) / _SURE)
         weights /= weights.sum()
     batch = _together(found, weights)
     for shares in (local, batch):
