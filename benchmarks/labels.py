@@ -75,9 +75,11 @@ def main(
                 "doubt": doubts,
             }
         )
-    costs = [measure(size, _CLASSES) for size in [_LARGE, *[_MILLION] * million]]
-    if ours:
-        keep({"scale": [_rounded(one) for one in costs]})
+    costs: list[dict[str, Any]] = []
+    for size in [_LARGE, *[_MILLION] * million]:
+        costs.append(measure(size, _CLASSES))
+        if ours:
+            keep({"scale": [_rounded(one) for one in costs]})
     _show_rest(summary, rejections, doubts, costs)
 
 
