@@ -185,12 +185,13 @@ def _show_rest(
     )
     print_table(
         "A large batch of random vectors",
-        ["images", "classes", "seconds", "peak MB", "plain", "auto"],
+        ["images", "classes", "seconds", "of cores", "peak MB", "plain", "auto"],
         [
             [
                 f"{one['images']:,}",
                 str(one["classes"]),
                 f"{one['seconds']:.1f}",
+                f"{one['core_seconds']:.1f}",
                 "–" if one["peak_mb"] is None else f"{one['peak_mb']:,.0f}",
                 f"{one['plain']:.1%}",
                 f"{one['auto']:.1%}",
