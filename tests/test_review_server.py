@@ -244,6 +244,14 @@ def test_two_tabs_see_each_other_and_say_so(folder: Path) -> None:
     # To take back the earlier answer does not touch what stands.
     undone = yours.post("api/undo", {"who": "you"})
     assert (undone["tiles"], undone["theirs"]) == ([], 1)
+    # Nor does it stand in the way of one's earlier answers.
+    other = id_of(folder, "b")
+    third = Client(folder, "third")
+    third.answer([other], "green")
+    third.answer([one], "green")
+    mine.answer([one], "blue")
+    undone = third.post("api/undo", {"who": "third"})
+    assert [tile["id"] for tile in undone["tiles"]] == [other]
 
 
 def test_new_classes_none_and_skip(folder: Path) -> None:

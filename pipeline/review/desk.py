@@ -13,12 +13,10 @@ from pipeline.class_names import check_class_name
 from pipeline.errors import Clip2YoloError, ConfigError
 from pipeline.labels.answers import Answer, AnswerLog, Kind, Purpose, heard, now
 from pipeline.review.album import Album, Wanted
+from pipeline.review.undo import taken_back
 
 SCREENFUL = 24
 _BLOCK = 20_000  # vectors compared at a time
-# Begins the act of an answer that takes one back: "undo:", the act that is taken back, ":", and the
-# act whose answer stands again.
-_UNDO = "undo:"
 
 # ids → unit vectors (n, dim); None where the teacher gives none
 Vectors = Callable[[Sequence[str]], np.ndarray]
@@ -268,42 +266,11 @@ class Desk:
         with self._lock:
             self.catch_up()
             history = [a for a in self.log.history if a.purpose == self._purpose]
-            undone = {a.act.split(":")[1] for a in history if a.act.startswith(_UNDO)}
-            mine = (
-                a.act
-                for a in reversed(history)
-                if a.who == who and a.act and not a.act.startswith(_UNDO) and a.act not in undone
-            )
-            act = next(mine, None)
-            if act is None:
-                return [], 0
-            before: dict[str, Answer | None] = {}
-            last: dict[str, Answer] = {}
-            for answer in history:
-                if answer.act == act:
-                    before[answer.id] = last.get(answer.id)
-                last[answer.id] = answer
-            mended, theirs, at = [], 0, now()
-            for image_id, earlier in before.items():
-                if _origin(last[image_id]) != act:
-                    theirs += 1
-                    continue
-                kind: Kind = "withdrawn" if earlier is None else earlier.kind
-                mended.append(
-                    Answer(
-                        id=image_id,
-                        kind=kind,
-                        class_name=None if earlier is None else earlier.class_name,
-                        purpose=self._purpose,
-                        who=who,
-                        at=at,
-                        over=self._decided.get(image_id),
-                        act=f"{_UNDO}{act}:{'' if earlier is None else _origin(earlier)}",
-                    )
-                )
-            start = len(self.log.history)
-            self.log.add(mended)
-            self._take(self.log.history[start:])
+            mended, theirs = taken_back(history, who, self._decided)
+            if mended:
+                start = len(self.log.history)
+                self.log.add(mended)
+                self._take(self.log.history[start:])
             return [answer.id for answer in mended], theirs
 
     def decisions(self) -> dict[str, str]:
@@ -320,11 +287,6 @@ class Desk:
         self.album.close(closed)
         self.album.close([one for one in open_ if one not in self._decided], closed=False)
         self.album.close(list(self.log.audited))
-
-
-def _origin(answer: Answer) -> str:
-    """The act that an answer came from; of one that an undo brought back, its first."""
-    return answer.act.split(":")[-1]
 
 
 def _apart(vectors: np.ndarray) -> np.ndarray:
