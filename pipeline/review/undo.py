@@ -14,8 +14,8 @@ _UNDO = "undo:"
 def taken_back(
     history: Sequence[Answer], who: str, decided: Mapping[str, str]
 ) -> tuple[list[Answer], int]:
-    """Return the answers that take back somebody's last act, and how many answers of it stay as they
-    are, since somebody has answered after them.
+    """Return the answers that take back somebody's last act, and how many answers of it stay as
+    they are, since somebody has answered after them.
 
     An act that was taken back, or of which nothing stands any more, is passed over.
 
