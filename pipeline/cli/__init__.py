@@ -1,6 +1,17 @@
 """The command line: parses, calls the stages, prints. Everything heavy is imported on use."""
 
-from pipeline.cli import ask, cache, demo, evaluate, roboflow, run, teachers, watch
+from pipeline.cli import ask, audit, cache, demo, evaluate, roboflow, run, teachers, watch
 from pipeline.cli.group import main
 
-__all__ = ["ask", "cache", "demo", "evaluate", "main", "roboflow", "run", "teachers", "watch"]
+__all__ = [
+    "ask",
+    "audit",
+    "cache",
+    "demo",
+    "evaluate",
+    "main",
+    "roboflow",
+    "run",
+    "teachers",
+    "watch",
+]

@@ -39,6 +39,8 @@ class Workspace:
         self.human = root / "human.csv"
         self.moved = root / "moved.csv"
         self.said = root / "answers.jsonl"
+        self.audit = root / "audit.csv"
+        self.audit_frame = root / "audit.parquet"
         self.dataset_table = root / "dataset.parquet"
         self.dataset = root / "dataset"
         self.student = root / "student"
