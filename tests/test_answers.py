@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.labels.answers import Answer, AnswerLog, read_answers
+from pipeline.labels.answers import Answer, AnswerLog, heard, read_answers
 
 
 def said(image_id: str, name: str | None = "cat", **further: str) -> Answer:
@@ -99,3 +99,25 @@ def test_a_log_sees_what_others_add_and_a_file_that_was_replaced(tmp_path: Path)
     assert [one.id for one in mine.refresh()] == ["a"] and mine.refresh() == []
     path.write_text("")
     assert mine.refresh() == [] and mine.history == []
+
+
+def test_the_newest_decision_wins(tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path / "answers.jsonl")
+    log.add(
+        [
+            said("a", "dog"),
+            said("b", "dog", over="cat"),
+            said("c", "dog", over="cat"),
+            said("d", None, over="cat"),
+            said("e", "horse"),
+            said("f", "dog"),
+            said("gone", "dog"),
+            said("g", "cat", purpose="audit"),
+        ]
+    )
+    tables = {"b": "cat", "c": "bird", "d": "cat", "g": "dog", "h": "bird"}
+    found = heard(log, tables, ["a", "b", "c", "d", "e", "f", "g", "h", None], ["cat", "dog"])
+    assert found.decided == {"a": "dog", "b": "dog", "c": "bird", "f": "dog", "h": "bird"}
+    assert found.answered == ["a", "b", "f"] and found.nothing == ["d", "e"]
+    assert found.notes[0].startswith("1 answer is about images that are not here")
+    assert "'horse'" in found.notes[1] and "Add a prompt or examples" in found.notes[1]

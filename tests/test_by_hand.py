@@ -16,6 +16,7 @@ from pipeline import stages
 from pipeline.cli import main
 from pipeline.config import Config, parse_config
 from pipeline.errors import ConfigError, WorkspaceError
+from pipeline.labels.answers import Answer, AnswerLog
 from pipeline.records import DATASET, LABELS, read_table
 from pipeline.run.workspace import Workspace
 from tests.fakes import Told, photos, picture, sha256
@@ -281,3 +282,35 @@ def write_config(run: Labeled) -> Path:
         "student: {imgsz: 32, epochs: 1, batch: 8, device: cpu, workers: 0}\n"
     )
     return file
+
+
+def test_answers_decide_and_what_was_audited_goes_nowhere(run: Labeled) -> None:
+    before = run.table
+    first, second, third = before["id"].to_list()[:3]
+    log = AnswerLog(run.space.said)
+    log.add(
+        [
+            Answer(first, "class", "banana"),
+            Answer(second, "none", None),
+            Answer(third, "class", "banana", "audit"),
+        ]
+    )
+    run.label()
+    rows = read_table(run.space.labels, LABELS, "label")
+    known = {row["id"]: row for row in rows.iter_rows(named=True)}
+    assert (known[first]["class"], known[first]["decision"]) == ("banana", "human")
+    assert (known[second]["class"], known[second]["decision"]) == (None, "abstained")
+    assert known[second]["reason"] == "A person said that it is of none of the classes."
+    assert known[third]["decision"] != "human"
+    assert set(run.table["id"]) == set(before["id"]) - {second, third}
+    assert len(run.files) == len(before) - 2
+    assert "Answered in the review page: banana." in run.space.review.read_text()
+    assert all(result.skipped for result in run.label())
+    # Another table that gives another class since then is newer.
+    run.space.review.write_text(f"id,class\n{first},apple\n")
+    run.label()
+    rows = read_table(run.space.labels, LABELS, "label")
+    assert rows.filter(pl.col("id") == first)["class"].to_list() == ["apple"]
+    log.add([Answer(first, "withdrawn", None), Answer(second, "withdrawn", None)])
+    run.label()
+    assert second in run.table["id"]

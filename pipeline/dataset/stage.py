@@ -14,6 +14,7 @@ from pipeline.dataset.plan import plan_dataset, warnings_about
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.files import fingerprint, stacked
 from pipeline.images.films import with_lengths
+from pipeline.labels.answers import read_answers
 from pipeline.labels.moved import FolderState, exported, look_at_folder
 from pipeline.labels.stage import LABEL
 from pipeline.records import (
@@ -44,6 +45,7 @@ class DatasetInputs:
 
     accepted: pl.DataFrame  # columns id, path and class
     labels: int  # how many images there are labels of, accepted or not
+    audited: int = 0  # images that are kept out, as they measure
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class DatasetCounts:
 def _look(run: Run) -> DatasetInputs:
     labels = read_table(run.workspace.labels, LABELS, "label", ["id", "path", "class"])
     accepted = labels.filter(pl.col("class").is_in(list(run.ontology.dataset_classes)))
-    return DatasetInputs(accepted, len(labels))
+    # What was audited is truth: it measures, so that nothing may learn from it.
+    audited = pl.Series(list(read_answers(run.workspace.said).audited), dtype=pl.String)
+    kept = accepted.filter(~pl.col("id").is_in(audited.implode()))
+    return DatasetInputs(kept, len(labels), len(accepted) - len(kept))
 
 
 def _digest(run: Run, inputs: DatasetInputs) -> str:
@@ -109,6 +114,8 @@ def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
             "This teacher gives no vectors, so near-duplicates cannot be kept in one split. Set "
             "`dataset.near_duplicate: null` if that is meant."
         )
+    if inputs.audited:
+        listener.say(f"Kept out of the dataset, as they were audited: {inputs.audited:,} images.")
     dealt = Dealt(config.dataset.seed, config.dataset.splits.model_dump())
     before, state = exported(workspace), look_at_folder(workspace)
     previous = _previous_plan(workspace, dealt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -160,6 +160,61 @@ def read_answers(path: Path) -> AnswerLog:
     log = AnswerLog(path)
     log.refresh()
     return log
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What people decided, wherever they did."""
+
+    decided: dict[str, str]  # image id → class; nothing of what was audited
+    answered: list[str]  # ids of those that an answer decided
+    nothing: list[str]  # ids of images that are of no class, by an answer
+    notes: list[str]  # sentences
+
+
+def heard(
+    log: AnswerLog, elsewhere: Mapping[str, str], ids: Iterable[str | None], classes: Sequence[str]
+) -> Heard:
+    """Return what people decided in the review page and elsewhere; the newest decision wins.
+
+    An answer is newer than another table's class if that stood there when it was given (`over`),
+    and older if the table gives another class by now.
+
+    Args:
+        log: the answers.
+        elsewhere: image id → class, by the tables of decisions.
+        ids: of all images of the run; None for those that cannot be read.
+        classes: of the ontology.
+    """
+    audited, here = log.audited, set(ids)
+    decided = {one: name for one, name in elsewhere.items() if one not in audited}
+    answered, nothing, absent = [], [], 0
+    unknown: dict[str, int] = {}
+    for one, answer in log.taught.items():
+        if one not in here:
+            absent += 1
+        elif elsewhere.get(one) not in (None, answer.over):
+            continue
+        elif answer.class_name is not None and answer.class_name in classes:
+            decided[one] = answer.class_name
+            answered.append(one)
+        else:
+            # Of a class that the ontology lacks, an image is of none that it has.
+            decided.pop(one, None)
+            nothing.append(one)
+            if answer.class_name is not None:
+                unknown[answer.class_name] = unknown.get(answer.class_name, 0) + 1
+    notes = log.notes()
+    if absent:
+        answers = "1 answer is" if absent == 1 else f"{absent:,} answers are"
+        notes.append(f"{answers} about images that are not here; they are kept for when they are.")
+    for name, count in unknown.items():
+        images = "1 image is" if count == 1 else f"{count:,} images are"
+        notes.append(
+            f"{images} of the class {name!r} by the review page, and the ontology does not have "
+            "it. Add a prompt or examples of it to the config; until then they get no label."
+        )
+    return Heard(decided, answered, nothing, notes)
 
 
 def _last_byte(file: Any) -> bytes:

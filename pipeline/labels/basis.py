@@ -29,6 +29,8 @@ def basis_of(run: Run, inputs: LabelInputs) -> str:
         run.config.max_pixels,
         inputs.human,
         inputs.examples.digest,
+        # Only where there are any: otherwise the labels of every earlier run would count as old.
+        *([sorted(inputs.nothing)] if inputs.nothing else []),
     )
 
 

@@ -23,6 +23,8 @@ class LabelInputs:
     moved: pl.DataFrame  # decisions that stand in moved.csv, or shall
     examples: Examples = field(default_factory=lambda: Examples(pl.DataFrame(schema=EXAMPLES)))
     shown: list[str] = field(default_factory=list)  # ids decided by being an example
+    answered: list[str] = field(default_factory=list)  # ids decided in the review page
+    nothing: list[str] = field(default_factory=list)  # ids that a person said to be of no class
 
 
 @dataclass(frozen=True)

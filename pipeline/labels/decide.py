@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ def label_table(
     paths: Sequence[str],
     verdicts: Verdicts,
     because: Mapping[str, str] | None = None,
+    nothing: Collection[str] = (),
 ) -> pl.DataFrame:
     """Decide every image: accept the guess, abstain and say why, or follow a person.
 
@@ -23,6 +24,7 @@ def label_table(
         ids: image ids, n of them; `paths` beside them.
         verdicts: n rows; what a person gave overrides the teacher.
         because: id → the reason of a person's class, where it was not decided by hand.
+        nothing: ids of images that a person said to be of no class.
 
     Returns:
         A table with the schema `records.LABELS`, one row an image, in the order given.
@@ -59,13 +61,14 @@ def label_table(
         because=pl.col("id").replace_strict(because or {}, default=None, return_dtype=pl.String),
         moved=pl.col("guess") != pl.col("plain"),
     )
+    of_none = pl.col("id").is_in(list(nothing))
     decided, kept = pl.col("human").is_not_null(), pl.col("kept")
     strange = pl.col("strange")
     # As numpy compares: a threshold such as 0.9 is not rounded to the probabilities' precision.
     least, lead = verdicts.min_confidence, verdicts.min_margin
     unsure = pl.col("confidence").cast(pl.Float64) < least
     close = pl.col("margin").cast(pl.Float64) < lead
-    open_ = (unsure | close | strange) & ~kept
+    open_ = ((unsure | close | strange) & ~kept) | of_none
     return table.with_columns(
         pl.when(decided).then("human").when(open_).then(None).otherwise("guess").alias("class"),
         pl.when(decided)
@@ -76,6 +79,8 @@ def label_table(
         .alias("decision"),
         pl.when(decided)
         .then(pl.coalesce("because", pl.lit("Decided by a person.")))
+        .when(of_none)
+        .then(pl.lit("A person said that it is of none of the classes."))
         .when(kept)
         .then(pl.lit("Labeled so before, and what speaks against it now is not clear."))
         .when(strange)

@@ -12,6 +12,7 @@ from pipeline.files import fingerprint
 from pipeline.images.examples import read_examples
 from pipeline.images.look import extract_frames, look_at_images
 from pipeline.images.scan import describe, with_failures
+from pipeline.labels.answers import heard, read_answers
 from pipeline.labels.basis import basis_of
 from pipeline.labels.counts import LabelCounts, LabelInputs
 from pipeline.labels.decisions import decisions_of, match, read_decisions
@@ -66,8 +67,13 @@ def _look(run: Run) -> LabelInputs:
         decisions = "1 decision names" if lost == 1 else f"{lost:,} decisions name"
         notes = [*notes, f"{decisions} no image that is here; they are kept for when it is."]
     # What was moved since the last time is the newest of all; of the others, what was filled in in
-    # the review file stands over what was moved, and that over what came from Roboflow.
-    decided = pulled | moved | filled_in | fresh
+    # the review file stands over what was moved, and that over what came from Roboflow. An answer
+    # of the review page stands over all that was there when it was given.
+    answers = heard(
+        read_answers(space.said), pulled | moved | filled_in | fresh, images["id"], ontology.classes
+    )
+    decided = answers.decided
+    notes += answers.notes
     shown = examples_among(examples.table, images)
     if other := [one for one, name in shown.items() if decided.get(one, name) != name]:
         notes.append(
@@ -79,7 +85,9 @@ def _look(run: Run) -> LabelInputs:
         notes,
         human=shown | decided,
         shown=[one for one in shown if one not in decided],
-        filled_in=list(filled_in),
+        filled_in=[one for one in filled_in if one not in answers.answered],
+        answered=answers.answered,
+        nothing=answers.nothing,
         moved=pl.concat([decisions_of(moved | fresh, images), moved_absent]),
         examples=examples,
     )

@@ -34,6 +34,7 @@ def write_labels(run: Run, images: pl.DataFrame, verdicts: Verdicts, inputs: Lab
                     some["path"].to_list(),
                     verdicts.part(start, start + _BLOCK),
                     because,
+                    frozenset(inputs.nothing),
                 )
             )
     moved = set(inputs.moved["id"])
@@ -41,6 +42,7 @@ def write_labels(run: Run, images: pl.DataFrame, verdicts: Verdicts, inputs: Lab
         one: "Moved by hand to" if one in moved else "Decided on Roboflow"
         for one in inputs.human.keys() - set(inputs.filled_in)
     } | dict.fromkeys(inputs.shown, "An example of")
+    elsewhere |= dict.fromkeys(inputs.answered, "Answered in the review page")
     labels = pl.scan_parquet(workspace.labels, glob=False)
     write_review(workspace.review, review_table(labels, run.ontology, elsewhere))
     if not inputs.moved.is_empty():
