@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline.config import Config, TeacherConfig
 from pipeline.errors import Clip2YoloError, SourceError, TeacherError
+from pipeline.evaluation.audit.truth import audited_truth
 from pipeline.evaluation.comparison import (
     Comparison,
     Contender,
@@ -54,7 +55,7 @@ def compare(
 
     The sample is spread evenly over the images in their order. Images that people have answered are
     asked about in addition: those of `truth` and `pool_truth`, or where the config names neither,
-    the run's decisions.
+    those of an audit, or without one the run's decisions.
 
     Args:
         config: whose images, ontology, thresholds and answers.
@@ -121,6 +122,9 @@ def _answered(run: Run, images: pl.DataFrame) -> tuple[pl.DataFrame, str | None]
     """Images whose class people have said, with the schema `records.TRUTH`, and who says so."""
     if run.config.truth is not None or run.config.pool_truth is not None:
         found, source = labeled_by_people(run).sort("path"), "truth"
+    elif len(audited := audited_truth(run)):
+        # Drawn by chance, and so fairer than what was decided for its doubt.
+        found, source = audited.sort("path"), "audit"
     else:
         space, ontology = run.workspace, run.ontology
         tables = [read_decisions(f, ontology) for f in (space.human, space.moved, space.review)]

@@ -92,7 +92,7 @@ def teachers(
     if spaces:
         raise ConfigError("Give `--spaces` or `--compare`, not both.")
     listener = TerminalListener(quiet)
-    named = _named(compared, device)
+    named = named_teachers(compared, device)
     config = _config(config_file, images, classes)
     _check_output(output)
     from pipeline.compare import compare
@@ -109,9 +109,20 @@ def teachers(
         ctx.exit(1)
 
 
-def _named(compared: Sequence[str], device: str) -> dict[str, TeacherConfig]:
-    """The teachers by the words that they were asked for, a folder by its name where no other has
-    it. A folder may have commas in its name."""
+def named_teachers(
+    compared: Sequence[str], device: str, option: str = "--compare"
+) -> dict[str, TeacherConfig]:
+    """Return teachers by the words that they were asked for, a folder by its name where no other
+    has it. A folder may have commas in its name.
+
+    Args:
+        compared: what was given, each with commas between names.
+        device: that they are to work on.
+        option: that it was given with.
+
+    Raises:
+        ConfigError: there are fewer than two, or one is named twice.
+    """
     from pipeline.teachers import teacher_named
 
     texts: list[str] = []
@@ -120,11 +131,11 @@ def _named(compared: Sequence[str], device: str) -> dict[str, TeacherConfig]:
         texts += [given] if whole else [part.strip() for part in given.split(",") if part.strip()]
     if len(texts) < 2:
         raise ConfigError(
-            "`--compare` names fewer than two teachers. Put commas between several: "
-            "`--compare clip-vit-b-32,siglip2-b-16`."
+            f"`{option}` names fewer than two teachers. Put commas between several: "
+            f"`{option} clip-vit-b-32,siglip2-b-16`."
         )
     if twice := next((text for text in texts if texts.count(text) > 1), None):
-        raise ConfigError(f"`--compare` names {twice} twice. Name each teacher once.")
+        raise ConfigError(f"`{option}` names {twice} twice. Name each teacher once.")
     short = {text: _short(text) for text in texts}
     names = [name for text, name in short.items() if list(short.values()).count(name) == 1]
     return {

@@ -67,7 +67,7 @@ class Comparison:
     differing: int  # images of the sample on which not all say the same
     divided: tuple[Divided, ...]  # of sample and answered images, the surest differences first
     verdict: Verdict
-    answers_from: str | None  # "truth" or "decisions"
+    answers_from: str | None  # "truth", "audit" or "decisions"
     caveat: str | None  # what is unfair about the answers
 
 
@@ -87,7 +87,7 @@ class Shown:
     found: int  # usable images that there are
     sample: pl.DataFrame  # of them, columns id and path
     answered: pl.DataFrame  # with the schema `records.TRUTH`
-    answers_from: str | None  # "truth" or "decisions"
+    answers_from: str | None  # "truth", "audit" or "decisions"
     own: tuple[str, ...] = ()  # those that the run itself labels with
 
     @property

@@ -14,13 +14,13 @@ from PIL import Image
 from pipeline.dataset.stage import vectors_of
 from pipeline.errors import ConfigError, SourceError
 from pipeline.evaluation.assess import HeldOut
+from pipeline.evaluation.audit.truth import audited_truth, learned_by_student
 from pipeline.images.examples import read_examples
 from pipeline.images.truth import labeled_files, read_truth
 from pipeline.labels.near_duplicates import resembling
 from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead
-from pipeline.records import TRUTH
 from pipeline.run.stage import Run
 from pipeline.values import counted
 
@@ -66,7 +66,7 @@ class Sample:
 
 def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
     """Return the images of `truth` without those that the student was trained or chosen on; where
-    the config names no truth, the dataset's own test split.
+    the config names no truth, those of an audit, and without one the dataset's own test split.
 
     Args:
         run: whose truth.
@@ -76,17 +76,25 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
         ConfigError: the truth names a class that the ontology lacks.
         SourceError: no image is left.
     """
-    if run.config.truth is None:
-        run.listener.warn("The config names no `truth`: agreement is measured, accuracy cannot be.")
+    audited = _audited(run) if run.config.truth is None else None
+    if run.config.truth is None and audited is None:
+        run.listener.warn(
+            "The config names no `truth`: agreement is measured, accuracy cannot be. `clip2yolo "
+            "audit` asks for a hundred answers and says how right labels, teacher and student are."
+        )
         test = plan.filter(pl.col("split") == "test")
         sample = Sample(
             test["id"].to_list(), list(map(Path, test["path"])), None, "the dataset's test split"
         )
     else:
-        table = _read_known(run, run.config.truth)
+        if audited is not None:
+            table, source = audited, "the audit"
+        else:
+            assert run.config.truth is not None
+            table, source = _read_known(run, run.config.truth), str(run.config.truth)
         names = table["class"].to_list()
         paths = list(map(Path, table["path"]))
-        sample = Sample(table["id"].to_list(), paths, names, str(run.config.truth))
+        sample = Sample(table["id"].to_list(), paths, names, source)
         known = set(run.ontology.dataset_classes)
         sample.keep(
             [name in known for name in names],
@@ -98,6 +106,23 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
         sample.keep([image_id not in shown for image_id in sample.ids], _SHOWN)
     _refuse_nothing(sample)
     return sample
+
+
+def _audited(run: Run) -> pl.DataFrame | None:
+    """The images of an audit that the student has not learned from; None where there are none."""
+    table = audited_truth(run)
+    if table.is_empty():
+        return None
+    learned = learned_by_student(run)
+    fresh = table.clear() if learned is None else table.filter(~pl.col("id").is_in(list(learned)))
+    fresh = fresh.filter(pl.col("class").is_in(list(run.ontology.dataset_classes)))
+    if fresh.is_empty():
+        run.listener.warn(
+            f"The student has learned from the {counted(len(table), 'audited image')}, so they "
+            "cannot judge it. Run `clip2yolo run`, which trains it without them."
+        )
+        return None
+    return table
 
 
 def _refuse_nothing(sample: Sample) -> None:
@@ -187,13 +212,14 @@ def known_truth(run: Run) -> dict[str, str]:
 
 
 def labeled_by_people(run: Run) -> pl.DataFrame:
-    """Return every image of `truth` and `pool_truth`, once, with the schema `records.TRUTH`.
+    """Return every image of an audit, of `truth` and of `pool_truth`, once, with the schema
+    `records.TRUTH`.
 
     Raises:
         ConfigError: a class is none of the ontology.
     """
     places = [path for path in (run.config.truth, run.config.pool_truth) if path is not None]
-    tables = [pl.DataFrame(schema=TRUTH), *(_read_known(run, path) for path in places)]
+    tables = [audited_truth(run), *(_read_known(run, path) for path in places)]
     return pl.concat(tables).unique("id", keep="last", maintain_order=True)
 
 

@@ -13,6 +13,7 @@ from pipeline.dataset.stage import EXPORT
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.evaluation.against import ANSWERS
 from pipeline.evaluation.assess import Alone, Measured, assess
+from pipeline.evaluation.audit.truth import audited_truth
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.label_figures import label_figures
 from pipeline.evaluation.label_record import LabelFigures
@@ -72,7 +73,7 @@ def _look(run: Run) -> pl.DataFrame:
 
 def _digest(run: Run, plan: pl.DataFrame) -> str:
     """Name what the evaluation depends on: labels, dataset, student, truth, devices."""
-    config = run.config
+    config, audited = run.config, audited_truth(run)
     stamps = [stage.stamp(run.workspace) for stage in (LABEL, EXPORT, TRAIN)]
     return fingerprint(
         FORMAT,
@@ -83,6 +84,8 @@ def _digest(run: Run, plan: pl.DataFrame) -> str:
         config.evaluate.model_dump(),
         [[teacher.device, teacher.precision] for teacher in config.teachers]
         + [config.student.device],
+        # Only where there was one: otherwise earlier evaluations would count as out of date.
+        *([audited.sort("id").select("id", "class").rows()] if len(audited) else []),
     )
 
 

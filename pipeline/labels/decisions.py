@@ -6,7 +6,7 @@ or where an editor lost or altered that, by the path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +63,15 @@ def review_table(
     )
 
 
-def read_decisions(path: Path, ontology: Ontology) -> pl.DataFrame:
+def read_decisions(path: Path, ontology: Ontology, besides: Sequence[str] = ()) -> pl.DataFrame:
     """Return the rows of a table of decisions whose `class` is filled in: path, class and id.
 
     No file, or no class filled in, is no decision.
+
+    Args:
+        path: the table.
+        ontology: whose classes may be given.
+        besides: what else may stand in place of a class.
 
     Raises:
         ConfigError: the file is not such a table, or names a class the ontology lacks.
@@ -74,12 +79,12 @@ def read_decisions(path: Path, ontology: Ontology) -> pl.DataFrame:
     if not path.is_file():
         return pl.DataFrame(schema=dict.fromkeys(_DECIDED, pl.String))
     filled = _filled(_read(path))
-    known = set(ontology.classes)
+    known = {*ontology.classes, *besides}
     unknown = filled.filter(~pl.col("class").is_in(list(known)))
     if not unknown.is_empty():
         raise ConfigError(
             f"{path} gives the class {unknown['class'][0]!r}, which the ontology does not have. "
-            f"Use one of: {', '.join(ontology.classes)}; or leave the cell empty."
+            f"Use one of: {', '.join([*ontology.classes, *besides])}; or leave the cell empty."
         )
     return filled.select(_DECIDED)
 

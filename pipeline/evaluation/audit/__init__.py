@@ -1,0 +1,1 @@
+"""How right labels are, from answers about a random sample of them."""
