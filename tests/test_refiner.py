@@ -12,6 +12,7 @@ import pytest
 from pipeline import stages
 from pipeline.config import Config, parse_config
 from pipeline.errors import Clip2YoloError
+from pipeline.evaluation.audit.work import audit
 from pipeline.labels.answers import Answer
 from pipeline.review.desk import Given
 from pipeline.review.opening import desk_of
@@ -101,4 +102,41 @@ def test_labels_of_images_alone_follow_their_answers_alone(tmp_path: Path) -> No
     until(lambda: not refiner.progress.busy)
     assert desk.album.name_of(0) == "green" and refiner.progress.moved == 1
     assert refiner.choice == () and refiner.progress.gain is None
+    refiner.stop()
+
+
+def test_how_right_labels_are_is_said_by_an_audit_alone(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COLORS)
+    config = config_of(tmp_path)
+    stages.label(config)
+    audit(config, 12)
+    run = Run.of(config)
+    desk = desk_of(run, audit=True)
+    assert desk.audit is not None and len(desk.audit) == 12
+    truth = {one: desk.album.path(one) for one in desk.audit}
+    desk.take(
+        [
+            Given(one, "class", path.name.split("_")[0], None)
+            for one, path in truth.items()
+            if path is not None
+        ],
+        "me",
+    )
+    teaching = desk_of(run)
+    # Answers that teach are no measure, whatever they say.
+    others = [one for one in teaching.album.ids if one not in truth][:5]
+    teaching.take([Given(one, "class", "red", None) for one in others], "me")
+    refiner = Refiner(run, teaching)
+    refiner.start()
+    until(lambda: not refiner.progress.busy)
+    found = refiner.progress.accuracy
+    assert refiner.progress.trouble is None and found is not None
+    assert 0 <= found.low <= found.value <= found.high <= 1 and found.n <= 12
+    rows = [teaching.album.row_of[one] for one in truth]
+    assert not set(truth) & set(teaching.decisions())
+    right = [
+        teaching.album.name_of(row) == Path(teaching.album.paths[row]).name.split("_")[0]
+        for row in rows
+    ]
+    assert (found.value > 0.5) == (sum(right) > len(right) / 2)
     refiner.stop()

@@ -95,6 +95,15 @@ class Album:
             {"id": self.ids, "path": self.paths}, schema_overrides={"id": pl.String}
         )
 
+    @property
+    def labels(self) -> pl.DataFrame:
+        """The labels of now: columns id, class, guess, plain, doubt and decision."""
+        names = pl.Series(self.classes, dtype=pl.String)
+        guess = names.gather(pl.Series(self.guess).replace(-1, None))
+        known = {"id": self.ids, "class": guess, "guess": guess, "plain": guess}
+        labels = pl.DataFrame(known | {"doubt": self.doubt})
+        return labels.with_columns(decision=pl.lit("accepted"))
+
     def __len__(self) -> int:
         return len(self.ids)
 

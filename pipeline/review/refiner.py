@@ -10,6 +10,9 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import Clip2YoloError
+from pipeline.evaluation.audit.frame import FRAME
+from pipeline.evaluation.audit.judge import figures
+from pipeline.evaluation.metrics import Proportion
 from pipeline.images.examples import read_examples
 from pipeline.labels.gather import (
     batch_of,
@@ -43,6 +46,8 @@ class Progress:
     # Labels that the answers of a minute are expected to put right; None: nobody knows.
     gain: float | None = None
     enough: bool = False  # that is less than the config asks for
+    # Share of right labels among all, by what was audited; None: too little was.
+    accuracy: Proportion | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,20 @@ class Refiner:
         moved = album.relabel(guess, verdicts.doubt, rows)
         if together is not None:
             self._choose(together, verdicts, rows, human)
-        self._progress = replace(self._progress, busy=False, moved=moved, answers=answers)
+        self._progress = replace(
+            self._progress, busy=False, moved=moved, answers=answers, accuracy=self._accuracy()
+        )
+
+    def _accuracy(self) -> Proportion | None:
+        """How right the labels of now are, by what was audited: no answer that teaches counts."""
+        frame = self._run.workspace.audit_frame
+        truth = {one: said.class_name for one, said in self._desk.log.audited.items()}
+        if not truth or not frame.is_file():
+            return None
+        # People's own decisions are no labels of a machine; an audit does not speak of them.
+        labels = self._desk.album.labels.filter(~pl.col("id").is_in(list(self._desk.decisions())))
+        found = figures(read_table(frame, FRAME, "audit"), labels, truth, None).guesses
+        return None if found is None else found.tuned
 
     def _choose(
         self, batch: Batch, verdicts: Verdicts, rows: np.ndarray, human: Mapping[str, str]

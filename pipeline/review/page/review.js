@@ -180,6 +180,10 @@ function tell(said) {
   else if (said.busy) parts.push("refining …");
   else {
     parts.push(`${said.moved.toLocaleString("en")} labels moved by your answers`);
+    if (said.accuracy) {
+      const share = (value) => `${(100 * value).toFixed(1)}`;
+      parts.push(`${share(said.accuracy.value)} % right by the audit (${share(said.accuracy.low)}–${share(said.accuracy.high)})`);
+    }
     if (said.enough) parts.push("enough: one more minute would change next to nothing");
     else if (said.gain !== null) parts.push(`one more minute: about ${Math.round(said.gain).toLocaleString("en")} labels put right`);
   }
