@@ -24,7 +24,7 @@ from pipeline.labels.refine.spread import kind_size, paths
 BY_CHANCE = 0.2  # of the images, drawn by chance
 A_MINUTE = 20  # answers that a person gives in a minute
 _MOST = 2000  # images that are compared each with each
-_BASE = 0.1  # doubt of a label that nothing speaks against
+_BASE = 0.05  # doubt of a label that nothing speaks against
 _NOTICED = {"far": 0.8, "two": 0.4}  # kind of notice → doubt of the labels that it names, at least
 _LEAST = 1e-9  # visits
 _BELIEF = 3.0  # wrong labels after which the answers count as much as the doubt
