@@ -107,7 +107,7 @@ def labeled(batch: Batch, how: How) -> tuple[np.ndarray, float, bool]:
     started = time.perf_counter()
     batch = with_votes(batch)
     refined = refine(batch, how)
-    found = calibrated(refined.probabilities, batch)
+    found = calibrated(refined.probabilities, batch, refined.lead)
     return found, time.perf_counter() - started, refined.refined
 
 

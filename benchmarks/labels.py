@@ -75,9 +75,11 @@ def main(
                 "doubt": doubts,
             }
         )
-    costs = [measure(size, _CLASSES) for size in [_LARGE, *[_MILLION] * million]]
-    if ours:
-        keep({"scale": [_rounded(one) for one in costs]})
+    costs: list[dict[str, Any]] = []
+    for size in [_LARGE, *[_MILLION] * million]:
+        costs.append(measure(size, _CLASSES))
+        if ours:
+            keep({"scale": [_rounded(one) for one in costs]})
     _show_rest(summary, rejections, doubts, costs)
 
 
@@ -183,12 +185,13 @@ def _show_rest(
     )
     print_table(
         "A large batch of random vectors",
-        ["images", "classes", "seconds", "peak MB", "plain", "auto"],
+        ["images", "classes", "seconds", "of cores", "peak MB", "plain", "auto"],
         [
             [
                 f"{one['images']:,}",
                 str(one["classes"]),
                 f"{one['seconds']:.1f}",
+                f"{one['core_seconds']:.1f}",
                 "–" if one["peak_mb"] is None else f"{one['peak_mb']:,.0f}",
                 f"{one['plain']:.1%}",
                 f"{one['auto']:.1%}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pipeline.labels.around import around, blocks, some_rows
@@ -15,7 +17,7 @@ _BELIEF = 5.0  # what the estimate without labels weighs beside the answers of p
 _LEAST = 1e-12
 
 
-def calibrated(probabilities: np.ndarray, batch: Batch) -> np.ndarray:
+def calibrated(probabilities: np.ndarray, batch: Batch, lead: float | None = None) -> np.ndarray:
     """Return probabilities (n, classes) float32 that are as sure as they are right; which class is
     the likeliest stays.
 
@@ -27,13 +29,14 @@ def calibrated(probabilities: np.ndarray, batch: Batch) -> np.ndarray:
     Args:
         probabilities: what refinement gave, or the plain ones.
         batch: the images; rows whose class is known stay as they are.
+        lead: see `Refined.lead`.
     """
     n, classes = probabilities.shape
     if n < 3 or classes < 2:
         return probabilities
     asked = np.flatnonzero(batch.known >= 0)
     asked = asked[some_rows(len(asked), _ASKED)]
-    temperature = _temperature(probabilities, batch, asked)
+    temperature = _temperature(probabilities, batch, asked, lead)
     cooled = np.empty((n, classes), np.float32)
     for part in blocks(n):
         cooled[part] = _at(probabilities[part], temperature)
@@ -42,18 +45,22 @@ def calibrated(probabilities: np.ndarray, batch: Batch) -> np.ndarray:
     return cooled
 
 
-def estimated_accuracy(probabilities: np.ndarray, batch: Batch, rows: np.ndarray) -> float:
+def estimated_accuracy(
+    probabilities: np.ndarray, batch: Batch, rows: np.ndarray, lead: float | None = None
+) -> float:
     """Return the share of labels that are right, as far as that shows without knowing any, 0 to 1.
 
-    Two readings that can contradict the labels are asked: the neighbours' probabilities of an
-    image's label, in the space where they agree best, and what the words alone guess. Of the labels
-    that the words do not share, half are taken for wrong. An error that the words and a whole
-    neighbourhood share shows in neither; only answers of people find it.
+    The neighbours' probabilities of an image's label are asked, in the space where they agree best,
+    and how well prompts and images know each other: where prompts lead by little, words that were
+    chosen by chance make labels that neighbours share. Where nobody knows that, the words alone are
+    asked: of the labels that they do not share, half are taken for wrong. An error that the words
+    and a whole neighbourhood share shows in neither; only answers of people find it.
 
     Args:
         probabilities: (n, classes).
         batch: the images.
         rows: (m,) those to judge by, at least 2.
+        lead: see `Refined.lead`.
     """
     theirs = probabilities[rows]
     labels = theirs.argmax(axis=1)
@@ -61,13 +68,17 @@ def estimated_accuracy(probabilities: np.ndarray, batch: Batch, rows: np.ndarray
         float(around(space.vectors[rows], batch.votes[rows]).support(theirs, labels).mean())
         for space in batch.spaces
     )
+    if lead is not None:
+        return assent * (1 - math.exp(-max(lead, 0)))
     same = float((batch.plain[rows].argmax(axis=1) == labels).mean())
     return assent * (1 + same) / 2
 
 
-def _temperature(probabilities: np.ndarray, batch: Batch, asked: np.ndarray) -> float:
+def _temperature(
+    probabilities: np.ndarray, batch: Batch, asked: np.ndarray, lead: float | None
+) -> float:
     rows = some_rows(len(probabilities), _SAMPLE)
-    accuracy = estimated_accuracy(probabilities, batch, rows)
+    accuracy = estimated_accuracy(probabilities, batch, rows, lead)
     confidence = np.array([_at(probabilities[rows], t).max(axis=1).mean() for t in _TEMPERATURES])
     start = _TEMPERATURES[np.abs(confidence - accuracy).argmin()]
     if not len(asked):

@@ -50,7 +50,7 @@ def judge(
     shares = refined.probabilities
     if refined.refined or (settings.refine != "none" and n >= _ENOUGH):
         # The words' own answers, too, are surer than they are right.
-        shares = calibrated(shares, batch)
+        shares = calibrated(shares, batch, refined.lead)
     fits_not = unlike(batch, shares)
     verdicts = replace(
         each_alone(batch.plain[:n], batch.known[:n], batch.classes, settings, refined.why),

@@ -58,3 +58,6 @@ class Refined:
     changed_classes: tuple[str, ...] = ()  # whose images may have moved; () where nothing was done
     weights: dict[str, float] = field(default_factory=dict)  # space → its share in the evidence
     notices: tuple[Notice, ...] = ()
+    # By how many spreads of the answers prompts lead at their own images; None where nothing was
+    # read together.
+    lead: float | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _NEIGHBOURS = 0.5  # what the neighbours' odds, in nats, weigh against the answers' difference
 _EXTINCT = 0.25  # of a group's size: a smaller core left behind is none
 _MANY = 3  # times a group's size
+_NEWCOMERS = 3  # to each image that a class has: more would make another class of it
 _ENOUGH = 0.5  # of both together, for images to move
 _CLEAR = 1.0  # by which a class's own prompt must lead at its images, in spreads of the answers
 
@@ -29,7 +30,7 @@ def moves(
     over the batch. The images that both call alike are each class's core. A group that the mixture
     would move from class a to b may move where b's prompt answers to it nearly as it answers to b's
     core, a's prompt does not, and its neighbours outside the group lie in b's core. So a class that
-    swallows another, or drifts, finds no support in it.
+    swallows another, or drifts, finds no support in it; nor does one that would be all newcomers.
 
     Args:
         answers: (n, classes), each row centred, smoothed by the neighbours.
@@ -71,7 +72,9 @@ def moves(
             # of another class are what a batch of one class looks like.
             stay += near[here][:, away[here]].sum()
         odds = np.log((around[here, now].sum() + 1) / (stay + 1))
-        allowed[was, now] = response(now) - response(was) + _NEIGHBOURS * odds > _ENOUGH
+        known = len(here) <= _NEWCOMERS * sizes[now]
+        supported = response(now) - response(was) + _NEIGHBOURS * odds > _ENOUGH
+        allowed[was, now] = known and supported
     return allowed
 
 

@@ -48,13 +48,14 @@ def refine(batch: Batch, how: How = "auto") -> Refined:
     way, evidence = (_BATCH, "") if how == "always" else _way(batch, fitted)
     shares = {_WORDS: batch.plain[fitted.rows], _LOOKS: _by_looks(fitted, batch.known)}
     told = notices(batch, fitted.rows, fitted.seen, fitted.readings, shares.get(way, fitted.shares))
+    lead = acquaintance(fitted.readings.smoothed, fitted.shares, fitted.votes).lead
     weights = dict(zip((one.name for one in batch.spaces), fitted.eye.weights, strict=True))
     if way == _WORDS:
-        return Refined(batch.plain, False, evidence, weights=weights, notices=told)
+        return Refined(batch.plain, False, evidence, weights=weights, notices=told, lead=lead)
     probabilities = _applied(batch, fitted, together=way == _BATCH)
     moved, touched = _moves(batch, probabilities)
     why = evidence if way == _LOOKS else _why(batch, fitted, moved, how) + evidence
-    return Refined(probabilities, True, why, touched, weights, told)
+    return Refined(probabilities, True, why, touched, weights, told, lead)
 
 
 def _too_little(batch: Batch, how: How) -> str | None:
