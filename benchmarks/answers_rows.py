@@ -98,8 +98,9 @@ def measured(
             if not suits(settings, one):
                 continue
             try:
-                for case in cases(one, settings, listener):
-                    found += rows_of(case.of_classes(), draws)
+                # By the teacher's own sight alone.
+                case = next(cases(one, settings, listener))
+                found += rows_of(case.of_classes(), draws)
             except TeacherError as error:
                 print(f"Skipped: {settings.model}. {error}")
     return found
@@ -143,8 +144,13 @@ def scored(
             found.append(float((labels == truth).mean()))
         if answers >= min(AT[-1], len(truth)):
             return found + found[-1:] * (len(AT) - len(found))
-        doubts = doubt(batch, refined.probabilities)
-        rows = strategy(batch, refined, doubts, _SCREEN if answers < 20 else _LATER, seed)
+        if strategy is _random:
+            # It does not look: no labels are refined for it that are not scored.
+            count, doubts = min(at for at in AT if at > answers) - answers, np.zeros(len(truth))
+        else:
+            count = _SCREEN if answers < 20 else _LATER
+            doubts = doubt(batch, refined.probabilities)
+        rows = strategy(batch, refined, doubts, count, seed)
         known = batch.known.copy()
         slips = rng.random(len(rows)) < err
         known[rows] = (truth[rows] + slips * rng.integers(1, classes, len(rows))) % classes

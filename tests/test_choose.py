@@ -179,9 +179,9 @@ def test_a_large_batch_is_asked_about_by_a_sample() -> None:
     known = np.full(20_000, -1)
     known[:3000] = shown.truth[:3000]
     for batch in (shown.batch, replace(shown.batch, known=known)):
-        started = time.monotonic()
+        started = time.process_time()
         choice = choose(batch, refined, doubts, 5)
-        assert time.monotonic() - started < 60
+        assert time.process_time() - started < 20
         assert len(np.unique(choice.rows)) == 5 and (batch.known[choice.rows] < 0).all()
         assert shown.truth[choice.rows[~choice.by_chance][0]] == 5
         assert choice.gains.sum() < 20_000

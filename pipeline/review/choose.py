@@ -23,8 +23,8 @@ from pipeline.labels.refine.spread import kind_size, paths
 
 BY_CHANCE = 0.2  # of the images, drawn by chance
 A_MINUTE = 20  # answers that a person gives in a minute
-_MOST = 2000  # images that are compared each with each
-_BASE = 0.1  # doubt of a label that nothing speaks against
+_MOST = 1500  # images that are compared each with each
+_BASE = 0.05  # doubt of a label that nothing speaks against
 _NOTICED = {"far": 0.8, "two": 0.4}  # kind of notice → doubt of the labels that it names, at least
 _LEAST = 1e-9  # visits
 _BELIEF = 3.0  # wrong labels after which the answers count as much as the doubt
@@ -67,7 +67,7 @@ def choose(
 
     A part of them is drawn by chance. How often their labels turn out right is a fair estimate for
     all images that were not answered then; of the others it is none, since they were chosen for
-    their doubt. Beyond 2,000 images the choice is made among a sample, half of it doubtful ones.
+    their doubt. Beyond 1,500 images the choice is made among a sample, half of it doubtful ones.
 
     Args:
         batch: all images; rows whose class is known are not asked about.
@@ -100,8 +100,7 @@ def choose(
     lots = rng.choice(free, int(drawn.sum()), replace=False)
     rows, counts = _sample(wrong, done, lots, rng)
     reach = _Reach(batch, refined, rows)
-    for answered in np.flatnonzero(done[rows]).tolist():
-        reach.absorb(answered)
+    reach.absorb(np.flatnonzero(done[rows]))
     doubted, open_ = wrong[rows] * counts, ~done[rows]
     left = np.searchsorted(rows, lots).tolist()
     picks, gains = list[tuple[int, bool]](), list[float]()
@@ -117,7 +116,7 @@ def choose(
         open_[at] = False
         picks.append((int(rows[at]), by_chance))
         gains.append(float(gain[at]))
-        reach.absorb(at)
+        reach.absorb(np.array([at]))
     chosen = np.array([row for row, _ in picks])
     return Choice(chosen, np.array([lot for _, lot in picks]), wrong[chosen], np.array(gains))
 
@@ -172,7 +171,7 @@ def _sample(
         return np.arange(n), np.ones(n)
     likely = (wrong / wrong.sum() + 1 / n) / 2
     taken = rng.choice(n, _MOST // 2, replace=False, p=likely)
-    # An answer is known to the walk only where it is in the sample: the latest draw of them is.
+    # A walk ends at those answers only that are in the sample.
     heard = rng.permutation(np.flatnonzero(done))[: _MOST // 2]
     rows = np.union1d(np.union1d(taken, heard), lots)
     counts = np.where(np.isin(rows, taken), 1 / (len(taken) * likely[rows]), 0.0)
@@ -213,11 +212,15 @@ class _Reach:
         found: np.ndarray = (doubted * self._half / open_) @ more
         return found
 
-    def absorb(self, at: int) -> None:
-        """Let walks end at an image from now on."""
-        ending = self._visits[:, at] / max(float(self._visits[at, at]), _LEAST)
-        self._reached += ending
-        self._visits -= np.outer(ending, self._visits[at])
+    def absorb(self, at: np.ndarray) -> None:
+        """Let walks end at images (m,) from now on."""
+        if not len(at):
+            return
+        # Which of them a walk meets first, (s, m).
+        among = self._visits[np.ix_(at, at)].T
+        first = np.linalg.solve(among, self._visits[:, at].T).T
+        self._reached += first.sum(axis=1)
+        self._visits -= first @ self._visits[at]
 
     def _ends(self) -> np.ndarray:
         """How likely a walk from each image ends at each, were that answered, (s, s)."""
