@@ -221,7 +221,8 @@ class Refiner:
         ids = [album.ids[int(rows[row])] for row in found.rows]
         for one, row, doubted in zip(ids, found.rows, found.doubts, strict=True):
             self._asked[one] = float(doubted), album.name_of(int(rows[row]))
-        gain = expected(found.gains, self._tally)
+        # Whatever it says of others, an answer puts its own label right.
+        gain = expected(np.maximum(found.gains, found.doubts), self._tally)
         until = self._run.config.review.until
         self._choice = tuple(ids)
         self._progress = replace(self._progress, gain=round(gain, 1), enough=enough(gain, n, until))

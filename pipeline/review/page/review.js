@@ -174,7 +174,7 @@ function ask() {
 function tell(said) {
   classes = said.classes;
   const parts = [`${said.answered.toLocaleString("en")} answered`];
-  if (audit !== null) parts.push(`of ${audit.toLocaleString("en")} drawn`);
+  if (audit !== null) parts[0] += ` of ${audit.toLocaleString("en")} drawn`;
   else if (said.trouble) parts.push("labels are not refined");
   else if (!said.ready) parts.push("loading the teacher …");
   else if (said.busy) parts.push("refining …");
