@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from pipeline.cli import main
 from pipeline.config import load_config
 from pipeline.errors import Clip2YoloError, ConfigError, WorkspaceError
 from pipeline.labels.answers import read_answers
@@ -319,6 +322,14 @@ def test_a_million_rows_are_columns(folder: Path) -> None:
     tiles = at.screen(Wanted("red"))
     assert len(tiles) == 24 and tiles[0].id == f"{n - 2:064x}" and tiles[0].guess == "red"
     assert album.per_class() == [("red", n // 2, n // 2), ("green", n // 2, n // 2)]
+
+
+def test_without_the_libraries_one_sentence_says_how_to_get_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # as where it is not installed
+    done = CliRunner().invoke(main, ["review", "-c", str(folder / "run.yaml")])
+    assert done.exit_code == 2 and "pip install 'clip2yolo[review]'" in done.stderr
 
 
 def test_without_labels_there_is_nothing_to_review(tmp_path: Path) -> None:
