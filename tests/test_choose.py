@@ -187,6 +187,16 @@ def test_a_large_batch_is_asked_about_by_a_sample() -> None:
         assert choice.gains.sum() < 20_000
 
 
+def test_the_last_of_a_large_batch_are_all_found() -> None:
+    shown = world([1000] * 4, spread=1.2)
+    known = shown.truth.copy()
+    left = np.arange(0, 4000, 100)
+    known[left] = -1
+    batch = replace(shown.batch, known=known)
+    choice = choose(batch, Refined(batch.plain, True, ""), np.zeros(4000, np.float32), 39)
+    assert np.isin(choice.rows, left).all() and len(np.unique(choice.rows)) == 39
+
+
 def test_numbers_out_of_range(shown: World) -> None:
     for count, chance in ((0, 0.2), (5, -0.1), (5, 1.1)):
         with pytest.raises(ValueError):

@@ -170,7 +170,10 @@ def _sample(
     if n <= _MOST:
         return np.arange(n), np.ones(n)
     likely = (wrong / wrong.sum() + 1 / n) / 2
-    taken = rng.choice(n, _MOST // 2, replace=False, p=likely)
+    if (~done).sum() <= _MOST // 2:
+        taken, likely = np.flatnonzero(~done), np.full(n, 1 / (~done).sum())
+    else:
+        taken = rng.choice(n, _MOST // 2, replace=False, p=likely)
     # A walk ends at those answers only that are in the sample.
     heard = rng.permutation(np.flatnonzero(done))[: _MOST // 2]
     rows = np.union1d(np.union1d(taken, heard), lots)
