@@ -94,7 +94,7 @@ def _print(found: AuditFigures, sheet: Path) -> None:
             ["", "right", "with 95 %", "answers", "by Wilson"],
             [
                 [
-                    name, percent(one.tuned.value), interval(one.tuned), str(one.answers),
+                    name, percent(one.stratified.value), interval(one.stratified), str(one.answers),
                     f"{percent(one.wilson.value)} ({interval(one.wilson)})",
                 ]
                 for name, one in said.items()
@@ -118,9 +118,9 @@ def _as_dict(found: AuditFigures, sheet: Path) -> dict[str, Any]:
         if one is None:
             return None
         return {
-            "accuracy": vars(one.tuned),
-            "stratified": vars(one.stratified),
+            "accuracy": vars(one.stratified),
             "difference": vars(one.difference),
+            "tuned": vars(one.tuned),
             "wilson": vars(one.wilson),
             "weight": one.weight,
             "correlation": one.correlation,
