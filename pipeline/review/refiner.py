@@ -223,6 +223,9 @@ class Refiner:
             self._asked[one] = float(doubted), album.name_of(int(rows[row]))
         # Whatever it says of others, an answer puts its own label right.
         gain = expected(np.maximum(found.gains, found.doubts), self._tally)
+        # Nor does a minute put more right than there is wrong, by what confidence says of itself.
+        unsettled = ~settled & (batch.known < 0)
+        gain = min(gain, float((1 - shares[unsettled].max(axis=1)).sum()))
         until = self._run.config.review.until
         self._choice = tuple(ids)
         self._progress = replace(self._progress, gain=round(gain, 1), enough=enough(gain, n, until))
