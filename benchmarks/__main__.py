@@ -15,6 +15,7 @@ BENCHMARKS = {
     "speed": "images a second beside other tools and the machine's limits (--gpu: on a GPU)",
     "scale": "the cost of an image among 10,000, 100,000 and 1,000,000 (CLIP2YOLO_SCALE: others)",
     "labels": "how right labels are, of lucky and unlucky batches; doubt, rejection, cost",
+    "answers": "how right labels are after so many answers of people, by what was asked about",
     "everyday": "labels, student and teacher on real photos of ten everyday things",
     "labels_students": "students of refined labels beside those of plain ones, three seeds",
 }
@@ -31,20 +32,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpu", action="store_true", help="with speed: on a GPU")
     parser.add_argument(
         "--data", action="append", default=[], metavar="FOLDER",
-        help="with labels: a further data set, of class folders",
+        help="with labels and answers: a further data set, of class folders",
     )  # fmt: skip
     parser.add_argument(
         "--teacher", action="append", default=[], metavar="NAME",
-        help="with labels: a further teacher, or its folder",
+        help="with labels and answers: a further teacher, or its folder",
     )  # fmt: skip
     parser.add_argument("--million", action="store_true", help="with labels: a million images, too")
     parser.add_argument(
         "--draws", type=int, default=3, metavar="N",
-        help="with labels: how often each unlucky batch is drawn (3)",
+        help="with labels and answers: how often what is left to chance is drawn (3)",
     )  # fmt: skip
     asked = parser.parse_args(argv)
     said: dict[str, dict[str, Any]] = {
         "speed": {"gpu": True} if asked.gpu else {},
+        "answers": {"data": asked.data, "teacher": asked.teacher, "draws": asked.draws},
         "labels": {
             "data": asked.data,
             "teacher": asked.teacher,

@@ -190,6 +190,13 @@ class EvaluateConfig(Section):
         return [parse_limit(name, text) for name, text in self.gates.items()]
 
 
+class ReviewConfig(Section):
+    """When the review page says that it is enough."""
+
+    # Share of all labels that a minute of answers must be expected to put right.
+    until: Fraction = 0.001
+
+
 class RoboflowConfig(Section):
     """Where `upload`, `pull` and `deploy` go. The key is not a setting: see the README."""
 
@@ -222,6 +229,7 @@ class Config(Section):
     dataset: DatasetConfig = DatasetConfig()
     student: StudentConfig = StudentConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    review: ReviewConfig = ReviewConfig()
     roboflow: RoboflowConfig = RoboflowConfig()
 
     def with_precision(self, precision: str | None) -> Config:

@@ -190,6 +190,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
             "device": "auto", "workers": 2, "start": "scratch", "keep": 5, "train": {},
         },
         "evaluate": {"latency_images": 100, "disagreements": 24, "gates": {}, "margin": 0.01},
+        "review": {"until": 0.001},
         "roboflow": {
             "project": None, "workspace": None, "batch": None, "license": "Private",
             "connections": 8, "timeout": 60.0, "retries": 8,
@@ -206,7 +207,7 @@ def test_a_background_is_kept_unless_it_says_otherwise(tmp_path: Path) -> None:
 # Borders: what is just allowed and what is not any more.
 
 FRACTIONS = ("label.min_confidence", "label.min_margin", "dataset.near_duplicate",
-             "evaluate.margin")  # fmt: skip
+             "evaluate.margin", "review.until")  # fmt: skip
 LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     **{key: ([0.0, 1.0, 0, 1], [-0.001, 1.001, "0.5"]) for key in FRACTIONS},
     "max_pixels": ([1, 1_000_000_000], [0, 1.5]),
@@ -314,7 +315,7 @@ def test_a_gate_points_the_right_way(tmp_path: Path, gate: str, limit: str, good
 
 @pytest.mark.parametrize("key", [
     "sauce", "label.sauce", "dataset.sauce", "dataset.splits.sauce", "student.sauce",
-    "evaluate.sauce", "roboflow.sauce", "teacher.sauce",
+    "evaluate.sauce", "review.sauce", "roboflow.sauce", "teacher.sauce",
 ])  # fmt: skip
 def test_a_key_that_is_not_known_is_named_whole(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError) as caught:

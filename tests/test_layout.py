@@ -38,6 +38,7 @@ ROOMS = (
     ("dataset",),
     ("student",),
     ("evaluation",),
+    ("review",),
     ("roboflow",),
     ("classify", "compare", "timeline", "autodistill", "stages", "sample"),
     ("cli",),
@@ -62,6 +63,8 @@ KEEPERS = {
     "pi_heif": ("pixels/formats.py",),
     "simplejpeg": ("pixels/jpeg.py",),
     "click": ("cli/",),
+    "starlette": ("review/server.py",),
+    "uvicorn": ("review/opening.py",),
     "rich": ("terminal.py",),
 }
 

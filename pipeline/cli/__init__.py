@@ -1,6 +1,6 @@
 """The command line: parses, calls the stages, prints. Everything heavy is imported on use."""
 
-from pipeline.cli import ask, audit, cache, demo, evaluate, roboflow, run, teachers, watch
+from pipeline.cli import ask, audit, cache, demo, evaluate, review, roboflow, run, teachers, watch
 from pipeline.cli.group import main
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "demo",
     "evaluate",
     "main",
+    "review",
     "roboflow",
     "run",
     "teachers",

@@ -70,24 +70,38 @@ def verdicts_on(
         earlier: the last labeling.
         steady: the same, where its labels shall not flap.
     """
-    settings, ontology = run.config.label, run.ontology
-    alone = _why_alone(asked.panel, settings)
-    n, rows = len(asked.ids), asked
-    if alone is None:
-        rows = asked.only([*asked.ids.to_list(), *beside["id"].to_list()])
-        human = {**human, **dict(beside.select("id", "class").iter_rows())}
-    numbers = {name: number for number, name in enumerate(ontology.classes)}
-    decided = rows.ids.replace_strict(human, default=None, return_dtype=pl.String)
-    known = _indices(decided, numbers)
+    settings, classes = run.config.label, run.ontology.classes
+    if (alone := why_alone(asked.panel, settings)) is not None:
+        plain = stacked(_plain(asked), len(asked.ids), run.workspace.root)
+        return each_alone(plain, _known(asked.ids, human, classes), classes, settings, alone)
+    batch = batch_of(run, asked, seen, images, beside, human, earlier)
+    return judge(batch, asked.ids, settings, steady, _words(asked.panel))
+
+
+def batch_of(
+    run: Run,
+    asked: Asked,
+    seen: Seen | None,
+    images: pl.DataFrame,
+    beside: pl.DataFrame,
+    human: Mapping[str, str],
+    earlier: Earlier | None,
+) -> Batch:
+    """Return all images with what is known of them, and after them the examples beside; a teacher
+    must give vectors. The arguments are those of `verdicts_on`."""
+    ontology = run.ontology
+    rows = asked.only([*asked.ids.to_list(), *beside["id"].to_list()])
+    known = _known(
+        rows.ids, {**human, **dict(beside.select("id", "class").iter_rows())}, ontology.classes
+    )
     plain = stacked(_plain(rows), len(rows.ids), run.workspace.root)
-    if alone is not None:
-        return each_alone(plain, known, ontology.classes, settings, alone)
     spaces = tuple(
         Space(name, stacked(_blocks(vectors, rows.ids), len(rows.ids), run.workspace.root))
         for name, vectors in _spaces(rows, seen)
     )
     pictures = pl.concat([images, beside], how="diagonal").select("video", "seconds")
-    batch = Batch(
+    numbers = {name: number for number, name in enumerate(ontology.classes)}
+    return Batch(
         classes=ontology.classes,
         plain=plain,
         words=_words_alone(rows, ontology, run.workspace.root),
@@ -98,7 +112,6 @@ def verdicts_on(
         prior=declared_prior(run.config, ontology.classes),
         before=None if earlier is None else _indices(earlier.of(rows.ids)["guess"], numbers),
     )
-    return judge(batch, rows.ids[:n], settings, steady, _words(asked.panel))
 
 
 def examples_among(examples: pl.DataFrame, images: pl.DataFrame) -> dict[str, str]:
@@ -112,7 +125,7 @@ def examples_beside(panel: Panel, images: pl.DataFrame) -> pl.DataFrame:
     return panel.examples.filter(~pl.col("id").is_in(images["id"].implode()))
 
 
-def _why_alone(panel: Panel, settings: LabelConfig) -> str | None:
+def why_alone(panel: Panel, settings: LabelConfig) -> str | None:
     """Say why each image is labeled alone; None where all are looked at together."""
     if settings.refine == "none" and settings.reject == "none":
         return "Each image is labeled alone: `label.refine` is `none`."
@@ -135,7 +148,7 @@ def seen_by_space(
         asked: the teachers, about these images.
     """
     config = run.config
-    if config.label.space is None or _why_alone(panel, config.label) is not None:
+    if config.label.space is None or why_alone(panel, config.label) is not None:
         return None
     readable = pl.concat(
         [
@@ -185,6 +198,12 @@ def _spaces(asked: Asked, seen: Seen | None) -> Iterator[tuple[str, Vectors]]:
 def _blocks(vectors: Vectors, ids: pl.Series) -> Iterator[np.ndarray]:
     for start in range(0, len(ids), _BLOCK):
         yield vectors(ids[start : start + _BLOCK].to_list())
+
+
+def _known(ids: pl.Series, human: Mapping[str, str], classes: Sequence[str]) -> np.ndarray:
+    """Class indices of what people decided, (n,) int64; -1 where nobody has."""
+    decided = ids.replace_strict(human, default=None, return_dtype=pl.String)
+    return _indices(decided, {name: number for number, name in enumerate(classes)})
 
 
 def _indices(names: pl.Series, numbers: Mapping[str, int]) -> np.ndarray:

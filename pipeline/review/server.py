@@ -1,0 +1,285 @@
+"""The page's server: addresses, and nothing that is decided elsewhere. Keeper of starlette.
+
+Starlette and uvicorn, since both are small, typed and kept up, bring a test client and add three
+packages; Python's own http.server is not meant to face anybody, and Flask or aiohttp bring more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Protocol, get_args
+
+import numpy as np
+
+from pipeline.errors import Clip2YoloError, SourceError, describe_os_error
+from pipeline.labels.answers import Kind
+from pipeline.review.album import Wanted
+from pipeline.review.desk import SCREENFUL, Desk, Given
+from pipeline.review.guard import Guard
+from pipeline.review.refiner import Progress
+from pipeline.review.thumbnails import LARGE, SMALL, thumbnail
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+_FILES = {
+    "": ("review.html", "text/html; charset=utf-8"),
+    "review.css": ("review.css", "text/css; charset=utf-8"),
+    "review.js": ("review.js", "text/javascript; charset=utf-8"),
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self' data:; script-src 'self'; style-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",  # the address holds the token
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_FEW = 10  # images of a choice, below which the next one is waited for
+_MOST_ANSWERS = 1000  # at one stroke
+_MOST_BYTES = 1 << 20  # of a request
+
+
+class Background(Protocol):
+    """What goes on while a person answers: see `pipeline.review.refiner.Refiner`."""
+
+    @property
+    def progress(self) -> Progress: ...
+
+    @property
+    def choice(self) -> tuple[str, ...]: ...
+
+    def nudge(self) -> None: ...
+
+    def in_words(self, text: str) -> np.ndarray: ...
+
+
+class _Refused(Exception):
+    """A request that cannot be answered, with the sentence for whoever sent it."""
+
+
+def application(desk: Desk, background: Background, guard: Guard, max_pixels: int) -> Starlette:
+    """Return the server's application (ASGI).
+
+    Args:
+        desk: what is asked and answered.
+        background: told of answers, and asked how far it is.
+        guard: knows who may ask.
+        max_pixels: larger images are not shown.
+    """
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import JSONResponse, PlainTextResponse, Response
+    from starlette.routing import Route
+
+    page = _Page(desk, background, max_pixels)
+
+    def guarded(answer: Callable[[Request, Any], Any]) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            headers = request.headers
+            why = guard.refusal(
+                request.method,
+                headers.get("host"),
+                headers.get("origin"),
+                headers.get("sec-fetch-site"),
+                headers.get("content-type"),
+            )
+            if why is not None:
+                return PlainTextResponse(why + "\n", 403, _HEADERS)
+            if not guard.knows(request.path_params["token"]):
+                words = "Open the address that `clip2yolo review` printed: it holds a token.\n"
+                return PlainTextResponse(words, 404, _HEADERS)
+            try:
+                given = await _body(request) if request.method == "POST" else None
+                said = await run_in_threadpool(answer, request, given)
+            except _Refused as error:
+                return JSONResponse({"error": str(error)}, 400, _HEADERS)
+            except SourceError as error:
+                return JSONResponse({"error": str(error)}, 404, _HEADERS)
+            except Clip2YoloError as error:
+                return JSONResponse({"error": str(error)}, 409, _HEADERS)
+            except OSError as error:
+                return JSONResponse({"error": describe_os_error(error)}, 507, _HEADERS)
+            if isinstance(said, tuple):
+                content, kind, further = said
+                return Response(content, 200, _HEADERS | further, kind)
+            return JSONResponse(said, 200, _HEADERS)
+
+        return endpoint
+
+    def route(path: str, answer: Callable[[Request, Any], Any], method: str = "GET") -> Route:
+        return Route("/{token}/" + path, guarded(answer), methods=[method])
+
+    app = Starlette(
+        routes=[
+            route("", page.file),
+            route("page/{name}", page.file),
+            route("image/{id}", page.image),
+            route("api/start", page.start),
+            route("api/status", page.status),
+            route("api/screen", page.screen),
+            route("api/answer", page.answer, "POST"),
+            route("api/undo", page.undo, "POST"),
+        ]
+    )
+    app.router.redirect_slashes = False  # a redirect would answer whoever has no token
+    return app
+
+
+class _Page:
+    """What each address answers: JSON, or bytes with their type and further headers."""
+
+    def __init__(self, desk: Desk, background: Background, max_pixels: int) -> None:
+        self._desk, self._background, self._max_pixels = desk, background, max_pixels
+
+    def file(self, request: Request, _: Any) -> tuple[bytes, str, dict[str, str]]:
+        name = request.path_params.get("name", "")
+        if name not in _FILES:
+            raise SourceError("There is no such page.")
+        file, kind = _FILES[name]
+        return (resources.files("pipeline.review") / "page" / file).read_bytes(), kind, {}
+
+    def image(self, request: Request, _: Any) -> tuple[bytes, str, dict[str, str]]:
+        image_id = request.path_params["id"]
+        path = self._desk.album.path(image_id)
+        if path is None:
+            raise SourceError("This image is none of the run's.")
+        size = LARGE if "large" in request.query_params else SMALL
+        shown = thumbnail(path, image_id, size, self._max_pixels)
+        # Named by its bytes, it never changes.
+        return shown, "image/jpeg", {"Cache-Control": "private, max-age=604800, immutable"}
+
+    def start(self, request: Request, _: Any) -> Any:
+        album = self._desk.album
+        return {
+            "images": len(album),
+            "screenful": SCREENFUL,
+            "sources": album.sources[:200] if len(album.sources) > 1 else [],
+            "compares": self._desk.vectors is not None,
+            "audit": None if self._desk.audit is None else len(self._desk.audit),
+            **self.status(request, None),
+        }
+
+    def status(self, request: Request, _: Any) -> Any:
+        self._desk.catch_up()
+        named = {name: [every, open_] for name, every, open_ in self._desk.album.per_class()}
+        return {
+            "classes": [
+                {"name": name, "images": named.get(name, [0, 0])[0],
+                 "open": named.get(name, [0, 0])[1]}
+                for name in self._desk.classes
+            ],
+            "answered": self._desk.answered,
+            **asdict(self._background.progress),
+        }  # fmt: skip
+
+    def screen(self, request: Request, _: Any) -> Any:
+        if self._desk.audit is not None:
+            return {"tiles": [asdict(tile) for tile in self._desk.drawn()]}
+        asked = request.query_params
+        wanted, closed = self._wanted(asked), {"open": False, "answered": True, "all": None}
+        closed["teach"] = False
+        state, start = asked.get("state", "open"), _number(asked.get("start", "0"))
+        if state not in closed:
+            raise _Refused("`state` is one of: teach, open, answered, all.")
+        if words := asked.get("words", "").strip():
+            vector = self._background.in_words(words[:300])
+        elif like := asked.get("like"):
+            if like not in self._desk.album.row_of:
+                raise _Refused("This image is none of the run's.")
+            vector = self._desk.vectors_of([self._desk.album.row_of[like]])[0]
+        elif state == "teach":
+            before = self._background.progress
+            tiles = self._desk.chosen(wanted, self._background.choice)
+            # Where little is left of the last choice, the next one is being made.
+            waits = len(tiles) < _FEW and before.busy and before.trouble is None
+            return {"tiles": [asdict(tile) for tile in tiles], "wait": waits}
+        elif state == "open":
+            return {"tiles": [asdict(tile) for tile in self._desk.screen(wanted)]}
+        else:
+            tiles = self._desk.listed(wanted, closed[state], start)
+            return {"tiles": [asdict(tile) for tile in tiles]}
+        tiles = self._desk.like(wanted, closed[state], vector, start)
+        return {"tiles": [asdict(tile) for tile in tiles]}
+
+    def answer(self, request: Request, body: Any) -> Any:
+        try:
+            who, given = body["who"], body["answers"]
+            answers = [Given(one["id"], one["kind"], one["class"], one["seen"]) for one in given]
+        except (TypeError, KeyError):
+            raise _Refused("An answer has who, and answers of id, kind, class and seen.") from None
+        if not 0 < len(answers) <= _MOST_ANSWERS or not _is_name(who):
+            raise _Refused(f"Up to {_MOST_ANSWERS:,} answers are taken at once, from somebody.")
+        for one in answers:
+            texts = [one.id, one.kind, one.class_name or "", one.seen or ""]
+            if not all(isinstance(text, str) for text in texts) or one.kind not in get_args(Kind):
+                raise _Refused("An answer is a class, none, skip or withdrawn.")
+            if (one.kind == "class") != bool(one.class_name):
+                raise _Refused("A class needs its name, and nothing else has one.")
+        act, conflicts = self._desk.take(answers, who)
+        self._background.nudge()
+        tiles = self._desk.tiles([self._desk.album.row_of[one.id] for one in answers])
+        return {
+            "act": act,
+            "tiles": [asdict(tile) for tile in tiles],
+            "conflicts": [asdict(one) for one in conflicts],
+            **self.status(request, None),
+        }
+
+    def undo(self, request: Request, body: Any) -> Any:
+        who = body.get("who") if isinstance(body, dict) else None
+        if not _is_name(who):
+            raise _Refused("To undo, say who you are.")
+        ids, theirs = self._desk.undo(str(who))
+        self._background.nudge()
+        tiles = self._desk.tiles([self._desk.album.row_of[one] for one in ids])
+        return {
+            "tiles": [asdict(tile) for tile in tiles],
+            "theirs": theirs,
+            **self.status(request, None),
+        }
+
+    def _wanted(self, asked: Any) -> Wanted:
+        album = self._desk.album
+        name, split, source = (asked.get(key) or None for key in ("class", "split", "source"))
+        if name is not None and name not in album.classes:
+            raise _Refused("No image is called by this class.")
+        if split not in (None, "train", "valid", "test", "none"):
+            raise _Refused("`split` is one of: train, valid, test, none.")
+        if source is not None and source not in album.sources:
+            raise _Refused("No image comes from there.")
+        moved = {"": None, "yes": True, "no": False}.get(asked.get("moved", ""))
+        try:
+            doubt = float(asked.get("doubt") or 0.0)
+        except ValueError:
+            raise _Refused("`doubt` is a number from 0 to 1.") from None
+        return Wanted(name, split, doubt, moved, source)
+
+
+async def _body(request: Request) -> Any:
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _MOST_BYTES:
+            raise _Refused("That is more than is taken at once.")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise _Refused("An answer is sent as JSON.") from None
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 12):
+        raise _Refused("`start` is a number from 0.")
+    return int(text)
+
+
+def _is_name(who: Any) -> bool:
+    return isinstance(who, str) and 0 < len(who) <= 80
