@@ -15,7 +15,7 @@ BENCHMARKS = {
     "speed": "images a second beside other tools and the machine's limits (--gpu: on a GPU)",
     "scale": "the cost of an image among 10,000, 100,000 and 1,000,000 (CLIP2YOLO_SCALE: others)",
     "labels": "how right labels are, of lucky and unlucky batches; doubt, rejection, cost",
-    "answers": "how right labels are after so many answers of people, by what was asked about",
+    "answers": "labels after so many answers, by what was asked about; intervals of audits",
     "everyday": "labels, student and teacher on real photos of ten everyday things",
     "labels_students": "students of refined labels beside those of plain ones, three seeds",
 }

@@ -1,10 +1,10 @@
-"""What answers of people are worth: for the labels of all images (`rows`)."""
+"""What answers of people are worth: for the labels of all images, and to say how right they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import answers_rows
+from benchmarks import answers_coverage, answers_rows
 from pipeline.terminal import TerminalListener
 
 
@@ -20,3 +20,4 @@ def main(data: Sequence[str] = (), teacher: Sequence[str] = (), draws: int = 3) 
         ConfigError, SourceError: a folder that was named is none of class folders.
     """
     answers_rows.run(data, teacher, draws, TerminalListener(True))
+    answers_coverage.run(data, teacher, TerminalListener(True))
