@@ -7,6 +7,7 @@ images (partially absorbing random walks: Wu et al., 2012; answers as the walk's
 Ghahramani and Lafferty, 2003). Images are chosen one after the other, each the one that adds most
 to the doubt that is reached: coverage weighed by uncertainty (Bae et al., "Uncertainty Herding",
 2025). So neither ten images of one doubtful kind are asked about, nor one of each that are certain.
+Every second image is simply the most doubtful one left: errors that stand alone no walk reaches.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from pipeline.labels.refine.batch import Batch, Refined
 from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
 from pipeline.labels.refine.sample import vectors_of
-from pipeline.labels.refine.spread import kind_size, paths
+from pipeline.review.paths import kind_size, paths
 
 BY_CHANCE = 0.2  # of the images, drawn by chance
 A_MINUTE = 20  # answers that a person gives in a minute
@@ -110,7 +111,10 @@ def choose(
         if by_chance:
             at = left.pop(0)
         elif open_.any():
-            at = int(np.where(open_, gain, -1.0).argmax())
+            turn = sum(not lot for _, lot in picks)
+            # By turns what reaches most, and what is doubted most.
+            score = gain if turn % 2 == 0 else wrong[rows]
+            at = int(np.where(open_, score, -1.0).argmax())
         else:
             continue
         open_[at] = False

@@ -28,29 +28,6 @@ def test_three_examples_put_a_lost_word_right() -> None:
     assert refined.notices == ()  # nothing is lost any more
 
 
-def test_an_answer_turns_the_whole_kind_and_no_other() -> None:
-    """A word that lies at another class's place takes all its images with it."""
-    for seed in range(3):
-        shown = world([60] * 6, spread=1.2, fit=0.7, unknown=[2], seed=seed)
-        lost = shown.truth == 2
-        before = refine(shown.batch).probabilities.argmax(axis=1)
-        assert (before[lost] == 2).mean() < 0.5
-        rest = [int(np.flatnonzero(shown.truth == number)[0]) for number in (0, 1, 3, 4, 5)]
-        told = shown.told(np.append(rest, np.flatnonzero(lost)[:1]))
-        labels = refine(told.batch).probabilities.argmax(axis=1)
-        assert (labels[lost] == 2).mean() >= 0.9
-        assert (labels == shown.truth)[~lost].mean() >= 0.97
-
-
-def test_an_answer_turns_images_beyond_the_sample() -> None:
-    shown = world([4200, 4200, 4200], spread=1.2, fit=0.7, unknown=[1])
-    rows = np.concatenate([np.flatnonzero(shown.truth == number)[:2] for number in range(3)])
-    refined = refine(shown.told(rows).batch)
-    assert shown.right(refined.probabilities) >= 0.97
-    assert np.allclose(refined.probabilities.sum(axis=1), 1, atol=1e-4)
-    assert (refined.probabilities >= 0).all()
-
-
 def test_examples_do_without_words() -> None:
     """Words by chance, and five examples of each class."""
     shown = world([60] * 6, spread=1.2, unknown=range(6))

@@ -12,16 +12,8 @@ from pipeline.labels.refine.batch import Batch
 from pipeline.labels.refine.evidence import moves
 from pipeline.labels.refine.known import Looks, looks_of
 from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
-from pipeline.labels.refine.readings import (
-    Readings,
-    agreement,
-    centred_logits,
-    mixed,
-    probabilities_of,
-    read,
-)
+from pipeline.labels.refine.readings import Readings, agreement, centred_logits, read
 from pipeline.labels.refine.sample import sample_rows, vectors_of
-from pipeline.labels.refine.spread import carried, turned
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -50,7 +42,6 @@ class Fitted:
     readings: Readings
     looks: Looks | None
     allowed: np.ndarray  # (classes, classes) bool: from where to where images may move
-    change: np.ndarray | None  # (s, classes) float32: how answers turn the images alike; None: none
     shares: np.ndarray  # probabilities (s, classes) float32, refined
 
 
@@ -98,26 +89,7 @@ def learn(batch: Batch, known: np.ndarray, everywhere: bool = False) -> Fitted |
     else:
         allowed = moves(readings.smoothed, local, joint, found.links)
     shares = np.where(allowed[local, joint][:, None], readings.batch, readings.local)
-    change = _change(found, allowed, shares, given)
-    if change is not None:
-        shares = turned(shares, change)
-        shares[given >= 0] = readings.local[given >= 0]
-    return Fitted(rows, eye, found.seen, votes, readings, found.looks, allowed, change, shares)
-
-
-def _change(
-    look: _Look, allowed: np.ndarray, shares: np.ndarray, given: np.ndarray
-) -> np.ndarray | None:
-    """How the answers turn the images alike (s, classes); None where there are none."""
-    asked = np.flatnonzero(given >= 0)
-    if not len(asked):
-        return None
-    readings = look.readings
-    plain = probabilities_of(readings.answers[asked])
-    local = mixed(plain, look.links[asked] @ readings.local)
-    joint = readings.joint(readings.smoothed[asked])
-    may = allowed[local.argmax(axis=1), joint.argmax(axis=1)]
-    return carried(shares, np.where(may[:, None], joint, local), look.links, given)
+    return Fitted(rows, eye, found.seen, votes, readings, found.looks, allowed, shares)
 
 
 def _earned(looks: Iterable[_Look]) -> tuple[float, ...]:

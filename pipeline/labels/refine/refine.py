@@ -14,7 +14,6 @@ from pipeline.labels.refine.neighbours import neighbours
 from pipeline.labels.refine.notices import notices
 from pipeline.labels.refine.readings import centred_logits, mixed, probabilities_of
 from pipeline.labels.refine.sample import room, vectors_of
-from pipeline.labels.refine.spread import turned
 
 How = Literal["auto", "always", "none"]
 
@@ -93,10 +92,7 @@ def _applied(batch: Batch, fitted: Fitted, together: bool = True) -> np.ndarray:
         local = mixed(plain, links @ readings.local)
         joint = readings.joint(mixed(answers, links @ readings.smoothed))
         may = fitted.allowed[local.argmax(axis=1), joint.argmax(axis=1)]
-        shares = np.where(may[:, None], joint, local)
-        if fitted.change is not None:
-            shares = turned(shares, links @ fitted.change)
-        found[part] = shares
+        found[part] = np.where(may[:, None], joint, local)
     found[fitted.rows] = mine
     given = np.flatnonzero(batch.known >= 0)
     found[given] = 0
