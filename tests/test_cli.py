@@ -236,7 +236,7 @@ def small_files_only() -> None:
 def test_a_disk_that_takes_no_more(run_folder: Path) -> None:
     answer("label")
     before = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
-    change_config(run_folder, lambda config: config["label"].update(min_confidence=0.6))
+    change_config(run_folder, lambda config: config["label"].update(min_confidence=0.7))
     full = start("label", preexec_fn=small_files_only)
     _, said = full.communicate(timeout=120)
     assert full.returncode == 1 and "Traceback" not in said, said
