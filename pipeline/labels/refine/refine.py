@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.labels.refine.batch import Batch, Refined
-from pipeline.labels.refine.evidence import acquaintance
+from pipeline.labels.refine.evidence import Acquaintance, acquaintance
 from pipeline.labels.refine.known import trial
 from pipeline.labels.refine.learn import Fitted, learn
 from pipeline.labels.refine.neighbours import neighbours
@@ -44,17 +44,17 @@ def refine(batch: Batch, how: How = "auto") -> Refined:
         names = " and ".join(space.name for space in batch.spaces)
         why = f"Each image is labeled alone: all of them look the same to {names}."
         return Refined(batch.plain, False, why)
-    way, evidence = (_BATCH, "") if how == "always" else _way(batch, fitted)
+    known = acquaintance(fitted.readings.smoothed, fitted.shares, fitted.votes)
+    way, evidence = (_BATCH, "") if how == "always" else _way(batch, fitted, known)
     shares = {_WORDS: batch.plain[fitted.rows], _LOOKS: _by_looks(fitted, batch.known)}
     told = notices(batch, fitted.rows, fitted.seen, fitted.readings, shares.get(way, fitted.shares))
-    lead = acquaintance(fitted.readings.smoothed, fitted.shares, fitted.votes).lead
     weights = dict(zip((one.name for one in batch.spaces), fitted.eye.weights, strict=True))
     if way == _WORDS:
-        return Refined(batch.plain, False, evidence, weights=weights, notices=told, lead=lead)
+        return Refined(batch.plain, False, evidence, weights=weights, notices=told, lead=known.lead)
     probabilities = _applied(batch, fitted, together=way == _BATCH)
     moved, touched = _moves(batch, probabilities)
-    why = evidence if way == _LOOKS else _why(batch, fitted, moved, how) + evidence
-    return Refined(probabilities, True, why, touched, weights, told, lead)
+    why = evidence if way == _LOOKS else _why(batch, fitted, known, moved, how) + evidence
+    return Refined(probabilities, True, why, touched, weights, told, known.lead)
 
 
 def _too_little(batch: Batch, how: How) -> str | None:
@@ -108,17 +108,16 @@ def _by_looks(fitted: Fitted, known: np.ndarray) -> np.ndarray:
     return shares
 
 
-def _way(batch: Batch, fitted: Fitted) -> tuple[str, str]:
+def _way(batch: Batch, fitted: Fitted, known: Acquaintance) -> tuple[str, str]:
     """Which way the evidence says to label, and why: a sentence, or, where all images are read
     together, what is to be added to one."""
 
-    def ways(known: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        one = learn(batch, known)
+    def ways(left: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        one = learn(batch, left)
         assert one is not None, "a batch that was fitted can be fitted with fewer known images"
         words = np.asarray(batch.spoken[one.rows])
-        return one.rows, {_WORDS: words, _LOOKS: _by_looks(one, known), _BATCH: one.shares}
+        return one.rows, {_WORDS: words, _LOOKS: _by_looks(one, left), _BATCH: one.shares}
 
-    known = acquaintance(fitted.readings.smoothed, fitted.shares, fitted.votes)
     expected = _BATCH if known.enough else _WORDS if fitted.looks is None else _LOOKS
     asked = trial(batch, ways)
     way = expected if asked is None else asked.best(expected)
@@ -152,8 +151,7 @@ def _moves(batch: Batch, probabilities: np.ndarray) -> tuple[int, tuple[str, ...
     return moved, tuple(batch.classes[number] for number in np.flatnonzero(touched).tolist())
 
 
-def _why(batch: Batch, fitted: Fitted, moved: int, how: How) -> str:
-    known = acquaintance(fitted.readings.smoothed, fitted.shares, fitted.votes)
+def _why(batch: Batch, fitted: Fitted, known: Acquaintance, moved: int, how: How) -> str:
     by = "" if how == "auto" else " because `refine` is `always`"
     local, joint = (one.argmax(axis=1) for one in (fitted.readings.local, fitted.readings.batch))
     stayed = int((~fitted.allowed[local, joint]).sum())
