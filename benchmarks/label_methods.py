@@ -96,7 +96,6 @@ def batch_of(case: Case, variation: Variation, examples: np.ndarray | None = Non
         plain=asked.classify(vectors),
         spaces=tuple(Space(space.name, space.vectors[rows]) for space in case.spaces),
         known=known,
-        worded=np.array(ontology.worded),
         votes=np.ones(len(rows), np.float32),
     )
 

@@ -84,7 +84,6 @@ def _work(folder: Path, images: int, classes: int) -> dict[str, Any]:
         plain=plain,
         spaces=(Space("the teacher", vectors),),
         known=np.full(images, -1),
-        worded=np.ones(classes, bool),
         votes=np.ones(images, np.float32),
     )
     with _Peak() as peak:

@@ -41,7 +41,6 @@ def clusters(
         plain=plain.astype(np.float32),
         spaces=(Space("teacher", vectors),),
         known=np.full(n, -1),
-        worded=np.ones(classes, bool),
         votes=np.ones(n, np.float32),
     ), truth
 

@@ -56,7 +56,6 @@ def verdicts_on(
     beside: pl.DataFrame,
     human: Mapping[str, str],
     earlier: Earlier | None,
-    steady: Earlier | None,
 ) -> Verdicts:
     """Return what is known of each image that could be read.
 
@@ -67,15 +66,14 @@ def verdicts_on(
         images: with the schema `records.IMAGES`, those of `asked.ids` in their order.
         beside: the examples that are none of the images, with the schema `records.EXAMPLES`.
         human: image id → class, decided by a person.
-        earlier: the last labeling.
-        steady: the same, where its labels shall not flap.
+        earlier: the last labeling, where its labels shall not flap.
     """
     settings, classes = run.config.label, run.ontology.classes
     if (alone := why_alone(asked.panel, settings)) is not None:
         plain = stacked(_plain(asked), len(asked.ids), run.workspace.root)
         return each_alone(plain, _known(asked.ids, human, classes), classes, settings, alone)
-    batch = batch_of(run, asked, seen, images, beside, human, earlier)
-    return judge(batch, asked.ids, settings, steady, _words(asked.panel))
+    batch = batch_of(run, asked, seen, images, beside, human)
+    return judge(batch, asked.ids, settings, earlier, _words(asked.panel))
 
 
 def batch_of(
@@ -85,7 +83,6 @@ def batch_of(
     images: pl.DataFrame,
     beside: pl.DataFrame,
     human: Mapping[str, str],
-    earlier: Earlier | None,
 ) -> Batch:
     """Return all images with what is known of them, and after them the examples beside; a teacher
     must give vectors. The arguments are those of `verdicts_on`."""
@@ -100,17 +97,14 @@ def batch_of(
         for name, vectors in _spaces(rows, seen)
     )
     pictures = pl.concat([images, beside], how="diagonal").select("video", "seconds")
-    numbers = {name: number for number, name in enumerate(ontology.classes)}
     return Batch(
         classes=ontology.classes,
         plain=plain,
         words=_words_alone(rows, ontology, run.workspace.root),
         spaces=spaces,
         known=known,
-        worded=np.array(ontology.worded),
         votes=votes(spaces[0].vectors, pictures),
         prior=declared_prior(run.config, ontology.classes),
-        before=None if earlier is None else _indices(earlier.of(rows.ids)["guess"], numbers),
     )
 
 

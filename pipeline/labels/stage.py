@@ -139,7 +139,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     if stamp is not None and workspace.labels.is_file():
         earlier = Earlier.read(workspace.labels)
     steady = earlier if stamp is not None and stamp.counts.basis == basis else None
-    verdicts = verdicts_on(run, asked, seen, usable, beside, inputs.human, earlier, steady)
+    verdicts = verdicts_on(run, asked, seen, usable, beside, inputs.human, steady)
     write_labels(run, usable, verdicts, inputs)
     seconds = round(time.monotonic() - embedded, 3)
     labels = read_table(workspace.labels, LABELS, "label", ["id", "class", "decision", "moved"])

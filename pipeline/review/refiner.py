@@ -167,10 +167,10 @@ class Refiner:
         given = batch.asked, batch.seen, batch.images, batch.beside, batch.shown | human
         together = None
         if why_alone(batch.asked.panel, self._run.config.label) is None:
-            together = batch_of(self._run, *given, None)
+            together = batch_of(self._run, *given)
             verdicts = judge(together, batch.asked.ids, self._run.config.label, None)
         else:
-            verdicts = verdicts_on(self._run, *given, None, None)
+            verdicts = verdicts_on(self._run, *given, None)
         rows = np.array([album.row_of[one] for one in batch.asked.ids])
         guess = np.where(verdicts.known >= 0, verdicts.known, verdicts.guess)
         moved = album.relabel(guess, verdicts.doubt, rows)

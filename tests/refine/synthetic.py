@@ -97,7 +97,6 @@ def world(
         plain=plain,
         spaces=(Space("own", vectors),),
         known=np.full(len(truth), -1),
-        worded=np.ones(count, bool),
         votes=np.ones(len(truth), np.float32),
     )
     return World(batch, truth)

@@ -67,7 +67,7 @@ def batches(draw: st.DrawFn) -> Batch:
         shares[0] += 0.1
         prior = shares / shares.sum()
     names = tuple(f"{{}} 'class' {number}\n" for number in range(count))
-    return Batch(names, plain, tuple(spaces), known, rng.random(count) < 0.8,
+    return Batch(names, plain, tuple(spaces), known,
                  votes.astype(np.float32), prior)  # fmt: skip
 
 

@@ -23,10 +23,8 @@ class Batch:
     plain: np.ndarray  # (n, classes) float32, the probabilities that the words give, each row alone
     spaces: tuple[Space, ...]  # at least one; the first is the teacher's own
     known: np.ndarray  # (n,) int, index of the class a person gave the image; -1: nobody has
-    worded: np.ndarray  # (classes,) bool: words speak for the class (it may have examples only)
     votes: np.ndarray  # (n,) float32, above 0: look-alikes and frames of one film share one vote
     prior: np.ndarray | None = None  # (classes,) shares that the config declares; None: unknown
-    before: np.ndarray | None = None  # (n,) int, classes of the last labeling; -1: the image is new
     # (n, classes) float32: the same as `plain` by the words alone, where examples speak in it, too.
     # Refinement knows the examples better than an image alone can.
     words: np.ndarray | None = None
