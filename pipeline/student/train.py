@@ -9,11 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
+from pipeline.student.lessons import (
+    Lessons,
+    balanced,
+    digest_of_beliefs,
+    hard_lessons,
+    soft_lessons,
+)
 from pipeline.yolo.apart import undisturbed
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -42,10 +51,11 @@ class TrainResult:
 
     epochs: int
     valid_top1: float  # of the weights that were kept, against the labels of the valid split
-    images: int  # of the train split
+    images: int  # that it learned from
     parameters: int
     file_bytes: int
     classes: list[str]  # in the order of its answers
+    undecided: int = 0  # of the images those that have no label
 
 
 def train(
@@ -56,6 +66,7 @@ def train(
     *,
     digest: str | None = None,
     files: Collection[str] | None = None,
+    beliefs: pl.DataFrame | None = None,
     max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> TrainResult:
@@ -72,6 +83,8 @@ def train(
         digest: names pictures and settings, see `training_digest`; by default the pictures' names
             and sizes stand for them.
         files: the images, below `dataset`; by default all pictures that lie there.
+        beliefs: what is believed of the images, with the schema `records.BELIEFS` and probabilities
+            in the order of the student's answers; `distill: soft` learns them.
         on_epoch: told after each epoch.
 
     Raises:
@@ -80,17 +93,17 @@ def train(
         SourceError: an image of the dataset cannot be read.
     """
     from pipeline.machine import model_threads, pick_device
-    from pipeline.student.data import list_samples
     from pipeline.student.states import describe_failure
     from pipeline.yolo.library import find_model
 
     check_settings(config)
     classes = sorted(classes)
-    samples = list_samples(dataset, classes, files)
+    lessons = lessons_of(dataset, config, classes, files, beliefs)
+    samples = lessons.samples
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
     folder = out.parent / f".{out.name}.training"
-    plan = digest or training_digest(_listing(samples), config, classes)
+    plan = digest or training_digest(_listing(samples), config, classes, beliefs)
     state, reports = _resume(folder, plan)
     if state is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,7 +121,7 @@ def train(
             with undisturbed(), model_threads():
                 Trainer(
                     settings | {"project": str(folder.parent.absolute()), "name": folder.name},
-                    samples,
+                    lessons,
                     classes,
                     start,
                     state,
@@ -121,7 +134,7 @@ def train(
             raise StudentError(describe_failure(error, config.batch)) from error
 
     refuse_exploded(reports[-1], [index for _, index in samples["valid"]])
-    result = _finish(folder, out, config, classes, reports, len(samples["train"]))
+    result = _finish(folder, out, config, classes, reports, lessons)
     shutil.rmtree(folder, ignore_errors=True)
     return result
 
@@ -190,13 +203,45 @@ def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
     }
 
 
-def training_digest(pictures: str, config: StudentConfig, classes: Sequence[str]) -> str:
+def lessons_of(
+    dataset: Path,
+    config: StudentConfig,
+    classes: Sequence[str],
+    files: Collection[str] | None,
+    beliefs: pl.DataFrame | None,
+) -> Lessons:
+    """Return what a student with these settings learns of each image (see `train`).
+
+    Args:
+        classes: in the order of its answers.
+
+    Raises:
+        StudentError: a split that cannot be trained with, or beliefs that are of something else.
+    """
+    lessons = hard_lessons(dataset, classes, files)
+    if config.distill == "soft":
+        if beliefs is None:
+            raise StudentError(
+                "`student.distill: soft` needs what is believed of the images, and a folder of "
+                "images does not say it. Set `distill: hard`."
+            )
+        lessons = soft_lessons(dataset, lessons, beliefs)
+    return balanced(lessons, len(classes), config.balance)
+
+
+def training_digest(
+    pictures: str,
+    config: StudentConfig,
+    classes: Sequence[str],
+    beliefs: pl.DataFrame | None = None,
+) -> str:
     """Name all that a student depends on, and so what a half-finished training belongs to.
 
     Args:
         pictures: names the images with their classes and splits.
         config: of it counts what changes the weights.
         classes: in any order.
+        beliefs: what is believed of the images; they count where the student learns them.
     """
     return fingerprint(
         pictures,
@@ -204,6 +249,7 @@ def training_digest(pictures: str, config: StudentConfig, classes: Sequence[str]
         DEFAULTS,
         config.model_dump(exclude={"device", "workers", "keep"}),
         names_and_hashes([Path(config.model)]),
+        digest_of_beliefs(beliefs) if beliefs is not None and config.distill == "soft" else None,
     )
 
 
@@ -223,7 +269,7 @@ def _finish(
     config: StudentConfig,
     classes: Sequence[str],
     reports: list[EpochReport],
-    images: int,
+    lessons: Lessons,
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
     from pipeline.student.curve import draw_curve
@@ -237,7 +283,8 @@ def _finish(
         result = TrainResult(
             epochs=len(reports),
             valid_top1=reports[-1].valid_top1,
-            images=images,
+            images=len(lessons.samples["train"]),
+            undecided=lessons.undecided,
             parameters=parameters,
             file_bytes=(aside / "weights.pt").stat().st_size,
             classes=list(classes),
