@@ -116,17 +116,21 @@ def _tell(run: Run, lessons: Lessons, classes: list[str]) -> None:
 
 
 def learned_by(run: Run, plan: pl.DataFrame) -> pl.DataFrame:
-    """Return the images that the student was trained or chosen on; columns id and path.
+    """Return the images that the student was trained or chosen on, or would be where there is none
+    yet; columns id and path.
 
     Args:
-        run: with a student.
+        run: whose student.
         plan: dataset.parquet, which it was trained on.
 
     Raises:
         StudentError: its card is damaged.
         WorkspaceError: it learned what is believed of images, and nobody can tell of which.
     """
-    soft = read_card(run.workspace.student).trained_with.get("distill") == "soft"
+    settings = run.config.student.model_dump()
+    if run.workspace.student.is_dir():
+        settings = read_card(run.workspace.student).trained_with
+    soft = settings.get("distill") == "soft"
     beliefs = read_table(run.workspace.beliefs, BELIEFS, "label") if soft else None
     return learned_images(plan, beliefs)
 

@@ -1,0 +1,163 @@
+"""Labels to distill into students: what a run of the product leaves, in a folder that is whole by
+itself, so that the students can be trained on another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.label_data import EVERYDAY
+from pipeline import stages
+from pipeline.config import Config, LabelConfig, SpaceConfig, TeacherConfig, load_config
+from pipeline.files import replacing, write_text
+from pipeline.images.truth import read_truth
+from pipeline.labels.answers import Answer, AnswerLog, now
+from pipeline.listener import SILENT, Listener
+from pipeline.ontology import ontology_of
+from pipeline.records import LABELS, read_table
+from pipeline.run.workspace import Workspace
+from pipeline.sample.folder import set_up
+from pipeline.teachers.panel import ask, panel_of
+
+HOME = EVERYDAY.workspace.parent / "distillation"
+METHODS_OF_TRUTH = ("yolo", "hard")  # nothing is believed of what is known
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set with its labels, as a folder of `HOME` holds it.
+
+    Beside `case.json` lie `dataset.parquet` (columns id, class, split, file), `beliefs.parquet` (as
+    the run's, with ids for paths), `guesses.parquet` (id, guess: the likeliest class of every image
+    of the pool, whether that was accepted or not) and `test.parquet` (id, class, teacher: its
+    answer). The images are in `HOME/images`, under their ids.
+    """
+
+    name: str
+    data: str
+    teacher: str
+    labels: str
+    model: str  # that students start from: a file of `HOME`, or an architecture
+    imgsz: int
+    epochs: int
+    batch: int
+    labels_right: float  # share of the likeliest classes that are right
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return HOME / self.name
+
+    @property
+    def start(self) -> str:
+        """What `student.model` is set to."""
+        return str(HOME / self.model) if (HOME / self.model).is_file() else self.model
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Return one of its tables."""
+        return pl.read_parquet(self.folder / f"{name}.parquet", glob=False)
+
+
+def image(image_id: str) -> Path:
+    """Return where an image lies."""
+    return HOME / "images" / image_id
+
+
+def known_cases() -> list[Case]:
+    """Return the cases that were prepared."""
+    files = sorted(HOME.glob("*/case.json"))
+    return [Case(**json.loads(file.read_text("utf-8"))) for file in files]
+
+
+def prepare(listener: Listener) -> None:
+    """Label what is at hand and not prepared yet, and say what is not at hand."""
+    for case_name, data, labels, config in _wanted(listener):
+        if not (HOME / case_name / "case.json").is_file():
+            listener.say(f"Labeling {case_name}.")
+            _prepare(case_name, data, labels, config)
+
+
+def _wanted(listener: Listener) -> Iterator[tuple[str, str, str, Config]]:
+    """Name, data, labels and config of every case."""
+    runs = []
+    first = Path(EVERYDAY.teachers[0].model.removeprefix("local-dir:"))
+    small = first.with_name("natural-small")
+    if EVERYDAY.sources[0].path.is_dir():
+        for folder in (first, small):
+            if folder.is_dir():
+                teacher = TeacherConfig(model=f"local-dir:{folder}")
+                runs.append(("everyday", EVERYDAY.model_copy(update={"teachers": [teacher]})))
+            else:
+                listener.warn(f"Skipped: the teacher {folder.name}, not in {folder.parent}.")
+    else:
+        listener.warn(f"Skipped: the everyday photos, which are not in {EVERYDAY.sources[0].path}.")
+    sample = set_up(Path(__file__).parent.parent, listener)
+    runs.append(("packing line", load_config(sample)))
+    for data, config in runs:
+        teacher_name = Path(config.teachers[0].model.removeprefix("local-dir:")).name
+        ways = {"plain": {"refine": "none"}, "auto": {"refine": "auto"}, "truth": {}}
+        if teacher_name == first.name and small.is_dir():
+            space = SpaceConfig(model=f"local-dir:{small}")
+            ways["auto+sight"] = {"refine": "auto", "space": space}
+        for labels, settings in ways.items():
+            name = f"{data}-{teacher_name}-{labels}".replace(" ", "_")
+            label: LabelConfig = config.label.model_copy(update=settings)
+            workspace = HOME / "runs" / name
+            run = config.model_copy(update={"label": label, "workspace": workspace})
+            yield name, data, labels, run
+
+
+def _prepare(name: str, data: str, labels: str, config: Config) -> None:
+    space, ontology = Workspace(config.workspace), ontology_of(config)
+    assert config.pool_truth is not None and config.truth is not None
+    pool, _ = read_truth(config.pool_truth, beside=[config.sources[0].path])
+    if labels == "truth":
+        log = AnswerLog(space.said)
+        log.add([Answer(one, "class", of, at=now()) for one, of in pool["id", "class"].rows()])
+    stages.label(config, SILENT)
+    found = read_table(space.labels, LABELS, "label", ["id", "path", "guess", "class"])
+    test, _ = read_truth(config.truth)
+    panel = panel_of(config, ontology, ontology.dataset_classes, SILENT)
+    asked = ask(panel, test, config.max_pixels, SILENT)
+    best = asked.answers().together.argmax(axis=1).tolist()
+    answers = pl.DataFrame({"id": asked.ids, "teacher": [panel.classes[row] for row in best]})
+    for image_id, path in pl.concat([found["id", "path"], test["id", "path"]]).rows():
+        _take(Path(path), image(image_id))
+    student, model = config.student, Path(config.student.model)
+    if model.is_file():
+        _take(model, HOME / model.name)
+    right = found.join(pool.select("id", truth="class"), "id")
+    case = Case(
+        name, data, Path(config.teachers[0].model.removeprefix("local-dir:")).name, labels,
+        model.name, student.imgsz, student.epochs, student.batch,
+        float((right["guess"] == right["truth"]).mean()),  # type: ignore[arg-type]
+    )  # fmt: skip
+    with replacing(HOME / name) as aside:
+        aside.mkdir()
+        beliefs = pl.read_parquet(space.beliefs, glob=False).with_columns(path=pl.col("id"))
+        beliefs.write_parquet(aside / "beliefs.parquet")
+        plan = pl.read_parquet(space.dataset_table, glob=False)
+        plan.select("id", "class", "split", "file").write_parquet(aside / "dataset.parquet")
+        found.select("id", "guess").write_parquet(aside / "guesses.parquet")
+        known = test.select("id", "class").join(answers, "id", maintain_order="left")
+        known.write_parquet(aside / "test.parquet")
+        write_text(aside / "case.json", json.dumps(asdict(case), indent=1))
+
+
+def _take(source: Path, target: Path) -> None:
+    if not target.is_file():
+        with replacing(target) as aside:
+            shutil.copyfile(source, aside)
+
+
+def put(image_id: str, target: Path) -> None:
+    """Have an image of `HOME` lie at a place of its own, for a dataset in folders."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.link(image(image_id), target)
