@@ -132,16 +132,17 @@ def test_soft_trainings_end_the_same_wherever_they_were_interrupted(
     result = train(dataset, tmp_path / "whole", settings, CLASSES, beliefs=beliefs)
     assert (result.images, result.undecided) == (14, 3)
 
-    def stop(report: EpochReport) -> None:
-        seen.append(report.epoch)
-        if len(seen) < 3 and report.epoch == len(seen) + 1:
-            raise Stopped
-
     seen: list[int] = []
-    for _ in range(2):
+    for last in (2, 3):
+
+        def stop(report: EpochReport, last: int = last) -> None:
+            seen.append(report.epoch)
+            if report.epoch == last:
+                raise Stopped
+
         with pytest.raises(Stopped):
-            seen.clear()
             train(dataset, tmp_path / "again", settings, CLASSES, beliefs=beliefs, on_epoch=stop)
+    assert seen == [1, 2, 2, 3]
     train(dataset, tmp_path / "again", settings, CLASSES, beliefs=beliefs)
     whole, again = weights_of(tmp_path / "whole"), weights_of(tmp_path / "again")
     assert [name for name in whole if not torch.equal(whole[name], again[name])] == []

@@ -77,6 +77,9 @@ def near_frames(images: pl.DataFrame, others: pl.DataFrame) -> list[bool]:
     found = []
     for video, seconds, length in _frames(images):
         known = [] if video is None else times.get(video, [])
+        if not known:
+            found.append(False)
+            continue
         at, stretch = bisect.bisect(known, seconds), _stretch(length)
         found.append(
             any(
