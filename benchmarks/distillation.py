@@ -40,8 +40,7 @@ def main(only: str = "", jobs: int = 1) -> None:
     Raises:
         ConfigError: there is nothing to train.
     """
-    if not only or not known_cases():
-        prepare(TerminalListener(False))
+    prepare(TerminalListener(False))
     rows = _rows()
     done = {_key_of(row) for row in rows}
     todo = [one for one in _students(known_cases()) if _fits(one, only)]

@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from benchmarks.label_data import EVERYDAY
 from pipeline import stages
-from pipeline.config import Config, LabelConfig, SpaceConfig, TeacherConfig, load_config
+from pipeline.config import Config, SpaceConfig, TeacherConfig, load_config
 from pipeline.files import replacing, write_text
 from pipeline.images.truth import read_truth
 from pipeline.labels.answers import Answer, AnswerLog, now
@@ -27,6 +28,9 @@ from pipeline.sample.folder import set_up
 from pipeline.teachers.panel import ask, panel_of
 
 HOME = EVERYDAY.workspace.parent / "distillation"
+_DRAWN = "packing line"
+_FIRST = Path(EVERYDAY.teachers[0].model.removeprefix("local-dir:"))
+_SMALL = _FIRST.with_name("natural-small")  # a teacher with better sight
 METHODS_OF_TRUTH = ("yolo", "hard")  # nothing is believed of what is known
 
 
@@ -77,41 +81,47 @@ def known_cases() -> list[Case]:
 
 
 def prepare(listener: Listener) -> None:
-    """Label what is at hand and not prepared yet, and say what is not at hand."""
-    for case_name, data, labels, config in _wanted(listener):
-        if not (HOME / case_name / "case.json").is_file():
-            listener.say(f"Labeling {case_name}.")
-            _prepare(case_name, data, labels, config)
+    """Label what is at hand and not prepared yet, and say what is neither."""
+    for data, teacher, config in _runs(listener):
+        for labels, settings in _ways(teacher):
+            name = _name(data, teacher, labels)
+            if not _is_prepared(name):
+                listener.say(f"Labeling {name}.")
+                label = config.label.model_copy(update=settings)
+                workspace = HOME / "runs" / name
+                run = config.model_copy(update={"label": label, "workspace": workspace})
+                _prepare(name, data, labels, run)
 
 
-def _wanted(listener: Listener) -> Iterator[tuple[str, str, str, Config]]:
-    """Name, data, labels and config of every case."""
-    runs = []
-    first = Path(EVERYDAY.teachers[0].model.removeprefix("local-dir:"))
-    small = first.with_name("natural-small")
-    if EVERYDAY.sources[0].path.is_dir():
-        for folder in (first, small):
-            if folder.is_dir():
-                teacher = TeacherConfig(model=f"local-dir:{folder}")
-                runs.append(("everyday", EVERYDAY.model_copy(update={"teachers": [teacher]})))
-            else:
-                listener.warn(f"Skipped: the teacher {folder.name}, not in {folder.parent}.")
-    else:
-        listener.warn(f"Skipped: the everyday photos, which are not in {EVERYDAY.sources[0].path}.")
-    sample = set_up(Path(__file__).parent.parent, listener)
-    runs.append(("packing line", load_config(sample)))
-    for data, config in runs:
-        teacher_name = Path(config.teachers[0].model.removeprefix("local-dir:")).name
-        ways = {"plain": {"refine": "none"}, "auto": {"refine": "auto"}, "truth": {}}
-        if teacher_name == first.name and small.is_dir():
-            space = SpaceConfig(model=f"local-dir:{small}")
-            ways["auto+sight"] = {"refine": "auto", "space": space}
-        for labels, settings in ways.items():
-            name = f"{data}-{teacher_name}-{labels}".replace(" ", "_")
-            label: LabelConfig = config.label.model_copy(update=settings)
-            workspace = HOME / "runs" / name
-            run = config.model_copy(update={"label": label, "workspace": workspace})
-            yield name, data, labels, run
+def _name(data: str, teacher: str, labels: str) -> str:
+    return f"{data}-{teacher}-{labels}".replace(" ", "_")
+
+
+def _is_prepared(name: str) -> bool:
+    return (HOME / name / "case.json").is_file()
+
+
+def _runs(listener: Listener) -> Iterator[tuple[str, str, Config]]:
+    """Data, teacher and config of what can be labeled."""
+    pool, first = EVERYDAY.sources[0].path, _FIRST
+    for folder in (first, _SMALL):
+        if pool.is_dir() and folder.is_dir():
+            teacher = TeacherConfig(model=f"local-dir:{folder}")
+            yield "everyday", folder.name, EVERYDAY.model_copy(update={"teachers": [teacher]})
+        elif not _is_prepared(_name("everyday", folder.name, "plain")):
+            lacking = folder if pool.is_dir() else pool
+            listener.warn(f"Skipped: everyday photos by {folder.name}; {lacking} is not there.")
+    if not all(_is_prepared(_name(_DRAWN, "pocket", labels)) for labels, _ in _ways("pocket")):
+        yield _DRAWN, "pocket", load_config(set_up(Path(__file__).parent.parent, listener))
+
+
+def _ways(teacher: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names of ways to label, with what `label` is set to."""
+    yield "plain", {"refine": "none"}
+    yield "auto", {"refine": "auto"}
+    yield "truth", {}
+    if teacher == _FIRST.name and _SMALL.is_dir():
+        yield "auto+sight", {"refine": "auto", "space": SpaceConfig(model=f"local-dir:{_SMALL}")}
 
 
 def _prepare(name: str, data: str, labels: str, config: Config) -> None:

@@ -117,7 +117,7 @@ def test_frames_near_the_test_split_do_not_teach_and_others_of_the_film_do() -> 
 
 def test_near_frames_are_of_one_stretch_or_half_a_stretch_apart() -> None:
     others = pl.DataFrame([("film", 20.0, 200.0), (None, None, None)], FRAMES, orient="row")
-    rows = [("film", at, 200.0) for at in (9.9, 15.1, 14.9, 29.9, 30.1)]
+    rows: list[tuple[Any, ...]] = [("film", at, 200.0) for at in (9.9, 15.1, 14.9, 29.9, 30.1)]
     rows += [("other", 20.0, 200.0), (None, None, None)]
     images = pl.DataFrame(rows, FRAMES, orient="row")
     assert near_frames(images, others) == [False, True, False, True, False, False, False]

@@ -33,7 +33,7 @@ ORDER = sorted(CLASSES)  # of the answers: blue, green, red
 
 def beliefs_of(dataset: Path, undecided: Path, sure: float = 0.8) -> pl.DataFrame:
     """What is believed of the train split of a dataset, and of three images beside it."""
-    rows = []
+    rows: list[list[Any]] = []
     for path in sorted((dataset / "train").glob("*/*.png")):
         name = path.parent.name
         shares = [sure if one == name else (1 - sure) / 2 for one in ORDER]
