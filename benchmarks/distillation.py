@@ -17,14 +17,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from benchmarks.distillation_cases import METHODS_OF_TRUTH, Case, known_cases, prepare
+from benchmarks.distillation_cases import HOME, METHODS_OF_TRUTH, Case, known_cases
 from benchmarks.distillation_students import METHODS, keep_to, row_of
 from benchmarks.label_results import keep
 from pipeline.errors import ConfigError
 from pipeline.evaluation.metrics import proportion
+from pipeline.files import write_text
 from pipeline.terminal import TerminalListener, print_table
 
 RESULTS = Path(__file__).parent / "results" / "distillation.json"
+READY = HOME / "ready.txt"
 SEEDS = (0, 1, 2)
 Key = tuple[str, str, str, str, int]
 
@@ -40,7 +42,11 @@ def main(only: str = "", jobs: int = 1) -> None:
     Raises:
         ConfigError: there is nothing to train.
     """
-    prepare(TerminalListener(False))
+    if not READY.is_file():
+        from benchmarks.distillation_labels import prepare  # needs what reads films, and more
+
+        prepare(TerminalListener(False))
+        write_text(READY, "All that was at hand is labeled. Without this file, it is looked again.")
     rows = _rows()
     done = {_key_of(row) for row in rows}
     todo = [one for one in _students(known_cases()) if _fits(one, only)]
