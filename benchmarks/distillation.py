@@ -73,7 +73,7 @@ def _students(cases: list[Case]) -> Iterator[tuple[Case, str, int]]:
 
 def _fits(student: tuple[Case, str, int], only: str) -> bool:
     case, method, seed = student
-    words = [*case.data.split(), case.data, case.teacher, case.labels, method, str(seed)]
+    words = [*case.data.split(), case.teacher, case.labels, *method.split(), str(seed)]
     return all(word in words for word in only.split())
 
 

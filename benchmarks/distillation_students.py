@@ -20,7 +20,7 @@ from pipeline.machine import pick_device
 from pipeline.records import SPLITS
 from pipeline.student import Student, train
 
-METHODS = ("yolo", "hard", "soft")
+METHODS = ("yolo", "hard", "soft", "second round")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _ours(case: Case, method: str, seed: int, folder: Path) -> tuple[Student, in
     )
     config = StudentConfig(
         model=case.start, imgsz=case.imgsz, epochs=case.epochs, batch=case.batch, seed=seed,
-        distill="hard" if method == "hard" else "soft",
+        distill="hard" if method == "hard" else "soft", rounds=2 if method == "second round" else 1,
     )  # fmt: skip
     done = train(
         folder / "dataset", folder / "student", config, plan["class"].unique().to_list(),
@@ -123,7 +123,9 @@ def _yolo(case: Case, method: str, seed: int, folder: Path) -> tuple[Student, in
 
     # isort: split
     from ultralytics import YOLO
+    from ultralytics.utils import LOGGER
 
+    LOGGER.setLevel("WARNING")
     device = pick_device("auto")
     YOLO(case.start).train(
         data=str(folder / "data"), imgsz=case.imgsz, epochs=case.epochs, batch=case.batch,

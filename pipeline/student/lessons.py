@@ -16,8 +16,9 @@ from pipeline.student.data import list_samples
 
 TAUGHT = ("label", "belief")  # the kinds of `records.BELIEFS` that teach
 
-# How beliefs become targets. They are part of what names a training.
-TEMPERATURE = 1.0  # of the probabilities; below 1 they are surer
+# How much surer targets are than beliefs; part of what names a training. Of 1, 0.5 and 0.25 the
+# second was best beside hard labels on 10 sets of labels: docs/student.md.
+TEMPERATURE = 0.5
 SKEWED = 10  # times as many images of one class as of another are worth a word
 
 
@@ -29,6 +30,29 @@ class Lessons:
     targets: np.ndarray | None = None  # of train, (n, classes) float32; None: the class index
     draws: np.ndarray | None = None  # of train: how often each is seen an epoch; None: once
     undecided: int = 0  # images of train that have no label
+    believed: np.ndarray | None = None  # of train, (n, classes) float64: what the targets come from
+    weights: np.ndarray | None = None  # of train, (n,), their mean is 1
+    groups: tuple[str, ...] = ()  # of train: images that are near-duplicates share one
+
+    def part(self, rows: np.ndarray) -> Lessons:
+        """Return the same with some of the images of train, by their numbers."""
+        train = [self.samples["train"][row] for row in rows]
+        return replace(
+            self,
+            samples=self.samples | {"train": train},
+            targets=None if self.targets is None else self.targets[rows],
+            believed=None if self.believed is None else self.believed[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            groups=tuple(self.groups[row] for row in rows),
+        )
+
+    def learning(self, believed: np.ndarray, temperature: float = TEMPERATURE) -> Lessons:
+        """Return the same with what is believed (n, classes) of each image of train as its target:
+        sharpened, and as heavy as the image."""
+        assert self.weights is not None
+        targets = believed ** (1 / temperature)
+        targets *= (self.weights / targets.sum(axis=1))[:, np.newaxis]
+        return replace(self, believed=believed, targets=targets.astype(np.float32))
 
 
 def hard_lessons(
@@ -49,9 +73,9 @@ def soft_lessons(dataset: Path, lessons: Lessons, beliefs: pl.DataFrame) -> Less
     """Return the same with what is believed of each image of train, and the undecided images too;
     valid and test keep their labels.
 
-    The target of an image is its probability of each class, so that an image of which the labels
-    are unsure teaches just that (knowledge distillation, Hinton et al., 2015, at the temperature
-    that the probabilities were calibrated with).
+    The target of an image is its probability of each class, sharpened, so that an image of which
+    the labels are unsure teaches just that (knowledge distillation, Hinton et al., 2015). Targets
+    sum to an image's weight.
 
     Args:
         dataset: the folder.
@@ -73,26 +97,18 @@ def soft_lessons(dataset: Path, lessons: Lessons, beliefs: pl.DataFrame) -> Less
     undecided = taught.filter(pl.col("kind") == "belief")
     _refuse_vanished(undecided["path"].to_list())
     rows = pl.concat([labeled[order], undecided])
-    targets = softened(rows)
-    more = [
-        (Path(path), int(index))
-        for path, index in zip(
-            undecided["path"], targets[len(labeled) :].argmax(axis=1), strict=True
-        )
-    ]
-    samples = lessons.samples | {"train": lessons.samples["train"] + more}
-    return replace(lessons, samples=samples, targets=targets, undecided=len(undecided))
-
-
-def softened(beliefs: pl.DataFrame) -> np.ndarray:
-    """Return the targets (n, classes) float32 of rows with the schema `records.BELIEFS`. They sum
-    to an image's weight; its mean over all images is 1."""
-    flat = beliefs["probabilities"].explode().to_numpy().astype(np.float64)
-    shares = flat.reshape(len(beliefs), -1) ** (1 / TEMPERATURE)
-    shares /= shares.sum(axis=1, keepdims=True)
-    weights = beliefs["weight"].to_numpy().astype(np.float64)
-    shares *= (weights / weights.mean())[:, np.newaxis]
-    return shares.astype(np.float32)
+    flat = rows["probabilities"].explode().to_numpy().astype(np.float64)
+    believed = flat.reshape(len(rows), -1)
+    likeliest = believed[len(labeled) :].argmax(axis=1).tolist()
+    more = list(zip(map(Path, undecided["path"]), likeliest, strict=True))
+    weights = rows["weight"].to_numpy().astype(np.float64)
+    return replace(
+        lessons,
+        samples=lessons.samples | {"train": lessons.samples["train"] + more},
+        undecided=len(undecided),
+        weights=weights / weights.mean(),
+        groups=tuple(rows["group"]),
+    ).learning(believed)
 
 
 def balanced(lessons: Lessons, classes: int, balance: str) -> Lessons:
@@ -163,7 +179,7 @@ def digest_of_beliefs(beliefs: pl.DataFrame) -> str:
     """Name what beliefs teach: images and probabilities, not where the images lie."""
     taught = beliefs.filter(pl.col("kind").is_in(TAUGHT))
     return (
-        digest_of_columns(taught, "id", "file", "kind")
+        digest_of_columns(taught, "id", "file", "kind", "group")
         + digest_of_numbers(taught["probabilities"].explode(), taught["weight"])
         + f" {TEMPERATURE}"
     )

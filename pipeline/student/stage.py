@@ -98,6 +98,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             beliefs=inputs.beliefs,
             max_pixels=run.config.max_pixels,
             on_epoch=on_epoch,
+            say=run.listener.say,
         )
 
 

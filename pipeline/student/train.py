@@ -69,6 +69,7 @@ def train(
     beliefs: pl.DataFrame | None = None,
     max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, curve.csv, curve.png.
 
@@ -86,28 +87,60 @@ def train(
         beliefs: what is believed of the images, with the schema `records.BELIEFS` and probabilities
             in the order of the student's answers; `distill: soft` learns them.
         on_epoch: told after each epoch.
+        say: told what is trained, where that is more than the student.
 
     Raises:
         StudentError: a split, model or setting that cannot be trained with, or a training that
             failed; nothing that was there before is lost.
         SourceError: an image of the dataset cannot be read.
     """
+    check_settings(config)
+    classes = sorted(classes)
+    lessons = lessons_of(dataset, config, classes, files, beliefs)
+    folder = out.parent / f".{out.name}.training"
+    plan = digest or training_digest(_listing(lessons.samples), config, classes, beliefs)
+    if _read_text(folder / "plan.txt") != plan:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "plan.txt", plan)
+
+    def fit(taught: Lessons, place: Path) -> list[EpochReport]:
+        taught = balanced(taught, len(classes), config.balance)
+        return fit_in(place, config, taught, classes, max_pixels, on_epoch)
+
+    if config.rounds == 2:
+        from pipeline.student.rounds import second_round
+
+        lessons = second_round(lessons, folder, fit, config, max_pixels, say)
+    reports = fit(lessons, folder)
+    result = _finish(folder, out, config, classes, reports, lessons)
+    shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def fit_in(
+    folder: Path,
+    config: StudentConfig,
+    lessons: Lessons,
+    classes: Sequence[str],
+    max_pixels: int,
+    on_epoch: Callable[[EpochReport], None],
+) -> list[EpochReport]:
+    """Train in a folder what was not trained there yet, and return all epochs; weights.pt and
+    curve.csv are left there.
+
+    Args:
+        classes: in the order of the student's answers.
+
+    Raises:
+        StudentError, SourceError: as `train`.
+    """
     from pipeline.machine import model_threads, pick_device
     from pipeline.student.states import describe_failure
     from pipeline.yolo.library import find_model
 
-    check_settings(config)
-    classes = sorted(classes)
-    lessons = lessons_of(dataset, config, classes, files, beliefs)
-    samples = lessons.samples
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
-    folder = out.parent / f".{out.name}.training"
-    plan = digest or training_digest(_listing(samples), config, classes, beliefs)
-    state, reports = _resume(folder, plan)
-    if state is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_text(folder / "plan.txt", plan)
+    state, reports = _resume(folder)
 
     def after_epoch(report: EpochReport) -> None:
         reports.append(report)
@@ -132,11 +165,8 @@ def train(
             raise
         except (MemoryError, RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise StudentError(describe_failure(error, config.batch)) from error
-
-    refuse_exploded(reports[-1], [index for _, index in samples["valid"]])
-    result = _finish(folder, out, config, classes, reports, lessons)
-    shutil.rmtree(folder, ignore_errors=True)
-    return result
+    refuse_exploded(reports[-1], [index for _, index in lessons.samples["valid"]])
+    return reports
 
 
 def check_settings(config: StudentConfig) -> None:
@@ -157,11 +187,9 @@ def check_settings(config: StudentConfig) -> None:
     check_model(config.model)
 
 
-def _resume(folder: Path, plan: str) -> tuple[dict[str, Any] | None, list[EpochReport]]:
+def _resume(folder: Path) -> tuple[dict[str, Any] | None, list[EpochReport]]:
     """Return the state of a half-finished training and its epochs; None and none where there is no
-    whole one of this plan."""
-    if _read_text(folder / "plan.txt") != plan:
-        return None, []
+    whole one."""
     from pipeline.student.states import load_state
 
     state = load_state(folder / "state.pt")
@@ -225,8 +253,13 @@ def lessons_of(
                 "`student.distill: soft` needs what is believed of the images, and a folder of "
                 "images does not say it. Set `distill: hard`."
             )
-        lessons = soft_lessons(dataset, lessons, beliefs)
-    return balanced(lessons, len(classes), config.balance)
+        return soft_lessons(dataset, lessons, beliefs)
+    if config.rounds == 2:
+        raise StudentError(
+            "`student.rounds: 2` corrects what is believed of the images, and `distill: hard` does "
+            "not learn that. Set `distill: soft`, or `rounds: 1`."
+        )
+    return lessons
 
 
 def training_digest(
