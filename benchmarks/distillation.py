@@ -101,8 +101,15 @@ def _trained(todo: list[tuple[Case, str, int]], jobs: int) -> Iterator[dict[str,
     for number in range(jobs):
         shares.put(here[number::jobs] or [here[number % len(here)]])
     with ProcessPoolExecutor(jobs, context, _take_share, (shares,)) as pool:
+        failed: list[BaseException] = []
         for done in as_completed([pool.submit(row_of, *one) for one in todo]):
-            yield done.result()
+            if (error := done.exception()) is None:
+                yield done.result()
+            else:  # the others are worth their time still
+                print(f"A student failed: {error}", flush=True)
+                failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _take_share(shares: Any) -> None:
