@@ -67,7 +67,7 @@ def audit(config: Config, answers: int | None = None, listener: Listener = SILEN
             frame, fresh = grown(frame, _with_groups(run, labels), wanted, config.dataset.seed)
             write_table(space.audit_frame, frame)
         drawn = _drawn(frame, labels)
-        write_sheet(space.audit, drawn.select("id", "path", "guess"), log.audited, fresh)
+        write_sheet(space.audit, drawn.select("id", "path"), log.audited, fresh)
     if answers is not None and len(drawn) < answers:
         notes.append(
             f"There are no more than {counted(len(drawn), 'image')} to ask about; look-alikes "
