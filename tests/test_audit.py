@@ -163,6 +163,8 @@ def test_a_growing_audit_keeps_its_rows_and_adds_others(folder: Path) -> None:
     after = sheet()
     assert after.head(20).equals(before) and after["class"][20:].null_count() == 25
     assert said("--answers", "45")["drawn"] == 45 and sheet().equals(after)
+    found = said("--answers", "20")
+    assert found["drawn"] == 45 and "an audit only grows" in " ".join(found["notes"])
     found = said("--answers", "500")
     assert found["drawn"] == 60 and "no more than 60 images" in " ".join(found["notes"])
 

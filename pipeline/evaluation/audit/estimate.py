@@ -156,22 +156,26 @@ class _Model:
     ) -> _Model:
         sizes, asked = np.bincount(groups), np.bincount(groups[rows])
         weights = sizes / len(groups)
+        # Each stratum in so many bins along the prediction; `first`: where a stratum's bins begin.
         order = np.lexsort((place, groups))
-        ends = np.cumsum(sizes)
-        parts = [
-            np.array_split(order[begin:end], min(_BINS, end - begin))
-            for begin, end in zip(ends - sizes, ends, strict=True)
-        ]
-        bins = [one for part in parts for one in part]
-        first = np.cumsum([0, *map(len, parts)])[:-1]
-        shares = np.array([len(one) for one in bins]) / len(groups)
-        told = np.array([predicted[one].mean() for one in bins])
+        begin = np.cumsum(sizes) - sizes
+        parts = np.minimum(_BINS, sizes)
+        first = np.cumsum(parts) - parts
+        own = groups[order]
+        number = first[own] + (np.arange(len(order)) - begin[own]) * parts[own] // sizes[own]
+        many = np.bincount(number)
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            means: np.ndarray = np.bincount(number, values[order]) / many
+            return means
+
+        shares, told = many / len(groups), mean(predicted)
 
         def within(values: np.ndarray) -> np.ndarray:
             means: np.ndarray = np.add.reduceat(values * shares, first, axis=-1) / weights
             return means
 
-        along = _slope(place[rows], hits) * np.array([place[one].mean() for one in bins])
+        along = _slope(place[rows], hits) * mean(place)
         right = 1 / (1 + np.exp(-(_GRID[:, None] + along[None])))
         found = np.bincount(groups[rows], hits) / asked
         foreseen = np.bincount(groups[rows], predicted[rows]) / asked

@@ -73,6 +73,10 @@ def audit(config: Config, answers: int | None = None, listener: Listener = SILEN
             f"There are no more than {counted(len(drawn), 'image')} to ask about; look-alikes "
             "count once, and what people decided is not asked again."
         )
+    if answers is not None and len(drawn) > answers:
+        notes.append(
+            f"{counted(len(drawn), 'image')} have been drawn before, and an audit only grows."
+        )
     truth = {one: answer.class_name for one, answer in log.audited.items()}
     asked = drawn.filter(pl.col("id").is_in(list(truth)))
     student, said = _student(run, asked)
