@@ -67,9 +67,9 @@ def test_labels_follow_the_answers(tmp_path: Path) -> None:
     # Another process answers; an audit measures and moves nothing.
     desk.log.add([Answer(desk.album.ids[2], "class", name, "audit")])
     desk.catch_up()
-    assert desk.album.ids[2] not in desk.decisions()
+    assert desk.album.ids[2] not in desk.decisions(desk.album)
     vector = refiner.in_words("a red box")
-    assert vector.shape == (desk.vectors_of([0]).shape[1],)
+    assert vector.shape == (desk.album.vectors_at([0]).shape[1],)
     assert abs(float(np.linalg.norm(vector)) - 1) < 1e-5
     refiner.stop()
 
@@ -133,7 +133,7 @@ def test_how_right_labels_are_is_said_by_an_audit_alone(tmp_path: Path) -> None:
     assert refiner.progress.trouble is None and found is not None
     assert 0 <= found.low <= found.value <= found.high <= 1 and found.n <= 12
     rows = [teaching.album.row_of[one] for one in truth]
-    assert not set(truth) & set(teaching.decisions())
+    assert not set(truth) & set(teaching.decisions(teaching.album))
     right = [
         teaching.album.name_of(row) == Path(teaching.album.paths[row]).name.split("_")[0]
         for row in rows

@@ -67,7 +67,7 @@ def desk(folder: Path) -> Desk:
         rows = [[float(of[one] == name) for name in ("red", "green", "blue")] for one in ids]
         return np.array(rows, np.float32)
 
-    found.vectors = vectors
+    found.album.vectors = vectors
     return found
 
 
@@ -302,9 +302,10 @@ def test_decisions_made_elsewhere_are_not_asked_again_and_later_ones_win(folder:
     (folder / "run" / "review.csv").write_text(f"id,class\n{a},green\n")
     at = desk(folder)
     Client(folder, at=at).answer([a], "blue")
-    assert at.decisions()[a] == "blue"
+    assert at.decisions(at.album)[a] == "blue"
     (folder / "run" / "review.csv").write_text(f"id,class\n{a},red\n")
-    assert desk(folder).decisions()[a] == "red"
+    later = desk(folder)
+    assert later.decisions(later.album)[a] == "red"
 
 
 def test_a_million_rows_are_columns(folder: Path) -> None:
@@ -317,7 +318,7 @@ def test_a_million_rows_are_columns(folder: Path) -> None:
         "moved": [False] * n, "decision": ["accepted"] * n,
     })  # fmt: skip
     splits = pl.DataFrame(schema={"id": pl.String, "split": pl.String})
-    album = Album(labels, splits, ["red", "green"], None)
+    album = Album(labels, lambda: splits, ["red", "green"])
     at = Desk(album, read_answers(folder / "run" / "answers.jsonl"))
     tiles = at.screen(Wanted("red"))
     assert len(tiles) == 24 and tiles[0].id == f"{n - 2:064x}" and tiles[0].guess == "red"
