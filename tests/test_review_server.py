@@ -314,7 +314,8 @@ def test_a_million_rows_are_columns(folder: Path) -> None:
     n = 200_000
     labels = pl.DataFrame({
         "id": [f"{number:064x}" for number in range(n)], "path": ["/p/x.jpg"] * n,
-        "guess": ["red", "green"] * (n // 2), "doubt": np.linspace(0, 1, n, dtype=np.float32),
+        "guess": ["red", "green"] * (n // 2), "plain": ["red"] * n,
+        "unlike": np.zeros(n, np.float32), "doubt": np.linspace(0, 1, n, dtype=np.float32),
         "moved": [False] * n, "decision": ["accepted"] * n,
     })  # fmt: skip
     splits = pl.DataFrame(schema={"id": pl.String, "split": pl.String})

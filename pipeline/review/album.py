@@ -40,7 +40,7 @@ class Album:
     million images that is half of what it takes to open.
 
     Args:
-        labels: with the columns id, path, guess, doubt, moved and decision.
+        labels: with the columns id, path, guess, plain, doubt, unlike, moved and decision.
         splits: returns the columns id and split.
         classes: in class order.
         vectors: tells what is alike; None where nothing does.
@@ -60,12 +60,14 @@ class Album:
         self.vectors = vectors
         self._splits = splits
         numbers = {name: number for number, name in enumerate(self.classes)}
-        self.guess: np.ndarray = (
-            labels["guess"].replace_strict(numbers, default=-1, return_dtype=pl.Int32).to_numpy()
+        self.guess, self.plain = (
+            labels[column].replace_strict(numbers, default=-1, return_dtype=pl.Int32).to_numpy()
+            for column in ("guess", "plain")
         )
         self.first_guess = self.guess
         # What cannot be told apart from a right label is to be looked at.
         self.doubt: np.ndarray = labels["doubt"].fill_nan(1.0).fill_null(0.0).to_numpy()
+        self.unlike: np.ndarray = labels["unlike"].fill_nan(0.0).fill_null(0.0).to_numpy()
         self.moved: np.ndarray = labels["moved"].fill_null(False).to_numpy()
         self.decided: np.ndarray = (labels["decision"] == "human").to_numpy()
         # Whether somebody has answered, also by leaving the image out.
@@ -84,7 +86,7 @@ class Album:
         Raises:
             WorkspaceError: there are no labels yet, or they are damaged.
         """
-        columns = ["id", "path", "guess", "doubt", "moved", "decision"]
+        columns = ["id", "path", "guess", "plain", "doubt", "unlike", "moved", "decision"]
         labels = read_table(run.workspace.labels, LABELS, "label", columns)
 
         def splits() -> pl.DataFrame:
@@ -107,6 +109,10 @@ class Album:
         split = known["split"].replace_strict(numbers, default=-1, return_dtype=pl.Int8)
         found: np.ndarray = split.to_numpy()
         return found
+
+    def splits_changed(self) -> None:
+        """Read the splits again when they are asked for next."""
+        self.__dict__.pop("_split", None)
 
     @cached_property
     def _folders(self) -> pl.Series:
@@ -150,8 +156,14 @@ class Album:
 
     def name_of(self, row: int) -> str | None:
         """Return the class that an image is called now."""
-        number = int(self.guess[row])
-        return self.classes[number] if number >= 0 else None
+        return self._name(self.guess[row])
+
+    def plain_of(self, row: int) -> str | None:
+        """Return the class that the words alone gave an image."""
+        return self._name(self.plain[row])
+
+    def _name(self, number: int) -> str | None:
+        return self.classes[int(number)] if number >= 0 else None
 
     def close(self, ids: Collection[str], closed: bool = True) -> None:
         """Note that images were answered, or are open again."""

@@ -60,8 +60,8 @@ class Desk:
         audit: Sequence[str] | None = None,
     ) -> None:
         self.album, self.log = album, log
-        self.labeled = 1  # one more with every album
-        self.note: str | None = None  # what is wrong with the run's files, in a sentence
+        self.edition = 1  # one more with every album
+        self.note: str | None = None  # what is wrong with new labels, in sentences
         self.shown = threading.Event()  # somebody has been shown the first images
         self._purpose: Purpose = "teach" if audit is None else "audit"
         self._drawn = None if audit is None else tuple(audit)
@@ -69,6 +69,7 @@ class Desk:
         self._before: Album | None = None
         self._lock = threading.RLock()
         self._counted: tuple[int, int, list[str]] = (-1, 0, [])
+        self._begun = len(log.history)
         self._take(log.history)
 
     def adopt(self, album: Album, elsewhere: Elsewhere | None) -> None:
@@ -76,8 +77,13 @@ class Desk:
         before can still be answered about."""
         with self._lock:
             self._before, self.album, self._elsewhere = self.album, album, elsewhere
-            self.labeled += 1
+            self.edition += 1
             self._take(self.log.history)
+
+    def decided_anew(self, elsewhere: Elsewhere) -> None:
+        """Take other decisions of other places."""
+        with self._lock:
+            self._elsewhere = elsewhere
 
     @property
     def audit(self) -> list[str] | None:
@@ -165,6 +171,8 @@ class Desk:
     def _tiles(self, album: Album, rows: np.ndarray) -> list[Tile]:
         tiles = tiles_of(album, self.log, rows, self._purpose)
         self.shown.set()
+        if self._elsewhere is not None:
+            self._elsewhere.begin()
         return tiles
 
     def take(self, given: Sequence[Given], who: str) -> tuple[str, list[Conflict]]:
@@ -217,10 +225,15 @@ class Desk:
             self._take(self.log.history[before:])
         return act, conflicts
 
-    def undo(self, who: str) -> tuple[list[str], int]:
+    def undo(self, who: str, before: bool = False) -> tuple[list[str], int]:
         """Take back the last act of somebody that is not taken back yet.
 
         What somebody else has answered since stays as it is.
+
+        Args:
+            who: somebody.
+            before: take back the last act of anybody from before the page was opened: who goes on
+                after a crash has another name.
 
         Returns:
             The ids of the images whose earlier state is there again, and how many were left as
@@ -234,7 +247,10 @@ class Desk:
         with self._lock:
             self.catch_up()
             history = [a for a in self.log.history if a.purpose == self._purpose]
-            mended, theirs = taken_back(history, who, decided)
+            earlier = {a.act for a in self.log.history[: self._begun]} if before else set()
+            mended, theirs = taken_back(
+                history, lambda a: a.act in earlier if before else a.who == who, who, decided
+            )
             if mended:
                 start = len(self.log.history)
                 self.log.add(mended)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import polars as pl
 
-from pipeline.errors import Clip2YoloError
 from pipeline.labels.decisions import match, read_decisions
 from pipeline.labels.moved import look_at_folder, moved_by_hand
 from pipeline.run.stage import Run
@@ -18,8 +18,8 @@ class Elsewhere:
     """Image id → class, by the tables of decisions and by files that were moved by hand.
 
     The tables are read at once, and again when one of them has changed. To look through a folder of
-    a million files takes seconds, so that it goes on in the background, and only who needs to know
-    of it waits.
+    a million files takes seconds: it is done in the background, once something is shown, and only
+    who needs to know of it waits.
 
     Args:
         run: whose decisions.
@@ -35,9 +35,12 @@ class Elsewhere:
         self._files = (space.human, space.moved, space.review)  # the later, the newer
         self._lock = threading.Lock()
         self._states, self._written = self._read()
-        self._moved: dict[str, str] = {}
-        self._error: Clip2YoloError | OSError | None = None
-        self._looking = self._look()
+        self._moved: Future[dict[str, str]] | None = None
+
+    def begin(self) -> None:
+        """Look through the folder, unless that has begun."""
+        with self._lock:
+            self._begun()
 
     def written(self) -> Mapping[str, str]:
         """Return what the tables said when they were last read."""
@@ -51,27 +54,33 @@ class Elsewhere:
                 folder is looked through again for whoever asks next.
             WorkspaceError, OSError: the folder or its table cannot be read; likewise.
         """
-        self._looking.join()
         with self._lock:
-            if self._error is not None:
-                error, self._error = self._error, None
-                self._looking = self._look()
-                raise error
+            looking = self._begun()
+        try:
+            moved = looking.result()
+        except Exception:
+            with self._lock:
+                if self._moved is looking:
+                    self._moved = None
+            raise
+        with self._lock:
             if self._states != _states(self._files):
                 self._states, self._written = self._read()
-            return {**self._written, **self._moved}
+            return {**self._written, **moved}
 
-    def _look(self) -> threading.Thread:
-        def work() -> None:
-            try:
-                classes = self._run.ontology.dataset_classes
-                self._moved = moved_by_hand(look_at_folder(self._run.workspace), classes)
-            except (Clip2YoloError, OSError) as error:
-                self._error = error
+    def _begun(self) -> Future[dict[str, str]]:
+        if self._moved is None:
+            self._moved = Future()
+            work = threading.Thread(target=self._look, args=[self._moved], daemon=True)
+            work.start()
+        return self._moved
 
-        thread = threading.Thread(target=work, name="dataset folder", daemon=True)
-        thread.start()
-        return thread
+    def _look(self, found: Future[dict[str, str]]) -> None:
+        try:
+            classes = self._run.ontology.dataset_classes
+            found.set_result(moved_by_hand(look_at_folder(self._run.workspace), classes))
+        except Exception as error:  # noqa: BLE001 - raised where somebody asks
+            found.set_exception(error)
 
     def _read(self) -> tuple[list[tuple[int, int] | None], dict[str, str]]:
         states = _states(self._files)

@@ -13,12 +13,10 @@ import polars as pl
 from pipeline.config import Config
 from pipeline.errors import ConfigError, WorkspaceError
 from pipeline.labels.answers import read_answers
-from pipeline.labels.stage import LABEL
 from pipeline.listener import SILENT, Listener
-from pipeline.review.album import Album
 from pipeline.review.desk import Desk
-from pipeline.review.elsewhere import Elsewhere
 from pipeline.review.guard import LOOPBACK, Guard
+from pipeline.review.takeover import Labeling, Takeover
 from pipeline.run.stage import Run
 
 
@@ -64,11 +62,13 @@ def review(
     from pipeline.review.server import application
 
     run = Run.of(config, listener)
-    desk = desk_of(run, audit)
+    labeling = Labeling.of(run)
+    desk = _desk_of(labeling, audit)
     for sentence in desk.log.notes():
         listener.warn(sentence)
     guard = Guard.new(host)
     refiner = Still() if audit else Refiner(run, desk)
+    takeover = Takeover(labeling, desk, refiner)
     server = uvicorn.Server(
         uvicorn.Config(
             application(desk, refiner, guard, config.max_pixels),
@@ -83,9 +83,11 @@ def review(
         shown = f"[{host}]" if ":" in host else host
         told(Opened(f"http://{shown}:{number}/{guard.token}/", host in LOOPBACK, len(desk.album)))
         refiner.start()
+        takeover.start()
         try:
             server.run(sockets=[listened])
         finally:
+            takeover.stop()
             refiner.stop()
 
 
@@ -99,25 +101,13 @@ def desk_of(run: Run, audit: bool = False) -> Desk:
     Raises:
         WorkspaceError: there are no labels yet, or nothing has been drawn.
     """
-    album, elsewhere = album_of(run)
-    drawn = _drawn(run.workspace.audit) if audit else None
-    return Desk(album, read_answers(run.workspace.said), elsewhere, drawn)
+    return _desk_of(Labeling.of(run), audit)
 
 
-def album_of(run: Run) -> tuple[Album, Elsewhere]:
-    """Return the images of a run, and what was decided about them elsewhere.
-
-    Raises:
-        WorkspaceError: there are no labels yet.
-        ConfigError: a table of decisions cannot be used.
-    """
-    stamp = LABEL.stamp(run.workspace)
-    if stamp is None:
-        raise WorkspaceError(
-            f"{run.workspace.root} has no labels yet. Run `clip2yolo label` first."
-        )
-    album = Album.of(run, stamp.counts.vectors_of)
-    return album, Elsewhere(run, lambda: album.places)
+def _desk_of(labeling: Labeling, audit: bool) -> Desk:
+    space = labeling.run.workspace
+    drawn = _drawn(space.audit) if audit else None
+    return Desk(labeling.album, read_answers(space.said), labeling.elsewhere, drawn)
 
 
 def _drawn(sheet: Path) -> list[str]:

@@ -159,7 +159,6 @@ class _Page:
     def start(self, request: Request, _: Any) -> Any:
         album = self._desk.album
         return {
-            "images": len(album),
             "screenful": SCREENFUL,
             "sources": album.sources[:200] if len(album.sources) > 1 else [],
             "compares": album.vectors is not None,
@@ -177,7 +176,8 @@ class _Page:
                 for name in self._desk.classes
             ],
             "answered": self._desk.answered,
-            "labeled": self._desk.labeled,
+            "images": len(self._desk.album),
+            "edition": self._desk.edition,
             "note": self._desk.note,
             **asdict(self._background.progress),
         }  # fmt: skip
@@ -240,7 +240,7 @@ class _Page:
         who = body.get("who") if isinstance(body, dict) else None
         if not _is_name(who):
             raise _Refused("To undo, say who you are.")
-        ids, theirs = self._desk.undo(str(who))
+        ids, theirs = self._desk.undo(str(who), body.get("before") is True)
         self._background.nudge()
         tiles = self._desk.tiles(ids)
         return {

@@ -11,10 +11,11 @@ from PIL import Image
 
 from pipeline.errors import SourceError
 from pipeline.files import cache_dir, replacing
-from pipeline.pixels import read_bytes, read_rgb
+from pipeline.pixels import read_bytes, read_pixels
 
 SMALL, LARGE = 320, 1280  # pixels of the longer side
 _QUALITY = 84
+_SPARE = 4  # see `pipeline.pixels.MARGIN`: the short side keeps half again as many as are shown
 
 
 def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
@@ -35,7 +36,8 @@ def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError("The file has changed since it was labeled.")
-    image = read_rgb(data, max_pixels)
+    # A large JPEG is decoded at a part of its size, with a multiple of these pixels.
+    image = Image.fromarray(read_pixels(data, max_pixels, size // _SPARE).array)
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     made = io.BytesIO()
     image.save(made, "JPEG", quality=_QUALITY)

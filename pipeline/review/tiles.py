@@ -16,6 +16,8 @@ class Tile:
     id: str
     guess: str | None  # the class that the image is called; None in an audit, which must not tell
     doubt: float | None  # likewise
+    plain: str | None  # the class by the words alone, where that is another
+    unlike: float | None  # how little it fits any class, 0 to 1
     moved: bool
     place: str  # the file's name, for people
     answer: str | None  # what stands of the answers: a class
@@ -31,10 +33,13 @@ def tiles_of(album: Album, log: AnswerLog, rows: Iterable[int], purpose: Purpose
         answer = log.last(image_id, purpose)
         if answer is not None and answer.kind == "withdrawn":
             answer = None
+        guess, plain = album.name_of(row), album.plain_of(row)
         tiles.append(
             Tile(
                 id=image_id,
-                guess=None if hidden else album.name_of(row),
+                guess=None if hidden else guess,
+                plain=None if hidden or plain == guess else plain,
+                unlike=None if hidden else round(float(album.unlike[row]), 3),
                 doubt=None if hidden else round(float(album.doubt[row]), 3),
                 moved=bool(album.moved[row]) and not hidden,
                 place=album.paths[row].replace("\\", "/").rsplit("/", 1)[-1],
