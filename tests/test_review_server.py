@@ -228,6 +228,21 @@ def test_undo_brings_back_what_was_there_also_after_a_restart(folder: Path) -> N
     assert len(client.screen("state=open&class=red")) == 3 and len(client_log(folder).history) == 6
 
 
+def test_what_was_answered_before_a_restart_can_be_taken_back_by_who_has_another_name(
+    folder: Path,
+) -> None:
+    a, b, c = (id_of(folder, stem) for stem in "abc")
+    Client(folder, "first").answer([a], "green")
+    Client(folder, "second").answer([b], "green")
+    client = Client(folder, "third")
+    client.answer([c], "blue")
+    before = {"who": "third", "before": True}
+    assert [tile["id"] for tile in client.post("api/undo", before)["tiles"]] == [b]
+    assert [tile["id"] for tile in client.post("api/undo", before)["tiles"]] == [a]
+    assert client.post("api/undo", before)["tiles"] == []  # c is of now
+    assert {one: said.class_name for one, said in client_log(folder).taught.items()} == {c: "blue"}
+
+
 def client_log(folder: Path) -> Any:
     return read_answers(folder / "run" / "answers.jsonl")
 
@@ -236,6 +251,9 @@ def test_two_tabs_see_each_other_and_say_so(folder: Path) -> None:
     one = id_of(folder, "a")
     mine, yours = Client(folder, "me"), Client(folder, "you")  # two servers, even
     mine.answer([one], "green")
+    assert mine.get("api/status").json() | {"edition": 1, "images": 5, "note": None} == (
+        yours.get("api/status").json()
+    )
     assert one not in [tile["id"] for tile in yours.screen("class=red")]
     said = yours.answer([one], "blue")
     assert said["conflicts"] == [{"id": one, "kind": "class", "class_name": "green"}]

@@ -18,18 +18,19 @@ class Rows(Mapping[str, int]):
 
     Args:
         ids: each once, none of them null.
+        bits: of the hashes, that are looked at; with few, many ids share one, which costs time.
     """
 
-    def __init__(self, ids: pl.Series) -> None:
-        self._ids = ids
-        hashes = ids.hash(_SEED).to_numpy()
+    def __init__(self, ids: pl.Series, bits: int = 64) -> None:
+        self._ids, self._shift = ids, np.uint64(64 - bits)
+        hashes = self._hashed(ids)
         self._order: np.ndarray = np.argsort(hashes)
         self._hashes: np.ndarray = hashes[self._order]
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """Return the rows (n,) of some ids, -1 where there is none."""
         wanted = pl.Series(ids, dtype=pl.String)
-        hashes = wanted.hash(_SEED).to_numpy()
+        hashes = self._hashed(wanted)
         first = np.searchsorted(self._hashes, hashes)
         last = np.searchsorted(self._hashes, hashes, side="right")
         rows = np.full(len(wanted), -1)
@@ -40,6 +41,10 @@ class Rows(Mapping[str, int]):
             same = (self._ids.gather(at) == wanted.gather(some)).to_numpy()
             rows[some[same]] = at[same]
         return rows
+
+    def _hashed(self, ids: pl.Series) -> np.ndarray:
+        hashes: np.ndarray = ids.hash(_SEED).to_numpy() >> self._shift
+        return hashes
 
     def __getitem__(self, image_id: str) -> int:
         row = int(self.find([image_id])[0])
