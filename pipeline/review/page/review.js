@@ -68,7 +68,11 @@ async function load() {
     said = await call(`api/screen?${query(screenful)}`);
   }
   note();
-  await show(said.tiles);
+  const seen = show(said.tiles);
+  if (tiles.length <= fit().shown) return seen;
+  // What is written around the pictures has left less room than there was.
+  screenful = fit().shown;
+  return show(tiles.slice(0, screenful));
 }
 
 // Shows pictures; nothing is taken for an answer about them before they can be seen.
@@ -82,8 +86,8 @@ async function show(fresh, heading = null, selection = []) {
   touch([...at("grid").children], { tapped: (number) => { framed = number; toggle(number); }, held: (number) => { framed = number; enlarge(); } });
   if (!tiles.length) at("grid").append(made("p", "empty", nothing()));
   at("grid").scrollTop = 0;
-  mark();
   columns = lay(tiles.length);
+  mark();
   focus();
   await pictures();
 }
@@ -269,7 +273,6 @@ const HANDS = {
 function fold(open) {
   at("filters").classList.toggle("open", open);
   at("fold").setAttribute("aria-expanded", String(at("filters").classList.contains("open")));
-  columns = lay(tiles.length);
 }
 
 async function watch() {
@@ -277,6 +280,7 @@ async function watch() {
     const was = aware.gone;
     try {
       const anew = heard(await call("api/status"));
+      if (anew) heard(await call("api/start"));
       if (was && aware.unsure) {
         aware.unsure = false;
         await doing(load);
@@ -291,14 +295,13 @@ async function watch() {
     } catch (error) {
       if (error.message) notice(error.message, true);
     }
-    if (was !== aware.gone) columns = lay(tiles.length);
   }
   setTimeout(watch, aware.gone ? 1500 : 3000);
 }
 
 keyboard(HANDS, filters());
 at("fold").addEventListener("click", () => fold());
-window.addEventListener("resize", () => { columns = lay(tiles.length); });
+new ResizeObserver(() => { columns = lay(tiles.length); }).observe(at("grid"));
 window.addEventListener("popstate", () => { restore(); doing(load); });
 
 doing(async () => {

@@ -5,17 +5,18 @@ import { made } from "./tiles.js";
 const at = (id) => document.getElementById(id);
 const whole = (number) => number.toLocaleString("en");
 
-export const run = { classes: [], images: 0, audit: null, edition: null, trouble: null, busy: false };
+export const run = { classes: [], images: 0, audit: null, labeled: null };
 
 // Takes what was said; `give` is called with the class whose button is pressed. Returns whether the
 // labels were made anew meanwhile.
 export function tell(said, give) {
-  const anew = run.edition !== null && said.edition !== undefined && said.edition !== run.edition;
-  run.edition = said.edition ?? null;
+  const anew = run.labeled !== null && said.labeled !== undefined && said.labeled !== run.labeled;
+  run.labeled = said.labeled ?? null;
   run.images = said.images ?? run.images;
-  run.trouble = said.trouble;
+  const trouble = [said.trouble && `Labels are not refined now: ${said.trouble}`, said.note].filter(Boolean).join(" ");
+  if (at("trouble").textContent !== trouble) at("trouble").textContent = trouble;
+  at("trouble").hidden = !trouble;
   at("state").textContent = sentence(said).join(" · ");
-  at("state").title = said.trouble ?? "";
   document.title = `${whole(said.answered)} of ${whole(run.audit ?? run.images)} answered · clip2yolo review`;
   if (said.sources) sources(said.sources);
   // What has not changed is left alone: a button may be under a finger.
@@ -31,7 +32,7 @@ export function tell(said, give) {
 function sentence(said) {
   const parts = [`${whole(said.answered)} of ${whole(run.audit ?? run.images)} answered`];
   if (run.audit !== null) return parts;
-  if (said.trouble) return [...parts, `labels are not refined: ${said.trouble}`];
+  if (said.trouble) return [...parts, "labels are not refined"];
   if (!said.ready) return [...parts, "loading the teacher …"];
   if (said.busy) return [...parts, "refining …"];
   parts.push(`${whole(said.moved)} labels moved by your answers`);

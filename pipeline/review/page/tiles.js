@@ -23,14 +23,14 @@ export function fit(count = MOST) {
   const width = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   const height = box.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
   let best = null;
-  for (let columns = 1; columns <= MOST; columns += 1) {
+  for (let columns = 1; columns <= Math.min(MOST, count); columns += 1) {
     for (let rows = 1; rows <= Math.ceil(MOST / columns); rows += 1) {
       const wide = (width - GAP * (columns - 1)) / columns;
       const row = (height - GAP * (rows - 1)) / rows;
       const picture = Math.min(wide, LARGEST, ((row - WORDS) * 4) / 3);
       const shown = Math.min(count, columns * rows);
       if (picture < LEAST) continue;
-      if (!best || shown > best.shown || (shown === best.shown && picture > best.picture)) {
+      if (!best || shown > best.shown || (shown === best.shown && picture >= best.picture)) {
         best = { columns, row, picture, shown };
       }
     }
