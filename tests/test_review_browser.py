@@ -350,12 +350,12 @@ def test_a_server_that_goes_away_and_comes_back(folder: Path, browser: Any) -> N
             more = {"labeled": next(numbers), "note": "Torn."}
             route.fulfill(response=answer, json=answer.json() | more)
 
-        page.route("**/api/status", relabeled)
+        page.route("**/api/st*", relabeled)
         page.keyboard.press("Shift+A")
         until(page, lambda: "New labels were made" in notice(page))
         assert page.locator(".tile.selected").count() == 1
         assert page.locator("#trouble").inner_text() == "Torn."
-        page.unroute("**/api/status")
+        page.unroute("**/api/st*")
         page.locator("#notice-act").click()
         idle(page)
         assert page.locator(".tile.selected").count() == 0
