@@ -67,7 +67,7 @@ def desk(folder: Path) -> Desk:
         rows = [[float(of[one] == name) for name in ("red", "green", "blue")] for one in ids]
         return np.array(rows, np.float32)
 
-    found.vectors = vectors
+    found.album.vectors = vectors
     return found
 
 
@@ -228,6 +228,21 @@ def test_undo_brings_back_what_was_there_also_after_a_restart(folder: Path) -> N
     assert len(client.screen("state=open&class=red")) == 3 and len(client_log(folder).history) == 6
 
 
+def test_what_was_answered_before_a_restart_can_be_taken_back_by_who_has_another_name(
+    folder: Path,
+) -> None:
+    a, b, c = (id_of(folder, stem) for stem in "abc")
+    Client(folder, "first").answer([a], "green")
+    Client(folder, "second").answer([b], "green")
+    client = Client(folder, "third")
+    client.answer([c], "blue")
+    before = {"who": "third", "before": True}
+    assert [tile["id"] for tile in client.post("api/undo", before)["tiles"]] == [b]
+    assert [tile["id"] for tile in client.post("api/undo", before)["tiles"]] == [a]
+    assert client.post("api/undo", before)["tiles"] == []  # c is of now
+    assert {one: said.class_name for one, said in client_log(folder).taught.items()} == {c: "blue"}
+
+
 def client_log(folder: Path) -> Any:
     return read_answers(folder / "run" / "answers.jsonl")
 
@@ -236,6 +251,9 @@ def test_two_tabs_see_each_other_and_say_so(folder: Path) -> None:
     one = id_of(folder, "a")
     mine, yours = Client(folder, "me"), Client(folder, "you")  # two servers, even
     mine.answer([one], "green")
+    assert mine.get("api/status").json() | {"edition": 1, "images": 5, "note": None} == (
+        yours.get("api/status").json()
+    )
     assert one not in [tile["id"] for tile in yours.screen("class=red")]
     said = yours.answer([one], "blue")
     assert said["conflicts"] == [{"id": one, "kind": "class", "class_name": "green"}]
@@ -302,9 +320,10 @@ def test_decisions_made_elsewhere_are_not_asked_again_and_later_ones_win(folder:
     (folder / "run" / "review.csv").write_text(f"id,class\n{a},green\n")
     at = desk(folder)
     Client(folder, at=at).answer([a], "blue")
-    assert at.decisions()[a] == "blue"
+    assert at.decisions(at.album)[a] == "blue"
     (folder / "run" / "review.csv").write_text(f"id,class\n{a},red\n")
-    assert desk(folder).decisions()[a] == "red"
+    later = desk(folder)
+    assert later.decisions(later.album)[a] == "red"
 
 
 def test_a_million_rows_are_columns(folder: Path) -> None:
@@ -313,11 +332,12 @@ def test_a_million_rows_are_columns(folder: Path) -> None:
     n = 200_000
     labels = pl.DataFrame({
         "id": [f"{number:064x}" for number in range(n)], "path": ["/p/x.jpg"] * n,
-        "guess": ["red", "green"] * (n // 2), "doubt": np.linspace(0, 1, n, dtype=np.float32),
+        "guess": ["red", "green"] * (n // 2), "plain": ["red"] * n,
+        "unlike": np.zeros(n, np.float32), "doubt": np.linspace(0, 1, n, dtype=np.float32),
         "moved": [False] * n, "decision": ["accepted"] * n,
     })  # fmt: skip
     splits = pl.DataFrame(schema={"id": pl.String, "split": pl.String})
-    album = Album(labels, splits, ["red", "green"], None)
+    album = Album(labels, lambda: splits, ["red", "green"])
     at = Desk(album, read_answers(folder / "run" / "answers.jsonl"))
     tiles = at.screen(Wanted("red"))
     assert len(tiles) == 24 and tiles[0].id == f"{n - 2:064x}" and tiles[0].guess == "red"

@@ -150,7 +150,7 @@ class _Page:
 
     def image(self, request: Request, _: Any) -> tuple[bytes, str, dict[str, str]]:
         image_id = request.path_params["id"]
-        path = self._desk.album.path(image_id)
+        path = self._desk.path(image_id)
         if path is None:
             raise SourceError("This image is none of the run's.")
         size = LARGE if "large" in request.query_params else SMALL
@@ -161,11 +161,10 @@ class _Page:
     def start(self, request: Request, _: Any) -> Any:
         album = self._desk.album
         return {
-            "images": len(album),
             "screenful": SCREENFUL,
             "sources": album.sources[:200] if len(album.sources) > 1 else [],
-            "compares": self._desk.vectors is not None,
-            "audit": None if self._desk.audit is None else len(self._desk.audit),
+            "compares": album.vectors is not None,
+            "audit": None if (drawn := self._desk.audit) is None else len(drawn),
             **self.status(request, None),
         }
 
@@ -179,6 +178,9 @@ class _Page:
                 for name in self._desk.classes
             ],
             "answered": self._desk.answered,
+            "images": len(self._desk.album),
+            "edition": self._desk.edition,
+            "note": self._desk.note,
             **asdict(self._background.progress),
         }  # fmt: skip
 
@@ -197,9 +199,10 @@ class _Page:
         if words := asked.get("words", "").strip():
             vector = self._background.in_words(words[:300])
         elif like := asked.get("like"):
-            if like not in self._desk.album.row_of:
+            album = self._desk.album
+            if (row := album.row_of.get(like)) is None:
                 raise _Refused("This image is none of the run's.")
-            vector = self._desk.vectors_of([self._desk.album.row_of[like]])[0]
+            vector = album.vectors_at([row])[0]
         elif state == "teach":
             before = self._background.progress
             tiles = self._desk.chosen(wanted, self._background.choice)
@@ -230,7 +233,7 @@ class _Page:
                 raise _Refused("A class needs its name, and nothing else has one.")
         act, conflicts = self._desk.take(answers, who)
         self._background.nudge()
-        tiles = self._desk.tiles([self._desk.album.row_of[one.id] for one in answers])
+        tiles = self._desk.tiles([one.id for one in answers])
         return {
             "act": act,
             "tiles": [asdict(tile) for tile in tiles],
@@ -242,9 +245,9 @@ class _Page:
         who = body.get("who") if isinstance(body, dict) else None
         if not _is_name(who):
             raise _Refused("To undo, say who you are.")
-        ids, theirs = self._desk.undo(str(who))
+        ids, theirs = self._desk.undo(str(who), body.get("before") is True)
         self._background.nudge()
-        tiles = self._desk.tiles([self._desk.album.row_of[one] for one in ids])
+        tiles = self._desk.tiles(ids)
         return {
             "tiles": [asdict(tile) for tile in tiles],
             "theirs": theirs,
