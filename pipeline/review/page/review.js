@@ -4,7 +4,7 @@ import { choose, remember } from "./chooser.js";
 import { keyboard, touch } from "./hands.js";
 import { filters, isList, leave, narrowed, note, place, query, restore, state } from "./place.js";
 import { looked, run, tell } from "./status.js";
-import { called, fit, isAnswered, isDoubtful, lay, made, pictures, reasons, refresh, tileOf } from "./tiles.js";
+import { called, enlarged, fit, isAnswered, isDoubtful, lay, made, pictures, reasons, refresh, tileOf } from "./tiles.js";
 import { confirming, many, nothing, question, saved } from "./wording.js";
 import { aware, call, identify } from "./wire.js";
 
@@ -19,6 +19,7 @@ let last = null;         // the answer before: { kind, name }
 let busy = false;
 let waiting = false;     // filters were changed while something else was done
 let title = null;        // of a screen that is none of the list's: what an undo opened, what is left
+let before = false;      // whether an undo is of answers from before the server started
 let touched = false;     // something was done on this screen
 
 // One thing at a time, so that no key is taken for the next screenful's. What another list is asked
@@ -52,6 +53,7 @@ function notice(text, bad = false, act = null) {
   if (act) [at("notice-act").textContent, at("notice-act").onclick] = act;
 }
 
+const unknown = () => (run.audit === null ? "no class" : "?");
 const openOnes = () => tiles.filter((tile) => !isAnswered(tile));
 const chosen = () => tiles.filter((tile) => selected.has(tile.id));
 // Enter leaves out what is selected.
@@ -102,8 +104,7 @@ function focus() {
 function mark() {
   [...at("grid").querySelectorAll(".tile")].forEach((element, number) => {
     const tile = tiles[number];
-    const unknown = run.audit === null ? "no class" : "?";
-    refresh(element, tile, number, { framed: number === framed, selected: selected.has(tile.id), unknown });
+    refresh(element, tile, number, { framed: number === framed, selected: selected.has(tile.id), unknown: unknown() });
   });
   const open = openOnes(), left = others();
   const button = at("accept");
@@ -127,6 +128,7 @@ function ask() {
 async function send(some, kind, name) {
   const answers = some.map((tile) => ({ id: tile.id, kind, class: kind === "class" ? name ?? tile.guess : null, seen: tile.act }));
   const said = await call("api/answer", { who: aware.who, answers });
+  before = false;
   const fresh = new Map(said.tiles.map((tile) => [tile.id, tile]));
   tiles = tiles.map((tile) => fresh.get(tile.id) ?? tile);
   heard(said);
@@ -180,11 +182,15 @@ function accept() {
 
 function undo() {
   return doing(async () => {
-    const said = await call("api/undo", { who: aware.who });
+    const said = await call("api/undo", { who: aware.who, before });
     heard(said);
     if (said.tiles.length) await show(said.tiles, "Taken back: what are these?");
-    if (said.theirs) notice(`${many(said.theirs)} of these have another's answer by now, which stays.`, true);
-    else notice(said.tiles.length ? `Taken back: ${many(said.tiles.length)}.` : "There is nothing of yours to take back.");
+    if (said.theirs) return notice(`${many(said.theirs)} of these have another's answer by now, which stays.`, true);
+    if (said.tiles.length) return notice(`Taken back: ${many(said.tiles.length)}.`);
+    if (before) return notice("There is nothing to take back.");
+    before = true;
+    return notice("Nothing of yours is left to take back. Once more takes back the last answers from before this start.",
+      false, ["take them back (u)", undo]);
   });
 }
 
@@ -217,13 +223,8 @@ function move(key) {
 function enlarge() {
   const tile = tiles[framed];
   if (!tile) return;
-  at("large").src = `image/${encodeURIComponent(tile.id)}?large=1`;
-  at("large").alt = tile.place;
-  const name = called(tile, run.audit === null ? "no class" : "?");
-  at("about").textContent = [`${framed + 1} of ${tiles.length}: ${tile.place}`, isAnswered(tile) ? `answered: ${name}` : name, ...reasons(tile)].join(" · ");
-  at("select-one").querySelector("span").textContent = selected.has(tile.id) ? "selected" : "select";
-  at("select-one").setAttribute("aria-pressed", String(selected.has(tile.id)));
-  if (!at("picture").open) at("picture").showModal();
+  const where = `${framed + 1} of ${tiles.length}: ${tile.place}`;
+  enlarged(tile, [where, isAnswered(tile) ? `answered: ${called(tile)}` : called(tile, unknown()), ...reasons(tile)], selected.has(tile.id));
 }
 
 // Another list, or another page of it.

@@ -5,14 +5,14 @@ import { made } from "./tiles.js";
 const at = (id) => document.getElementById(id);
 const whole = (number) => number.toLocaleString("en");
 
-export const run = { classes: [], images: 0, audit: null, labeled: null };
+export const run = { classes: [], images: 0, audit: null, edition: null };
 
 // Takes what was said; `give` is called with the class whose button is pressed. Returns whether the
 // labels were made anew meanwhile.
 export function tell(said, give) {
-  const anew = run.labeled !== null && said.labeled !== undefined && said.labeled !== run.labeled;
-  run.labeled = said.labeled ?? null;
-  run.images = said.images ?? run.images;
+  const anew = run.edition !== null && said.edition !== run.edition;
+  run.edition = said.edition;
+  run.images = said.images;
   const trouble = [said.trouble && `Labels are not refined now: ${said.trouble}`, said.note].filter(Boolean).join(" ");
   if (at("trouble").textContent !== trouble) at("trouble").textContent = trouble;
   at("trouble").hidden = !trouble;

@@ -98,8 +98,18 @@ export function reasons(tile) {
   const known = [];
   if (tile.doubt !== null) known.push(`doubt ${tile.doubt.toFixed(2)}`);
   if (tile.plain && tile.plain !== tile.guess) known.push(`the words alone say ${tile.plain}`);
-  else if (tile.moved) known.push("the words alone say otherwise: moved by the batch");
+  if (tile.unlike !== null && tile.unlike >= 0.5) known.push(`unlike all classes: ${tile.unlike.toFixed(2)}`);
   return known;
+}
+
+// Show one large, with what is known of it.
+export function enlarged(tile, known, isSelected) {
+  at("large").src = `image/${encodeURIComponent(tile.id)}?large=1`;
+  at("large").alt = tile.place;
+  at("about").textContent = known.join(" · ");
+  at("select-one").querySelector("span").textContent = isSelected ? "selected" : "select";
+  at("select-one").setAttribute("aria-pressed", String(isSelected));
+  if (!at("picture").open) at("picture").showModal();
 }
 
 export function made(tag, name, words) {
