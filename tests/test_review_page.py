@@ -256,5 +256,11 @@ def test_buttons_by_keyboard_and_the_help_tells_all_keys(folder: Path, browser: 
         doubtful = page.locator(".tile.doubtful").count()
         page.keyboard.press("d")
         assert page.locator(".tile.selected").count() == doubtful
+        page.keyboard.press("a")
+        while page.locator(".tile.selected").count():
+            page.keyboard.press("a")
+        page.locator(".tile").nth(1).click()
+        page.locator(".tile").nth(4).click(modifiers=["Shift"])
+        assert page.locator(".tile.selected").count() == 4
         assert answers(folder).taught == {}
         page.close()

@@ -78,7 +78,8 @@ function searching(event, hands) {
   if (event.key === "Escape") { at("words").blur(); done(event, hands.escape); }
 }
 
-// A tap or click selects, a double click or a long press enlarges.
+// A tap or click selects, with Shift all from the frame to there; a double click or a long press
+// enlarges.
 export function touch(elements, { tapped, held }) {
   elements.forEach((element, number) => {
     let timer = null, was = false;
@@ -90,7 +91,7 @@ export function touch(elements, { tapped, held }) {
     });
     for (const name of ["pointerup", "pointercancel", "pointerleave"]) element.addEventListener(name, end);
     element.addEventListener("contextmenu", (event) => { if (timer || was) event.preventDefault(); });
-    element.addEventListener("click", () => { if (was) was = false; else tapped(number); });
+    element.addEventListener("click", (event) => { if (was) was = false; else tapped(number, event.shiftKey); });
     element.addEventListener("dblclick", () => held(number));
   });
 }

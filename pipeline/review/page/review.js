@@ -85,7 +85,7 @@ async function show(fresh, heading = null, selection = []) {
   selected = new Set(selection);
   framed = 0;
   at("grid").replaceChildren(...tiles.map(tileOf));
-  touch([...at("grid").children], { tapped: (number) => { framed = number; toggle(number); }, held: (number) => { framed = number; enlarge(); } });
+  touch([...at("grid").children], { tapped, held: (number) => { framed = number; enlarge(); } });
   if (!tiles.length) at("grid").append(made("p", "empty", nothing()));
   at("grid").scrollTop = 0;
   columns = lay(tiles.length);
@@ -203,9 +203,18 @@ function toggle(number) {
   focus();
 }
 
+function tapped(number, range) {
+  const from = framed;
+  framed = number;
+  if (!range) return toggle(number);
+  for (const tile of tiles.slice(Math.min(from, number), Math.max(from, number) + 1)) selected.add(tile.id);
+  touched = true;
+  return mark();
+}
+
 function select(some) {
   const all = some.length > 0 && some.every((tile) => selected.has(tile.id));
-  selected = new Set(all ? [] : [...selected, ...some.map((tile) => tile.id)]);
+  for (const tile of some) if (all) selected.delete(tile.id); else selected.add(tile.id);
   touched = true;
   mark();
 }

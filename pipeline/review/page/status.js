@@ -34,7 +34,8 @@ function sentence(said) {
   if (run.audit !== null) return parts;
   if (said.trouble) return [...parts, "labels are not refined"];
   if (!said.ready) return [...parts, "loading the teacher …"];
-  if (said.busy) return [...parts, "refining …"];
+  const first = said.busy && said.gain === null && !said.moved;
+  if (first) return [...parts, "refining …"];
   parts.push(`${whole(said.moved)} labels moved by your answers`);
   if (said.accuracy) {
     const share = (value) => `${(100 * value).toFixed(1)}`;
@@ -42,6 +43,7 @@ function sentence(said) {
   }
   if (said.enough) parts.push("enough: one more minute would change next to nothing");
   else if (said.gain !== null) parts.push(`one more minute: about ${whole(Math.round(said.gain))} labels put right`);
+  if (said.busy) parts.push("refining …");
   return parts;
 }
 
