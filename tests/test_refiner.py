@@ -14,10 +14,11 @@ from pipeline.config import Config, parse_config
 from pipeline.errors import Clip2YoloError
 from pipeline.evaluation.audit.work import audit
 from pipeline.labels.answers import Answer, read_answers
-from pipeline.review.desk import Desk, Given
+from pipeline.review.desk import Desk
 from pipeline.review.opening import desk_of
 from pipeline.review.refiner import Refiner
 from pipeline.review.takeover import Labeling, Takeover
+from pipeline.review.tiles import Given
 from pipeline.run.stage import Run
 from tests.fakes import photos
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ class Client:
         return tiles
 
     def post(self, path: str, body: Any, status: int = 200, **headers: str) -> Any:
-        answer = self.http.post(f"/secret/{path}", json=body, headers=headers)
+        kind = {"content-type": "application/json"}
+        text = json.dumps(body)
+        answer = self.http.post(f"/secret/{path}", content=text, headers=kind | headers)
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -118,7 +121,7 @@ def test_only_the_address_with_the_token_is_answered(folder: Path) -> None:
         {"host": "evil.example"}, {"host": "127.0.0.1.evil.example"}, {"host": ""},
         {"origin": "http://evil.example"}, {"origin": "null"},
         {"origin": "http://127.0.0.1:9999"}, {"sec-fetch-site": "cross-site"},
-        {"sec-fetch-site": "same-site"}, {"host": "[::1"},
+        {"sec-fetch-site": "same-site"}, {"host": "[::1"}, {"origin": "http://[::1"},
     ],
 )  # fmt: skip
 def test_other_sites_are_refused(folder: Path, headers: dict[str, str]) -> None:
@@ -245,6 +248,28 @@ def test_what_was_answered_before_a_restart_can_be_taken_back_by_who_has_another
     assert {one: said.class_name for one, said in client_log(folder).taught.items()} == {c: "blue"}
 
 
+def test_answers_that_somebody_takes_away_are_open_again(folder: Path) -> None:
+    client = Client(folder)
+    a, b = id_of(folder, "a"), id_of(folder, "b")
+    said = folder / "run" / "answers.jsonl"
+    client.answer([a], "green")
+    earlier = said.read_bytes()
+    client.answer([b], "green")
+    said.write_bytes(earlier)  # a copy of an hour ago, say
+    assert client.get("api/status").json()["answered"] == 1
+    assert {tile["id"] for tile in client.screen("class=red")} >= {b}
+    assert [tile["id"] for tile in client.screen("state=answered")] == [a]
+
+
+def test_where_nothing_can_be_written_a_sentence_says_so(folder: Path) -> None:
+    client = Client(folder)
+    (folder / "run" / ".answers.jsonl.lock").mkdir()  # stands for a folder that takes nothing
+    one = {"id": id_of(folder, "a"), "kind": "none", "class": None, "seen": None}
+    refused = client.post("api/answer", {"who": "me", "answers": [one]}, 507)
+    assert "it is a folder where a file is needed" in refused["error"]
+    assert len(client.screen("state=open")) > 0 and client.screen("state=answered") == []
+
+
 def client_log(folder: Path) -> Any:
     return read_answers(folder / "run" / "answers.jsonl")
 
@@ -303,6 +328,8 @@ def test_new_classes_none_and_skip(folder: Path) -> None:
         {"who": "me", "answers": [{"id": "a", "kind": "class", "class": None, "seen": None}]},
         {"who": "me", "answers": [{"id": "a", "kind": "none", "class": "red", "seen": None}]},
         {"who": "me", "answers": [{"id": "a", "kind": [], "class": None, "seen": {}}]},
+        {"who": "me", "answers": [{"id": "\ud800", "kind": "none", "class": None, "seen": None}]},
+        {"who": "\ud800", "answers": [{"id": "a", "kind": "none", "class": None, "seen": None}]},
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_refused_in_a_sentence(folder: Path, body: Any) -> None:

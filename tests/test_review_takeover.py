@@ -14,10 +14,11 @@ from pipeline.errors import ConfigError
 from pipeline.labels.answers import read_answers
 from pipeline.records import EXPORTED, EXPORTED_FILE, table, write_table
 from pipeline.review.album import Album, Wanted
-from pipeline.review.desk import Desk, Given
+from pipeline.review.desk import Desk
 from pipeline.review.elsewhere import Elsewhere
 from pipeline.review.rows import Rows
 from pipeline.review.takeover import Labeling, Takeover
+from pipeline.review.tiles import Given
 from pipeline.run.stage import Run
 from tests.labeled_run import Photo, id_of, write_run
 

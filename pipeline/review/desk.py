@@ -5,40 +5,20 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.class_names import check_class_name
 from pipeline.errors import ConfigError
-from pipeline.labels.answers import Answer, AnswerLog, Kind, Purpose, heard, now
+from pipeline.labels.answers import Answer, AnswerLog, Purpose, heard, now
 from pipeline.review.album import Album, Wanted
 from pipeline.review.elsewhere import Elsewhere
 from pipeline.review.order import most_alike, most_doubtful, screenful
-from pipeline.review.tiles import Tile, tiles_of
+from pipeline.review.tiles import Conflict, Given, Tile, tiles_of
 from pipeline.review.undo import taken_back
 
 SCREENFUL = 24
-
-
-@dataclass(frozen=True)
-class Given:
-    """An answer as it comes from the page."""
-
-    id: str
-    kind: Kind
-    class_name: str | None
-    seen: str | None  # `act` of the answer that the page showed for it; None: none
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """An image that somebody else had answered about meanwhile; the last answer stands."""
-
-    id: str
-    kind: str
-    class_name: str | None
 
 
 class Desk:
@@ -70,7 +50,8 @@ class Desk:
         self._lock = threading.RLock()
         self._counted: tuple[int, int, list[str]] = (-1, 0, [])
         self._begun = len(log.history)
-        self._take(log.history)
+        self._taken = log.begun, 0  # of which reading of the log, and how many of its answers
+        self._take_new()
 
     def adopt(self, album: Album, elsewhere: Elsewhere | None) -> None:
         """Go on with the album of a new labeling; answers stay, and what is shown of the album
@@ -78,7 +59,8 @@ class Desk:
         with self._lock:
             self._before, self.album, self._elsewhere = self.album, album, elsewhere
             self.edition += 1
-            self._take(self.log.history)
+            self._taken = self.log.begun, 0
+            self._take_new()
 
     def decided_anew(self, elsewhere: Elsewhere) -> None:
         """Take other decisions of other places."""
@@ -115,8 +97,8 @@ class Desk:
     def catch_up(self) -> None:
         """Take what other processes have answered since."""
         with self._lock:
-            if fresh := self.log.refresh():
-                self._take(fresh)
+            self.log.refresh()
+            self._take_new()
 
     def screen(self, wanted: Wanted, size: int = SCREENFUL) -> list[Tile]:
         """Return what to ask next, see `pipeline.review.order.screenful`."""
@@ -206,7 +188,6 @@ class Desk:
                     continue
                 if last.act != (one.seen or ""):
                     conflicts.append(Conflict(one.id, last.kind, last.class_name))
-            before = len(self.log.history)
             self.log.add(
                 [
                     Answer(
@@ -222,7 +203,7 @@ class Desk:
                     for one in given
                 ]
             )
-            self._take(self.log.history[before:])
+            self._take_new()
         return act, conflicts
 
     def undo(self, who: str, before: bool = False) -> tuple[list[str], int]:
@@ -252,9 +233,8 @@ class Desk:
                 history, lambda a: a.act in earlier if before else a.who == who, who, decided
             )
             if mended:
-                start = len(self.log.history)
                 self.log.add(mended)
-                self._take(self.log.history[start:])
+                self._take_new()
             return [answer.id for answer in mended], theirs
 
     def decisions(self, album: Album) -> dict[str, str]:
@@ -284,8 +264,16 @@ class Desk:
                 self._counted = len(self.log.history), len(taught), list(named)
             return self._counted[1:]
 
-    def _take(self, answers: Sequence[Answer]) -> None:
-        """Note in the album what is answered and what is open again."""
+    def _take_new(self) -> None:
+        """Note in the album what is answered and what is open again, by answers that are new."""
+        begun, start = self._taken
+        if begun != self.log.begun:  # somebody has put another file into its place
+            self.album.open_all()
+            start = 0
+        answers = self.log.history[start:]
+        self._taken = self.log.begun, len(self.log.history)
+        if not answers:
+            return
         teaching = {a.id: a.kind != "withdrawn" for a in answers if a.purpose == "teach"}
         closed = [one for one, stands in teaching.items() if stands]
         open_ = [one for one, stands in teaching.items() if not stands]

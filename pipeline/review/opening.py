@@ -73,7 +73,7 @@ def review(
         uvicorn.Config(
             application(desk, refiner, guard, config.max_pixels),
             access_log=False,  # the token stands in every address
-            log_level="error",
+            log_level="critical",  # what goes wrong in an answer is logged where it is answered
             server_header=False,
             timeout_graceful_shutdown=2,
         )
@@ -135,7 +135,8 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
+        why = str(error).partition(" (while")[0]  # the address is told already
         raise ConfigError(
-            f"Nothing can listen on {host}, port {port} ({error}). Choose another `--port`, or "
+            f"Nothing can listen on {host}, port {port} ({why}). Choose another `--port`, or "
             "leave it out for a free one."
         ) from error

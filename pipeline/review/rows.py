@@ -29,7 +29,11 @@ class Rows(Mapping[str, int]):
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """Return the rows (n,) of some ids, -1 where there is none."""
-        wanted = pl.Series(ids, dtype=pl.String)
+        try:
+            wanted = pl.Series(ids, dtype=pl.String)
+        except UnicodeEncodeError:  # half a surrogate pair, which is in no id
+            whole = [one.encode("utf-8", "replace").decode() for one in ids]
+            wanted = pl.Series(whole, dtype=pl.String)
         hashes = self._hashed(wanted)
         first = np.searchsorted(self._hashes, hashes)
         last = np.searchsorted(self._hashes, hashes, side="right")

@@ -6,18 +6,21 @@ packages; Python's own http.server is not meant to face anybody, and Flask or ai
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pipeline.errors import Clip2YoloError, SourceError, describe_os_error
-from pipeline.labels.answers import Kind
 from pipeline.review.album import Wanted
-from pipeline.review.desk import SCREENFUL, Desk, Given
+from pipeline.review.asked import Refused as _Refused
+from pipeline.review.asked import answers_of, who_of
+from pipeline.review.desk import SCREENFUL, Desk
 from pipeline.review.guard import Guard
 from pipeline.review.refiner import Progress
 from pipeline.review.thumbnails import LARGE, SMALL, thumbnail
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+
+log = logging.getLogger(__name__)
 
 _SCRIPTS = ("review", "chooser", "hands", "place", "status", "tiles", "wire", "wording")
 _FILES = {
@@ -45,8 +50,8 @@ _HEADERS = {
 }
 _FEW = 10  # images of a choice, below which the next one is waited for
 _LARGEST = 100  # images of a screenful
-_MOST_ANSWERS = 1000  # at one stroke
 _MOST_BYTES = 1 << 20  # of a request
+_PATIENCE = 20.0  # seconds for a request to come in whole
 
 
 class Background(Protocol):
@@ -61,10 +66,6 @@ class Background(Protocol):
     def nudge(self) -> None: ...
 
     def in_words(self, text: str) -> np.ndarray: ...
-
-
-class _Refused(Exception):
-    """A request that cannot be answered, with the sentence for whoever sent it."""
 
 
 def application(desk: Desk, background: Background, guard: Guard, max_pixels: int) -> Starlette:
@@ -99,16 +100,24 @@ def application(desk: Desk, background: Background, guard: Guard, max_pixels: in
                 words = "Open the address that `clip2yolo review` printed: it holds a token.\n"
                 return PlainTextResponse(words, 404, _HEADERS)
             try:
-                given = await _body(request) if request.method == "POST" else None
+                given = None
+                if request.method == "POST":
+                    given = await asyncio.wait_for(_body(request), _PATIENCE)
                 said = await run_in_threadpool(answer, request, given)
-            except _Refused as error:
-                return JSONResponse({"error": str(error)}, 400, _HEADERS)
+            except (_Refused, asyncio.TimeoutError) as error:
+                return JSONResponse({"error": str(error) or "It took too long."}, 400, _HEADERS)
             except SourceError as error:
                 return JSONResponse({"error": str(error)}, 404, _HEADERS)
             except Clip2YoloError as error:
                 return JSONResponse({"error": str(error)}, 409, _HEADERS)
             except OSError as error:
                 return JSONResponse({"error": describe_os_error(error)}, 507, _HEADERS)
+            except MemoryError:
+                return JSONResponse({"error": "The memory is used up."}, 507, _HEADERS)
+            except Exception as error:  # the page goes on, whatever is wrong here
+                log.exception("a request could not be answered")
+                words = f"An error that nobody expected: {type(error).__name__}."
+                return JSONResponse({"error": words}, 500, _HEADERS)
             if isinstance(said, tuple):
                 content, kind, further = said
                 return Response(content, 200, _HEADERS | further, kind)
@@ -218,19 +227,7 @@ class _Page:
         return {"tiles": [asdict(tile) for tile in tiles]}
 
     def answer(self, request: Request, body: Any) -> Any:
-        try:
-            who, given = body["who"], body["answers"]
-            answers = [Given(one["id"], one["kind"], one["class"], one["seen"]) for one in given]
-        except (TypeError, KeyError):
-            raise _Refused("An answer has who, and answers of id, kind, class and seen.") from None
-        if not 0 < len(answers) <= _MOST_ANSWERS or not _is_name(who):
-            raise _Refused(f"Up to {_MOST_ANSWERS:,} answers are taken at once, from somebody.")
-        for one in answers:
-            texts = [one.id, one.kind, one.class_name or "", one.seen or ""]
-            if not all(isinstance(text, str) for text in texts) or one.kind not in get_args(Kind):
-                raise _Refused("An answer is a class, none, skip or withdrawn.")
-            if (one.kind == "class") != bool(one.class_name):
-                raise _Refused("A class needs its name, and nothing else has one.")
+        who, answers = answers_of(body)
         act, conflicts = self._desk.take(answers, who)
         self._background.nudge()
         tiles = self._desk.tiles([one.id for one in answers])
@@ -242,10 +239,8 @@ class _Page:
         }
 
     def undo(self, request: Request, body: Any) -> Any:
-        who = body.get("who") if isinstance(body, dict) else None
-        if not _is_name(who):
-            raise _Refused("To undo, say who you are.")
-        ids, theirs = self._desk.undo(str(who), body.get("before") is True)
+        who = who_of(body)
+        ids, theirs = self._desk.undo(who, body.get("before") is True)
         self._background.nudge()
         tiles = self._desk.tiles(ids)
         return {
@@ -287,7 +282,3 @@ def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 12):
         raise _Refused(f"`{name}` is a number from 0.")
     return int(text)
-
-
-def _is_name(who: Any) -> bool:
-    return isinstance(who, str) and 0 < len(who) <= 80

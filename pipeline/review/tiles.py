@@ -1,11 +1,11 @@
-"""What the page is told of an image."""
+"""What passes between the page and the desk: what is shown of an image, and what is said of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.labels.answers import AnswerLog, Purpose
+from pipeline.labels.answers import AnswerLog, Kind, Purpose
 from pipeline.review.album import Album
 
 
@@ -23,6 +23,25 @@ class Tile:
     answer: str | None  # what stands of the answers: a class
     kind: str | None  # the answer's kind; None: there is none
     act: str | None  # the answer's act
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer as it comes from the page."""
+
+    id: str
+    kind: Kind
+    class_name: str | None
+    seen: str | None  # `act` of the answer that the page showed for it; None: none
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """An image that somebody else had answered about meanwhile; the last answer stands."""
+
+    id: str
+    kind: str
+    class_name: str | None
 
 
 def tiles_of(album: Album, log: AnswerLog, rows: Iterable[int], purpose: Purpose) -> list[Tile]:

@@ -5,7 +5,7 @@ import { keyboard, touch } from "./hands.js";
 import { filters, isList, leave, narrowed, note, place, query, restore, state } from "./place.js";
 import { looked, run, tell } from "./status.js";
 import { called, enlarged, fit, isAnswered, isDoubtful, lay, made, pictures, reasons, refresh, tileOf } from "./tiles.js";
-import { confirming, many, nothing, question, saved } from "./wording.js";
+import { confirming, hint, many, nothing, question, saved } from "./wording.js";
 import { aware, call, identify } from "./wire.js";
 
 const at = (id) => document.getElementById(id);
@@ -46,7 +46,7 @@ async function doing(work) {
 }
 
 function notice(text, bad = false, act = null) {
-  at("notice-words").textContent = text ?? "";
+  at("notice-words").textContent = text ?? (tiles.length ? hint() : "");
   at("notice").classList.toggle("quiet", !text);
   at("notice").classList.toggle("bad", bad);
   at("notice-act").hidden = !act;
@@ -61,7 +61,6 @@ const others = () => openOnes().filter((tile) => !selected.has(tile.id));
 const heard = (said) => tell(said, (name) => give("class", name));
 
 async function load() {
-  notice(null);
   screenful = fit().shown;
   let said = await call(`api/screen?${query(screenful)}`);
   while (said.wait) {
@@ -71,6 +70,7 @@ async function load() {
   }
   note();
   const seen = show(said.tiles);
+  notice(null);
   if (tiles.length <= fit().shown) return seen;
   // What is written around the pictures has left less room than there was.
   screenful = fit().shown;

@@ -29,6 +29,12 @@ export function nothing() {
     : "Nothing is open here. Go on with: clip2yolo label";
 }
 
+// What stands where there is nothing else to say.
+export function hint() {
+  if (run.audit !== null) return "Say what each shows: a number, c, n or s. Nothing is confirmed at one stroke.";
+  return "Select what is something else and say what it is; Enter confirms the others. ? lists the keys.";
+}
+
 // What Enter does. open: how many are open; left: those of them that are not selected.
 export function confirming(open, left) {
   const names = new Set(left.map((tile) => tile.guess)), name = [...names][0] ?? "without a class";
