@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SCRIPTS = ("review", "chooser", "hands", "place", "status", "tiles", "wire", "wording")
+_SCRIPTS = ("review", "chooser", "hands", "order", "place", "status", "tiles", "wire", "wording")
 _FILES = {
     "": ("review.html", "text/html; charset=utf-8"),
     "review.css": ("review.css", "text/css; charset=utf-8"),

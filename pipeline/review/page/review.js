@@ -2,10 +2,11 @@
 
 import { choose, remember } from "./chooser.js";
 import { keyboard, touch } from "./hands.js";
+import { isBusy, oneAtATime } from "./order.js";
 import { filters, isList, leave, narrowed, note, place, query, restore, state } from "./place.js";
 import { looked, run, tell } from "./status.js";
 import { called, enlarged, fit, isAnswered, isDoubtful, lay, made, pictures, reasons, refresh, tileOf } from "./tiles.js";
-import { confirming, hint, many, nothing, question, saved } from "./wording.js";
+import { confirming, many, nothing, notice, question, saved } from "./wording.js";
 import { aware, call, identify } from "./wire.js";
 
 const at = (id) => document.getElementById(id);
@@ -16,43 +17,11 @@ let framed = 0;
 let columns = 1;
 let screenful = 24;
 let last = null;         // the answer before: { kind, name }
-let busy = false;
-let waiting = false;     // filters were changed while something else was done
 let title = null;        // of a screen that is none of the list's: what an undo opened, what is left
 let before = false;      // whether an undo is of answers from before the server started
 let touched = false;     // something was done on this screen
 
-// One thing at a time, so that no key is taken for the next screenful's. What another list is asked
-// for with is not lost: the last of it is done afterwards.
-async function doing(work) {
-  if (busy) {
-    if (work === load) waiting = true;
-    return;
-  }
-  busy = true;
-  document.body.setAttribute("aria-busy", "true");
-  try {
-    await work();
-  } catch (error) {
-    if (error.message) notice(error.message, true);
-  } finally {
-    busy = false;
-    document.body.removeAttribute("aria-busy");
-  }
-  if (waiting) {
-    waiting = false;
-    await doing(load);
-  }
-}
-
-function notice(text, bad = false, act = null) {
-  at("notice-words").textContent = text ?? (tiles.length ? hint() : "");
-  at("notice").classList.toggle("quiet", !text);
-  at("notice").classList.toggle("bad", bad);
-  at("notice-act").hidden = !act;
-  if (act) [at("notice-act").textContent, at("notice-act").onclick] = act;
-}
-
+const doing = (work) => oneAtATime(work, work === load, (words) => notice(words, true));
 const unknown = () => (run.audit === null ? "no class" : "?");
 const openOnes = () => tiles.filter((tile) => !isAnswered(tile));
 const chosen = () => tiles.filter((tile) => selected.has(tile.id));
@@ -286,7 +255,7 @@ function fold(open) {
 }
 
 async function watch() {
-  if (!document.hidden && !busy) {
+  if (!document.hidden && !isBusy()) {
     const was = aware.gone;
     try {
       const anew = heard(await call("api/status"));

@@ -52,10 +52,10 @@ function buttons(give) {
     const button = made("button");
     button.type = "button";
     button.append(made("kbd", "", number < 9 ? String(number + 1) : number === 9 ? "0" : `c${number + 1}`), one.name);
-    if (run.audit === null) {
+    if (run.audit === null && one.images) {
       const looked = one.images - one.open;
       button.append(made("span", "count", `${whole(looked)}/${whole(one.images)}`));
-      button.classList.toggle("done", one.images > 0 && !one.open);
+      button.classList.toggle("done", !one.open);
       button.title = `${one.name}: ${whole(looked)} of the ${whole(one.images)} images that are called so are looked at`;
     }
     button.addEventListener("click", () => give(one.name));

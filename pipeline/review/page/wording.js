@@ -4,6 +4,8 @@ import { isList, narrowed, place, state, words } from "./place.js";
 import { run } from "./status.js";
 import { called, made } from "./tiles.js";
 
+const at = (id) => document.getElementById(id);
+
 export const many = (number) => `${number.toLocaleString("en")} ${number === 1 ? "image" : "images"}`;
 
 // The question, as nodes; title: of a screen that is none of the list's.
@@ -29,8 +31,17 @@ export function nothing() {
     : "Nothing is open here. Go on with: clip2yolo label";
 }
 
-// What stands where there is nothing else to say.
-export function hint() {
+// Says something (null: nothing). act: what a button beside it is called, and does.
+export function notice(text, bad = false, act = null) {
+  const hinted = document.querySelector(".tile") ? hint() : "";
+  at("notice-words").textContent = text ?? hinted;
+  at("notice").classList.toggle("quiet", !text);
+  at("notice").classList.toggle("bad", bad);
+  at("notice-act").hidden = !act;
+  if (act) [at("notice-act").textContent, at("notice-act").onclick] = act;
+}
+
+function hint() {
   if (run.audit !== null) return "Say what each shows: a number, c, n or s. Nothing is confirmed at one stroke.";
   return "Select what is something else and say what it is; Enter confirms the others. ? lists the keys.";
 }
