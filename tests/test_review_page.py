@@ -221,6 +221,8 @@ def test_by_finger_on_a_tablet(folder: Path, browser: Any) -> None:
         page.locator("#accept").tap()
         until(page, lambda: question(page) == "And what is this one?")
         idle(page)
+        page.locator("#escape").tap()
+        assert page.locator(".tile.selected").count() == 0
         page.locator("#none").tap()
         until(page, lambda: state(page).startswith(f"{shown} of "))
         context.close()

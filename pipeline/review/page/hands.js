@@ -2,7 +2,7 @@
 
 const at = (id) => document.getElementById(id);
 const LONG = 450;        // milliseconds of a long press
-const BUTTONS = ["accept", "undo", "pick", "again", "none", "skip", "doubtful", "select-all", "enlarge", "like",
+const BUTTONS = ["accept", "confirm", "escape", "undo", "pick", "again", "none", "skip", "doubtful", "select-all", "enlarge", "like",
                  "teach", "goto", "earlier", "later", "help"];
 const KEYS = { Enter: "accept", u: "undo", c: "pick", r: "again", n: "none", s: "skip", d: "doubtful", a: "select-all",
                f: "enlarge", m: "like", t: "teach", g: "goto", "/": "search", "?": "help", " ": "toggle",

@@ -79,6 +79,9 @@ function mark() {
   const button = at("accept");
   button.replaceChildren(made("kbd", "", "Enter"), confirming(open.length, left));
   button.disabled = !tiles.length || (open.length > 0 && (run.audit !== null || !left.length));
+  at("confirm").hidden = !selected.size || run.audit !== null;
+  at("escape").hidden = !selected.size && !title && !isList() && state() !== "teach" && !at("class-filter").value;
+  at("escape").querySelector("span").textContent = selected.size ? "select nothing" : "back";
   at("earlier").hidden = !isList() || place.start === 0;
   at("later").hidden = !isList() || tiles.length < screenful;
   at("doubtful").disabled = !tiles.some(isDoubtful);
