@@ -42,6 +42,19 @@ def opened(folder: Path) -> tuple[Desk, Takeover, Followed]:
     return desk, Takeover(labeling, desk, follower), follower
 
 
+def exported(folder: Path, stems: list[str]) -> Path:
+    """Put red photos where a dataset has them; returns its folder."""
+    dataset, rows = folder / "run" / "dataset", []
+    for stem in stems:
+        file = dataset / "train" / "red" / f"{stem}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((folder / "photos" / f"{stem}.png").read_bytes())
+        rows.append({"id": id_of(folder, stem), "class": "red", "split": "train",
+                     "file": f"train/red/{stem}.png", "bytes": file.stat().st_size})  # fmt: skip
+    write_table(dataset / EXPORTED_FILE, table(rows, EXPORTED))
+    return dataset
+
+
 def given(one: str, name: str) -> list[Given]:
     return [Given(one, "class", name, None)]
 
@@ -115,16 +128,7 @@ def test_other_splits_alone_make_no_new_edition(tmp_path: Path) -> None:
 def test_a_file_moved_by_hand_is_what_an_answer_stands_over(tmp_path: Path) -> None:
     write_run(tmp_path, [Photo("a", "red"), Photo("b", "red")])
     a, b = id_of(tmp_path, "a"), id_of(tmp_path, "b")
-    dataset = tmp_path / "run" / "dataset"
-    rows = []
-    for one, stem in ((a, "a"), (b, "b")):
-        file = dataset / "train" / "red" / f"{stem}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes((tmp_path / "photos" / f"{stem}.png").read_bytes())
-        size = file.stat().st_size
-        rows.append({"id": one, "class": "red", "split": "train", "file": f"train/red/{stem}.png",
-                     "bytes": size})  # fmt: skip
-    write_table(dataset / EXPORTED_FILE, table(rows, EXPORTED))
+    dataset = exported(tmp_path, ["a", "b"])
     (dataset / "train" / "green").mkdir()
     (dataset / "train" / "red" / "a.png").rename(dataset / "train" / "green" / "a.png")
     desk, _, _ = opened(tmp_path)
@@ -139,10 +143,25 @@ def test_a_file_moved_by_hand_is_what_an_answer_stands_over(tmp_path: Path) -> N
     for _ in range(2):
         with pytest.raises(ConfigError, match="purple"):
             desk.take(given(b, "red"), "me")
+    with pytest.raises(ConfigError, match="purple"):
+        desk.decisions(desk.album)
     assert len(read_answers(tmp_path / "run" / "answers.jsonl").history) == 2
     (dataset / "train" / "purple" / "b.png").rename(dataset / "train" / "red" / "b.png")
     desk.take(given(b, "red"), "me")
     assert desk.decisions(desk.album)[b] == "red"
+
+
+def test_an_answer_about_a_file_in_its_place_waits_for_no_folder(tmp_path: Path) -> None:
+    write_run(tmp_path, [Photo("a", "red"), Photo("b", "red")])
+    dataset = exported(tmp_path, ["a", "b"])
+    (dataset / "train" / "purple").mkdir()
+    (dataset / "train" / "red" / "b.png").rename(dataset / "train" / "purple" / "b.png")
+    elsewhere = Labeling.of(Run.of(load_config(tmp_path / "run.yaml"))).elsewhere
+    a, b = id_of(tmp_path, "a"), id_of(tmp_path, "b")
+    # Who looked through the folder would see that b lies where no class is.
+    assert elsewhere.of([a, "f" * 64]) == {}
+    with pytest.raises(ConfigError, match="purple"):
+        elsewhere.of([a, b])
 
 
 def test_a_decision_in_a_table_that_changes_beside_the_page_is_the_older_one(

@@ -267,6 +267,8 @@ def _answer_of(line: bytes) -> Answer | None:
         return None
     if not image_id or (kind == "class") != bool(name):
         return None
-    if any("\ud800" <= letter <= "\udfff" for letter in "".join([*texts, name or "", over or ""])):
-        return None  # half of a surrogate pair, which nobody can write
+    try:
+        "".join([*texts, name or "", over or ""]).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which nobody can write
+        return None
     return Answer(image_id, kind, name, purpose, who, at, over, act)

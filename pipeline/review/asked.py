@@ -55,4 +55,7 @@ def _is_name(who: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     """Whether it is text that can be written: half of a surrogate pair cannot."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False

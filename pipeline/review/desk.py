@@ -177,7 +177,8 @@ class Desk:
                 raise ConfigError(f"The image {one.id[:80]!r} is none of this audit.")
             if one.class_name is not None and one.class_name not in self.album.classes:
                 check_class_name(one.class_name)
-        act, decided = uuid.uuid4().hex, self._decided()
+        act = uuid.uuid4().hex
+        decided = self._decided([one.id for one in given])
         with self._lock:
             self.catch_up()
             at = now()
@@ -224,13 +225,12 @@ class Desk:
             ConfigError: what was decided elsewhere cannot be used.
             WorkspaceError, OSError: nothing can be written.
         """
-        decided = self._decided()
         with self._lock:
             self.catch_up()
             history = [a for a in self.log.history if a.purpose == self._purpose]
             earlier = {a.act for a in self.log.history[: self._begun]} if before else set()
             mended, theirs = taken_back(
-                history, lambda a: a.act in earlier if before else a.who == who, who, decided
+                history, lambda a: a.act in earlier if before else a.who == who, who, self._decided
             )
             if mended:
                 self.log.add(mended)
@@ -240,14 +240,14 @@ class Desk:
     def decisions(self, album: Album) -> dict[str, str]:
         """Return image id → class, of all that people decided about an album's images and in its
         classes, as the label stage takes it."""
-        decided = self._decided()
+        decided = {} if self._elsewhere is None else self._elsewhere.all()
         with self._lock:
             found = heard(self.log, decided, album.ids, album.classes).decided
         return {one: name for one, name in found.items() if name in album.classes}
 
-    def _decided(self) -> Mapping[str, str]:
-        """What was decided elsewhere. Nobody may wait for it with the lock."""
-        return {} if self._elsewhere is None else self._elsewhere.all()
+    def _decided(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """What was decided elsewhere about some images, and maybe about others."""
+        return {} if self._elsewhere is None else self._elsewhere.of(ids)
 
     def _left(self, audit: Sequence[str]) -> list[str]:
         """What is open of an audit."""

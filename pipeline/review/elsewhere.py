@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
 import polars as pl
 
 from pipeline.labels.decisions import match, read_decisions
-from pipeline.labels.moved import look_at_folder, moved_by_hand
+from pipeline.labels.moved import exported, look_at_folder, moved_by_hand
+from pipeline.records import EXPORTED, table
+from pipeline.review.rows import Rows
 from pipeline.run.stage import Run
 
 
@@ -36,6 +38,7 @@ class Elsewhere:
         self._lock = threading.Lock()
         self._states, self._written = self._read()
         self._moved: Future[dict[str, str]] | None = None
+        self._plan: tuple[Rows, pl.Series] | None = None  # where each image's file was put
 
     def begin(self) -> None:
         """Look through the folder, unless that has begun."""
@@ -54,19 +57,49 @@ class Elsewhere:
                 folder is looked through again for whoever asks next.
             WorkspaceError, OSError: the folder or its table cannot be read; likewise.
         """
+        moved = self._looked()
+        return {**self._reread(), **moved}
+
+    def of(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """Return what `all` says of some images. For those whose files in the dataset are where
+        they were put, nobody has to wait for the folder.
+
+        Raises:
+            ConfigError, WorkspaceError, OSError: as `all`.
+        """
+        if self._at_home(ids):
+            return self._reread()
+        return self.all()
+
+    def _at_home(self, ids: Sequence[str]) -> bool:
+        with self._lock:
+            if self._plan is None:
+                plan = exported(self._run.workspace)
+                known = table([], EXPORTED) if plan is None else plan
+                self._plan = Rows(known["id"]), known["file"]
+            places, files = self._plan
+        rows = places.find(ids)
+        folder = self._run.workspace.dataset
+        return all((folder / files[int(row)]).is_file() for row in rows[rows >= 0])
+
+    def _looked(self) -> dict[str, str]:
+        """What was moved, once the folder has been looked through."""
         with self._lock:
             looking = self._begun()
         try:
-            moved = looking.result()
+            return looking.result()
         except Exception:
             with self._lock:
                 if self._moved is looking:
                     self._moved = None
             raise
+
+    def _reread(self) -> dict[str, str]:
+        """What the tables say now."""
         with self._lock:
             if self._states != _states(self._files):
                 self._states, self._written = self._read()
-            return {**self._written, **moved}
+            return self._written
 
     def _begun(self) -> Future[dict[str, str]]:
         if self._moved is None:
@@ -86,9 +119,9 @@ class Elsewhere:
         states = _states(self._files)
         decided: dict[str, str] = {}
         for file in self._files:
-            table = read_decisions(file, self._run.ontology)
-            if not table.is_empty():  # to match with a million images takes a while
-                decided |= match(table, self._places())[0]
+            rows = read_decisions(file, self._run.ontology)
+            if not rows.is_empty():  # to match with a million images takes a while
+                decided |= match(rows, self._places())[0]
         return states, decided
 
 

@@ -37,8 +37,9 @@ from pipeline.teachers.panel import Asked, ask, load_panel
 
 log = logging.getLogger(__name__)
 
-# Seconds for the first images to be shown, before the teacher takes the machine's cores.
-_PATIENCE = 3.0
+# Seconds for the first images to be asked for, and then for their thumbnails to be made, before the
+# teacher takes the machine's cores.
+_PATIENCE, _HEAD_START = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Refiner:
         return unit
 
     def _work(self) -> None:
-        self._desk.shown.wait(_PATIENCE)
+        if self._desk.shown.wait(_PATIENCE):
+            self._ended.wait(_HEAD_START)
         while not self._ended.is_set():
             self._wake.clear()
             self._progress = replace(self._progress, busy=True)

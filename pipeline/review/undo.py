@@ -15,7 +15,7 @@ def taken_back(
     history: Sequence[Answer],
     fits: Callable[[Answer], bool],
     who: str,
-    decided: Mapping[str, str],
+    decided: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> tuple[list[Answer], int]:
     """Return the answers that take back the last act that fits, and how many answers of it stay as
     they are, since somebody has answered after them.
@@ -26,7 +26,7 @@ def taken_back(
         history: all answers of one purpose, in their order.
         fits: says of an answer whether its act may be taken back.
         who: takes it back.
-        decided: image id → class, by the other tables of decisions.
+        decided: returns of ids what was decided in other places, image id → class.
     """
     undone = {_taken(a) for a in history if a.act.startswith(_UNDO)}
     mine = dict.fromkeys(
@@ -40,7 +40,7 @@ def taken_back(
         said = {answer.id for answer in history if answer.act == act}
         stands = [image_id for image_id in said if _origin(last[image_id]) == act]
         if stands:
-            return _mended(history, act, stands, who, decided), len(said) - len(stands)
+            return _mended(history, act, stands, who, decided(stands)), len(said) - len(stands)
         passed = passed or len(said)
     return [], passed
 
