@@ -50,9 +50,10 @@ def test_enter_leaves_out_what_is_selected(folder: Path, browser: Any) -> None:
         assert page.locator(".tile").count() == 2 and "2 images" in notice(page)
         press(page, "u", 0)
         assert page.locator(".tile").count() == shown - 2
-        # As it was called, only what is selected; and the same answer again.
+        # As it was called, only what is selected; and the same answer again. The frame stays.
         page.keyboard.press("Shift+C")
         press(page, "Shift+Enter", 1)
+        assert page.locator(".tile").first.evaluate("tile => tile.classList.contains('framed')")
         press(page, "r", 2)
     # What was answered before the server was started again is taken back when asked for twice.
     with served(folder) as (_, address):

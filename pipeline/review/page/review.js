@@ -122,8 +122,8 @@ function give(kind, name = null) {
     touched = true;
     if (!openOnes().length && !isList()) await load();
     else {
-      const next = tiles.findIndex((tile, number) => number > framed && !isAnswered(tile));
-      framed = next >= 0 ? next : Math.max(0, tiles.findIndex((tile) => !isAnswered(tile)));
+      const open = tiles.map((tile, number) => (isAnswered(tile) ? -1 : number)).filter((number) => number >= 0);
+      framed = open.find((number) => number >= framed) ?? open[0] ?? Math.min(framed + 1, tiles.length - 1);
       mark();
       focus();
     }
