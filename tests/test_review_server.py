@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,24 @@ def test_nothing_but_the_runs_images_is_served(folder: Path) -> None:
     (folder / "photos" / "a.png").unlink()
     assert client.get(f"image/{a}").content == shown.content
     client.get(f"image/{a}?large=1", 404)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links, pipes and files with holes")
+def test_what_has_taken_an_images_place_is_not_served(folder: Path) -> None:
+    client = Client(folder)
+    a, b, c, d = (id_of(folder, stem) for stem in "abcd")
+    for stem in "abcd":
+        (folder / "photos" / f"{stem}.png").unlink()
+    (folder / "photos" / "a.png").symlink_to(folder / "run.yaml")
+    os.mkfifo(folder / "photos" / "b.png")
+    (folder / "photos" / "c.png").mkdir()
+    with (folder / "photos" / "d.png").open("wb") as file:
+        file.truncate(3 << 30)
+    said = [client.get(f"image/{one}", 404).json()["error"] for one in (a, b, c, d)]
+    assert said == [
+        "The file has changed since it was labeled.", "It is no file any more.",
+        "It is no file any more.", "The file is too large to be shown.",
+    ]  # fmt: skip
 
 
 def test_a_screenful_is_of_one_class_and_ends_when_all_is_answered(folder: Path) -> None:

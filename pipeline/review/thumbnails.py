@@ -18,6 +18,7 @@ from pipeline.pixels import read_bytes, read_pixels
 
 SMALL, LARGE = 320, 1280  # pixels of the longer side
 _QUALITY = 84
+_LARGEST = 2 << 30  # bytes of an image file
 _SPARE = 4  # see `pipeline.pixels.MARGIN`: the short side keeps half again as many as are shown
 
 
@@ -41,16 +42,19 @@ def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
         max_pixels: larger images are refused.
 
     Raises:
-        SourceError: the file is gone, is no file any more, cannot be decoded, or is another picture
-            by now.
+        SourceError: the file is gone, is no file any more, is too large, cannot be decoded, or is
+            another picture by now.
     """
     kept = _folder() / image_id[:2] / f"{image_id}-{size}.jpg"
     with contextlib.suppress(OSError):
         found = kept.read_bytes()
         os.utime(_folder())  # whoever clears the cache sees what is in use
         return found
-    if path.exists() and not path.is_file():  # to read a pipe takes for ever
-        raise SourceError("It is no file any more.")
+    if path.exists():  # by now it may be anything
+        if not path.is_file():  # to read a pipe takes for ever
+            raise SourceError("It is no file any more.")
+        if path.stat().st_size > _LARGEST:
+            raise SourceError("The file is too large to be shown.")
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError("The file has changed since it was labeled.")
