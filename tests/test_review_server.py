@@ -200,6 +200,7 @@ def test_a_screenful_is_of_one_class_and_ends_when_all_is_answered(folder: Path)
     assert client.idle.nudged == 3
     assert len(client.screen("state=answered")) == len(client.screen("state=all")) == 5
     assert len(client.screen("state=all&start=4")) == 1
+    assert len(client.screen("state=all&size=2")) == 2
 
 
 def test_what_is_wanted_can_be_narrowed(folder: Path) -> None:
@@ -217,7 +218,8 @@ def test_what_is_wanted_can_be_narrowed(folder: Path) -> None:
     first, *_ = client.screen(f"like={id_of(folder, 'c')}")
     assert first["place"] == "c.png"
     assert "still being loaded" in client.get("api/screen?words=x", 409).json()["error"]
-    for query in ("class=pink", "split=x", "doubt=x", "state=x", "like=x", "source=x", "start=-1"):
+    for query in ("class=pink", "split=x", "doubt=x", "state=x", "like=x", "source=x", "start=-1",
+                  "size=0", "size=101", "size=x"):  # fmt: skip
         assert client.get(f"api/screen?{query}", 400).json()["error"].endswith(".")
 
 

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SCRIPTS = ("review", "chooser", "hands", "order", "place", "status", "tiles", "wire", "wording")
 _FILES = {
     "": ("review.html", "text/html; charset=utf-8"),
     "review.css": ("review.css", "text/css; charset=utf-8"),
-    "review.js": ("review.js", "text/javascript; charset=utf-8"),
+    **{f"{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
 }
 _HEADERS = {
     "Content-Security-Policy": (
@@ -48,6 +49,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _FEW = 10  # images of a choice, below which the next one is waited for
+_LARGEST = 100  # images of a screenful
 _MOST_BYTES = 1 << 20  # of a request
 _PATIENCE = 20.0  # seconds for a request to come in whole
 
@@ -192,12 +194,15 @@ class _Page:
         }  # fmt: skip
 
     def screen(self, request: Request, _: Any) -> Any:
-        if self._desk.audit is not None:
-            return {"tiles": [asdict(tile) for tile in self._desk.drawn()]}
         asked = request.query_params
+        size = _number(asked.get("size", str(SCREENFUL)), "size")
+        if not 0 < size <= _LARGEST:
+            raise _Refused(f"`size` is a number from 1 to {_LARGEST}.")
+        if self._desk.audit is not None:
+            return {"tiles": [asdict(tile) for tile in self._desk.drawn(size)]}
         wanted, closed = self._wanted(asked), {"open": False, "answered": True, "all": None}
         closed["teach"] = False
-        state, start = asked.get("state", "open"), _number(asked.get("start", "0"))
+        state, start = asked.get("state", "open"), _number(asked.get("start", "0"), "start")
         if state not in closed:
             raise _Refused("`state` is one of: teach, open, answered, all.")
         if words := asked.get("words", "").strip():
@@ -212,13 +217,13 @@ class _Page:
             tiles = self._desk.chosen(wanted, self._background.choice)
             # Where little is left of the last choice, the next one is being made.
             waits = len(tiles) < _FEW and before.busy and before.trouble is None
-            return {"tiles": [asdict(tile) for tile in tiles], "wait": waits}
+            return {"tiles": [asdict(tile) for tile in tiles[:size]], "wait": waits}
         elif state == "open":
-            return {"tiles": [asdict(tile) for tile in self._desk.screen(wanted)]}
+            return {"tiles": [asdict(tile) for tile in self._desk.screen(wanted, size)]}
         else:
-            tiles = self._desk.listed(wanted, closed[state], start)
+            tiles = self._desk.listed(wanted, closed[state], start, size)
             return {"tiles": [asdict(tile) for tile in tiles]}
-        tiles = self._desk.like(wanted, closed[state], vector, start)
+        tiles = self._desk.like(wanted, closed[state], vector, start, size)
         return {"tiles": [asdict(tile) for tile in tiles]}
 
     def answer(self, request: Request, body: Any) -> Any:
@@ -273,7 +278,7 @@ async def _body(request: Request) -> Any:
         raise _Refused("An answer is sent as JSON.") from None
 
 
-def _number(text: str) -> int:
+def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 12):
-        raise _Refused("`start` is a number from 0.")
+        raise _Refused(f"`{name}` is a number from 0.")
     return int(text)
