@@ -18,8 +18,7 @@ import numpy as np
 
 from pipeline.errors import Clip2YoloError, SourceError, describe_os_error
 from pipeline.review.album import Wanted
-from pipeline.review.asked import Refused as _Refused
-from pipeline.review.asked import answers_of, who_of
+from pipeline.review.asked import Refused, answers_of, who_of
 from pipeline.review.desk import SCREENFUL, Desk
 from pipeline.review.guard import Guard
 from pipeline.review.refiner import Progress
@@ -104,7 +103,7 @@ def application(desk: Desk, background: Background, guard: Guard, max_pixels: in
                 if request.method == "POST":
                     given = await asyncio.wait_for(_body(request), _PATIENCE)
                 said = await run_in_threadpool(answer, request, given)
-            except (_Refused, asyncio.TimeoutError) as error:
+            except (Refused, asyncio.TimeoutError) as error:
                 return JSONResponse({"error": str(error) or "It took too long."}, 400, _HEADERS)
             except SourceError as error:
                 return JSONResponse({"error": str(error)}, 404, _HEADERS)
@@ -197,20 +196,20 @@ class _Page:
         asked = request.query_params
         size = _number(asked.get("size", str(SCREENFUL)), "size")
         if not 0 < size <= _LARGEST:
-            raise _Refused(f"`size` is a number from 1 to {_LARGEST}.")
+            raise Refused(f"`size` is a number from 1 to {_LARGEST}.")
         if self._desk.audit is not None:
             return {"tiles": [asdict(tile) for tile in self._desk.drawn(size)]}
         wanted, closed = self._wanted(asked), {"open": False, "answered": True, "all": None}
         closed["teach"] = False
         state, start = asked.get("state", "open"), _number(asked.get("start", "0"), "start")
         if state not in closed:
-            raise _Refused("`state` is one of: teach, open, answered, all.")
+            raise Refused("`state` is one of: teach, open, answered, all.")
         if words := asked.get("words", "").strip():
             vector = self._background.in_words(words[:300])
         elif like := asked.get("like"):
             album = self._desk.album
             if (row := album.row_of.get(like)) is None:
-                raise _Refused("This image is none of the run's.")
+                raise Refused("This image is none of the run's.")
             vector = album.vectors_at([row])[0]
         elif state == "teach":
             before = self._background.progress
@@ -253,16 +252,16 @@ class _Page:
         album = self._desk.album
         name, split, source = (asked.get(key) or None for key in ("class", "split", "source"))
         if name is not None and name not in album.classes:
-            raise _Refused("No image is called by this class.")
+            raise Refused("No image is called by this class.")
         if split not in (None, "train", "valid", "test", "none"):
-            raise _Refused("`split` is one of: train, valid, test, none.")
+            raise Refused("`split` is one of: train, valid, test, none.")
         if source is not None and source not in album.sources:
-            raise _Refused("No image comes from there.")
+            raise Refused("No image comes from there.")
         moved = {"": None, "yes": True, "no": False}.get(asked.get("moved", ""))
         try:
             doubt = float(asked.get("doubt") or 0.0)
         except ValueError:
-            raise _Refused("`doubt` is a number from 0 to 1.") from None
+            raise Refused("`doubt` is a number from 0 to 1.") from None
         return Wanted(name, split, doubt, moved, source)
 
 
@@ -271,14 +270,14 @@ async def _body(request: Request) -> Any:
     async for chunk in request.stream():
         data += chunk
         if len(data) > _MOST_BYTES:
-            raise _Refused("That is more than is taken at once.")
+            raise Refused("That is more than is taken at once.")
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise _Refused("An answer is sent as JSON.") from None
+        raise Refused("An answer is sent as JSON.") from None
 
 
 def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 12):
-        raise _Refused(f"`{name}` is a number from 0.")
+        raise Refused(f"`{name}` is a number from 0.")
     return int(text)
