@@ -17,6 +17,7 @@ BENCHMARKS = {
     "labels": "how right labels are, of lucky and unlucky batches; doubt, rejection, cost",
     "answers": "labels after so many answers, by what was asked about; intervals of audits",
     "everyday": "labels, student and teacher on real photos of ten everyday things",
+    "fit": "pictures cropped, padded or stretched to squares, on wide and ordinary pictures",
     "labels_students": "students of refined labels beside those of plain ones, three seeds",
 }
 

@@ -13,6 +13,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
+from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 from pipeline.yolo.apart import undisturbed
 
@@ -113,6 +114,7 @@ def train(
                     start,
                     state,
                     max_pixels,
+                    config.fit,
                     after_epoch,
                 ).train()
         except Clip2YoloError:
@@ -246,7 +248,8 @@ def _finish(
         draw_curve(reports, aside / "curve.png")
         about = {
             "imgsz": config.imgsz,
-            "preprocessing": "short side to imgsz (bilinear), center crop, RGB, 0 to 1",
+            "fit": config.fit,
+            "preprocessing": PREPROCESSING[config.fit],
             "trained_with": config.model_dump(mode="json"),
             "defaults": DEFAULTS,
             "ultralytics": ultralytics_version,
