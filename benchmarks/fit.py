@@ -7,6 +7,7 @@ wide pictures and on ordinary ones. What was trained once is not trained again.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,7 @@ def _of(row: dict[str, Any], data: str, fit: str, seed: int) -> bool:
 
 def _train(data: str, fit: str, seed: int) -> list[dict[str, Any]]:
     """Train a student and ask it; of photos as they are, the wide ones have a row of their own."""
-    pictures = _FOLDER / data.replace(" ", "_")
+    pictures = _FOLDER / re.sub(r"\W+", "_", data)
     SETS[data](pictures)
     settings = StudentConfig.model_validate(
         {**_QUICK, "model": _EVERYDAY.student.model, "seed": seed, "fit": fit, "workers": 0}

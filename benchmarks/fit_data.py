@@ -45,7 +45,7 @@ def wide_frame(kind: str, stream: int, index: int) -> Image.Image:
     """Return a frame of 240 x 96 pixels: the sample's own line, but 2.5 times as much of it, with
     all that lies on it moved to somewhere along it."""
     scene, lens = compose(kind, 0, stream, index)
-    rng = np.random.default_rng([stream, index])
+    rng = np.random.default_rng([0, stream, index, 55])
     camera = replace(scene.camera, half_view=scene.camera.half_view * WIDE)
     view = 2 * 9 * camera.half_view  # decimetres; the camera is 9 away
     places = {0: rng.uniform(-0.5, 0.5) * (view - 1)}  # the fruit's, whole in the picture
@@ -60,7 +60,7 @@ def wide_frame(kind: str, stream: int, index: int) -> Image.Image:
     light = replace(scene.light, spot=(x, y, radius * WIDE))
     side = round(_TALL * WIDE)
     linear = render(replace(scene, camera=camera, light=light, bodies=tuple(bodies)), side)
-    square = develop(linear, side, lens, rng)
+    square = develop(linear, side, lens, np.random.default_rng([0, stream, index, 7]))
     top = (side - _TALL) // 2
     return Image.fromarray(square[top : top + _TALL])
 
@@ -101,12 +101,12 @@ def make_photos(config: Config, change: Change, out: Path) -> None:
         for number, (name, kind) in enumerate(rows):
             split = "train" if number % _VALID else "valid"
             photo = change(read_rgb(pool / name), np.random.default_rng([1, number]))
-            _save(photo, aside / split / kind / f"{number}.png")
+            _save(photo, aside / split / kind / f"{number}.jpg")
         for number, path in enumerate(sorted(test.glob("*/*"))):
             photo = change(read_rgb(path), np.random.default_rng([2, number]))
-            _save(photo, aside / "test" / path.parent.name / f"{number}.png")
+            _save(photo, aside / "test" / path.parent.name / f"{number}.jpg")
 
 
 def _save(picture: Image.Image, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(file)
+    picture.save(file, quality=95)
