@@ -25,8 +25,9 @@ class Student(Predictor):
         imgsz: int | tuple[int, int],
         file: Path,
         device: str,
+        fit: str = "crop",
     ) -> None:
-        from ultralytics.data.augment import classify_transforms
+        from pipeline.student.geometry import Preparation
 
         self.name = name
         self.classes = classes
@@ -35,7 +36,7 @@ class Student(Predictor):
         self.device = device
         # Convolution and batch norm become one; the answers stay, the time falls.
         self._model = model.eval().requires_grad_(False).fuse(verbose=False).to(device)
-        self._transforms = classify_transforms(size=imgsz)
+        self._preparation = Preparation(fit, imgsz)
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> Student:
@@ -57,12 +58,14 @@ class Student(Predictor):
                 f"{weights} answers in other classes than student.json beside it says. Train again."
             )
         name = architecture(model, card)
-        return cls(name, model, card.classes, card.imgsz, weights, pick_device(device))
+        chosen = pick_device(device)
+        return cls(name, model, card.classes, card.imgsz, weights, chosen, card.fit)
 
     @classmethod
     def of_weights(cls, name: str, device: str = "auto") -> Student:
         """Open any classification weights that ultralytics saved, with the classes and the size
-        that they say of themselves; a size that is not said is ultralytics' own default.
+        that they say of themselves; a size that is not said is ultralytics' own default. Those
+        of other trainings see the middle of a picture, as ultralytics crops it.
 
         Args:
             name: an absolute path, or weights that ultralytics publishes.
@@ -71,19 +74,19 @@ class Student(Predictor):
             StudentError: there are none, they do not classify, or the device is absent.
         """
         from pipeline.machine import pick_device
+        from pipeline.student.geometry import fit_of
         from pipeline.yolo.library import open_weights
 
         given = open_weights(name)
         names = given.model.names
         classes = tuple(str(names[index]) for index in range(len(names)))
-        return cls(
-            given.file.stem, given.model, classes, given.imgsz, given.file, pick_device(device)
-        )
+        fit, chosen = fit_of(given.model, given.imgsz), pick_device(device)
+        return cls(given.file.stem, given.model, classes, given.imgsz, given.file, chosen, fit)
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return float32 (3, imgsz, imgsz) of an RGB image, exactly as ultralytics prepares one for
-        prediction."""
-        return self._transforms(image).numpy()  # type: ignore[no-any-return]
+        """Return float32 (3, imgsz, imgsz) of an RGB image, as the training validated on it and as
+        ultralytics prepares one for prediction with these weights."""
+        return self._preparation(image).numpy()
 
     def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Return probabilities (n, classes) float32 for prepared images, (3, H, W) each."""

@@ -15,6 +15,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
+from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 from pipeline.student.lessons import (
     Lessons,
@@ -159,6 +160,7 @@ def fit_in(
                     start,
                     state,
                     max_pixels,
+                    config.fit,
                     after_epoch,
                 ).train()
         except Clip2YoloError:
@@ -326,7 +328,8 @@ def _finish(
         draw_curve(reports, aside / "curve.png")
         about = {
             "imgsz": config.imgsz,
-            "preprocessing": "short side to imgsz (bilinear), center crop, RGB, 0 to 1",
+            "fit": config.fit,
+            "preprocessing": PREPROCESSING[config.fit],
             "trained_with": config.model_dump(mode="json"),
             "defaults": DEFAULTS,
             "ultralytics": ultralytics_version,
