@@ -65,7 +65,7 @@ def main(only: str = "", jobs: int = 1) -> None:
 
 
 def students(cases: list[Case]) -> Iterator[tuple[Case, str, int]]:
-    """Case, method and seed of every student, seed by seed, so that what is cut off is complete as far as it goes."""
+    """Case, method and seed of every student, seed by seed: what is cut off is whole so far."""
     for seed, case, method in itertools.product(SEEDS, cases, METHODS):
         if case.labels != "truth" or method in METHODS_OF_TRUTH:
             yield case, method, seed
