@@ -49,7 +49,7 @@ def main(only: str = "", jobs: int = 1) -> None:
         write_text(READY, "All that was at hand is labeled. Without this file, it is looked again.")
     rows = _rows()
     done = {_key_of(row) for row in rows}
-    todo = [one for one in _students(known_cases()) if _fits(one, only)]
+    todo = [one for one in students(known_cases()) if chosen(one, only)]
     if not todo:
         raise ConfigError(f"No student is called {only!r}; there is nothing to train.")
     todo = [one for one in todo if _key(*one) not in done]
@@ -64,14 +64,15 @@ def main(only: str = "", jobs: int = 1) -> None:
     _print(rows)
 
 
-def _students(cases: list[Case]) -> Iterator[tuple[Case, str, int]]:
-    """Every student, seed by seed, so that what is cut off is complete as far as it goes."""
+def students(cases: list[Case]) -> Iterator[tuple[Case, str, int]]:
+    """Case, method and seed of every student, seed by seed: what is cut off is whole so far."""
     for seed, case, method in itertools.product(SEEDS, cases, METHODS):
         if case.labels != "truth" or method in METHODS_OF_TRUTH:
             yield case, method, seed
 
 
-def _fits(student: tuple[Case, str, int], only: str) -> bool:
+def chosen(student: tuple[Case, str, int], only: str) -> bool:
+    """Say whether a student is among those that words name; all are where there are no words."""
     case, method, seed = student
     words = [*case.data.split(), case.teacher, case.labels, *method.split(), str(seed)]
     return all(word in words for word in only.split())

@@ -17,7 +17,7 @@ from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.lessons import Lessons, balance_sentence, learned_images, skew_warning
-from pipeline.student.train import TrainResult, check_settings, lessons_of, train, training_digest
+from pipeline.student.train import TrainResult, check_settings, train, training_digest
 from pipeline.values import counted
 
 
@@ -73,7 +73,7 @@ def _digest(run: Run, inputs: TrainInputs) -> str:
 
 
 def _work(run: Run, inputs: TrainInputs) -> TrainResult:
-    classes, space, files = inputs.classes, run.workspace, inputs.plan["file"].to_list()
+    classes, space = inputs.classes, run.workspace
     if len(classes) < 2:
         raise StudentError(
             f"All images of the dataset are of one class ({', '.join(classes)}), so there is "
@@ -81,7 +81,6 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             "`label.min_confidence`."
         )
     settings = _from_promoted(run, classes)
-    _tell(run, lessons_of(space.dataset, settings, classes, files, inputs.beliefs), classes)
     with run.listener.bar("Training", "epochs") as progress:
 
         def on_epoch(report: EpochReport) -> None:
@@ -94,11 +93,12 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             settings,
             classes,
             digest=_digest_with(inputs, settings),
-            files=files,
+            files=inputs.plan["file"].to_list(),
             beliefs=inputs.beliefs,
             max_pixels=run.config.max_pixels,
             on_epoch=on_epoch,
             say=run.listener.say,
+            on_lessons=lambda lessons: _tell(run, lessons, classes),
         )
 
 

@@ -71,6 +71,7 @@ def train(
     max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     say: Callable[[str], None] = lambda sentence: None,
+    on_lessons: Callable[[Lessons], None] = lambda lessons: None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, curve.csv, curve.png.
 
@@ -89,6 +90,7 @@ def train(
             in the order of the student's answers; `distill: soft` learns them.
         on_epoch: told after each epoch.
         say: told what is trained, where that is more than the student.
+        on_lessons: told what is learned, before it is.
 
     Raises:
         StudentError: a split, model or setting that cannot be trained with, or a training that
@@ -98,6 +100,7 @@ def train(
     check_settings(config)
     classes = sorted(classes)
     lessons = lessons_of(dataset, config, classes, files, beliefs)
+    on_lessons(lessons)
     folder = out.parent / f".{out.name}.training"
     plan = digest or training_digest(_listing(lessons.samples), config, classes, beliefs)
     if _read_text(folder / "plan.txt") != plan:
