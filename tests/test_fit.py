@@ -219,7 +219,7 @@ SETTINGS = SimpleNamespace(
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
 def test_what_is_learned_from_has_the_proportions_of_what_is_asked_about(fit: str) -> None:
     """A box in a wide picture is as narrow in the parts that are drawn as in the whole."""
-    from pipeline.student.geometry import Preparation, augmentation
+    from pipeline.yolo.geometry import Preparation, augmentation
 
     image = Image.new("RGB", (384, 128))
     image.paste((255, 255, 255), (160, 32, 224, 96))
@@ -237,7 +237,7 @@ def proportion(seen: Any) -> float:
 
 
 def test_what_stands_at_the_edge_is_learned_from_unless_it_is_cropped() -> None:
-    from pipeline.student.geometry import augmentation
+    from pipeline.yolo.geometry import augmentation
 
     edge = Image.new("RGB", (192, 64))
     edge.paste((255, 255, 255), (0, 8, 48, 56))

@@ -27,7 +27,7 @@ class Student(Predictor):
         device: str,
         fit: str = "crop",
     ) -> None:
-        from pipeline.student.geometry import Preparation
+        from pipeline.yolo.geometry import Preparation
 
         self.name = name
         self.classes = classes
@@ -74,7 +74,7 @@ class Student(Predictor):
             StudentError: there are none, they do not classify, or the device is absent.
         """
         from pipeline.machine import pick_device
-        from pipeline.student.geometry import fit_of
+        from pipeline.yolo.geometry import fit_of
         from pipeline.yolo.library import open_weights
 
         given = open_weights(name)

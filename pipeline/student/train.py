@@ -24,6 +24,7 @@ from pipeline.student.lessons import (
     hard_lessons,
     soft_lessons,
 )
+from pipeline.student.rounds import LookAgain, second_round
 from pipeline.yolo.apart import undisturbed
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -72,6 +73,7 @@ def train(
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     say: Callable[[str], None] = lambda sentence: None,
     on_lessons: Callable[[Lessons], None] = lambda lessons: None,
+    look_again: LookAgain | None = None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, curve.csv, curve.png.
 
@@ -91,6 +93,7 @@ def train(
         on_epoch: told after each epoch.
         say: told what is trained, where that is more than the student.
         on_lessons: told what is learned, before it is.
+        look_again: what `rounds: 2` asks about the images, see `pipeline.student.rounds`.
 
     Raises:
         StudentError: a split, model or setting that cannot be trained with, or a training that
@@ -112,9 +115,12 @@ def train(
         return fit_in(place, config, taught, classes, max_pixels, on_epoch)
 
     if config.rounds == 2:
-        from pipeline.student.rounds import second_round
-
-        lessons = second_round(lessons, folder, fit, config, max_pixels, say)
+        if look_again is None:
+            raise StudentError(
+                "`student.rounds: 2` looks at labeled images once more, and a folder of images "
+                "alone has no teacher to do that. Set `rounds: 1`."
+            )
+        lessons = second_round(lessons, folder, fit, look_again, say)
     reports = fit(lessons, folder)
     result = _finish(folder, out, config, classes, reports, lessons)
     shutil.rmtree(folder, ignore_errors=True)

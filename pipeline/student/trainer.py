@@ -26,7 +26,7 @@ from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from pipeline.student.epochs import OVERFLOWN, EpochReport, report_of
-from pipeline.student.geometry import Preparation, augmentation, saved_steps
+from pipeline.yolo.geometry import Preparation, augmentation, saved_steps
 
 # In the folder of a training.
 STATE = "state.pt"  # to go on from
