@@ -120,7 +120,8 @@ def _way(batch: Batch, fitted: Fitted, known: Acquaintance) -> tuple[str, str]:
 
     expected = _BATCH if known.enough else _WORDS if fitted.looks is None else _LOOKS
     asked = trial(batch, ways)
-    way = expected if asked is None else asked.best(expected)
+    # Where people have said enough, the batch can help them, whatever the words know.
+    way = expected if asked is None else asked.best(_BATCH)
     alone = f"Each image is labeled alone, by the words{' and what people named' * (way == _LOOKS)}"
     if asked is not None:
         words, looks, joint = asked.found[_WORDS], asked.found[_LOOKS], asked.found[_BATCH]
