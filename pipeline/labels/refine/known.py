@@ -13,8 +13,8 @@ from pipeline.labels.refine.readings import probabilities_of
 FREE = 3.0  # nats by which images may answer otherwise than the words, at the softer answers
 SOFTER = 2.0  # times: words are surer of themselves than they are right
 _MISTAKEN = 0.1  # share of what people say that is taken to be wrong
-_ROUNDS = 100
-_STILL = 1e-3  # nats: change of an answer at which the rounds end
+_ROUNDS = 50
+_STILL = 1e-2  # nats: change of an answer at which the rounds end
 _SAME = 1e-6  # length of what is seen that is rounding error
 _CHANCE = 0.5  # standard deviation of one of so many coin tosses
 _ENOUGH = 10  # answers from which they are asked whether the batch or the words are right
