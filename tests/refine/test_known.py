@@ -103,6 +103,15 @@ def test_an_answer_that_the_words_gave_teaches_little() -> None:
     assert (before.argmax(axis=1) != after.argmax(axis=1)).mean() <= 0.01
 
 
+def test_a_mistake_does_not_turn_a_class_that_nobody_has_shown() -> None:
+    """Three answers, and one of them, the only one for its class, names another."""
+    for seed in range(4):
+        shown = world([60] * 6, spread=1.2, fit=0.6, seed=seed)
+        rows = some(shown, 1)[:3]
+        told = refine(shown.told(rows, np.array([3, 1, 2])).batch).probabilities
+        assert shown.right(told) >= shown.right(refine(shown.batch).probabilities) - 0.02
+
+
 def test_all_images_may_be_known() -> None:
     shown = world([60] * 6)
     refined = refine(shown.told(np.arange(360)).batch)

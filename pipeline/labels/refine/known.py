@@ -34,7 +34,7 @@ class Looks:
             answers: logits (m, classes) of the words, each row centred.
             seen: the same images (m, dims).
         """
-        found = (answers + unit(seen) @ self.weights).astype(np.float32)
+        found: np.ndarray = (answers + unit(seen) @ self.weights).astype(np.float32)
         found -= found.mean(axis=1, keepdims=True)
         return found
 

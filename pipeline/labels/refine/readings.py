@@ -110,7 +110,7 @@ def voted(plain: np.ndarray, links: sparse.csr_array, known: np.ndarray) -> np.n
         known: (n,) int, index of the class that a person gave; -1: nobody has.
     """
     given = np.flatnonzero(known >= 0)
-    local = plain.copy()
+    local: np.ndarray = plain.copy()
     for turn in range(_VOTES + 1):
         if turn:
             local = mixed(plain, links @ local)
