@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, WorkspaceError
 from pipeline.files import cache_dir
 from pipeline.labels.answers import read_answers
 from pipeline.labels.decisions import match, read_decisions
+from pipeline.labels.filled_in import read_filled_in
 from pipeline.labels.moved import look_at_folder, moved_by_hand
 from pipeline.labels.stage import LABEL
 from pipeline.listener import SILENT, Listener
@@ -125,12 +126,12 @@ def desk_of(run: Run, audit: bool = False) -> Desk:
 def _drawn(sheet: Path) -> list[str]:
     """The ids of an audit's images, in the order in which they are to be asked for."""
     try:
-        return pl.read_csv(sheet, columns=["id"], infer_schema=False)["id"].drop_nulls().to_list()
+        return read_filled_in(sheet)[0]["id"].drop_nulls().to_list()
     except FileNotFoundError:
         raise WorkspaceError(
             f"{sheet} is not there yet. Run `clip2yolo audit` first, which draws what to ask."
         ) from None
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise WorkspaceError(
             f"{sheet} cannot be read as a table with the column `id` ({type(error).__name__}). "
             "Delete it and run `clip2yolo audit` again, which keeps the answers."
