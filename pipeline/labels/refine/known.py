@@ -10,8 +10,12 @@ import numpy as np
 from pipeline.labels.refine.batch import Batch
 from pipeline.labels.refine.readings import probabilities_of
 
-FREE = 3.0  # nats by which images may answer otherwise than the words, at the softer answers
-SOFTER = 2.0  # times: words are surer of themselves than they are right
+# By how many nats images may answer otherwise than the words, and how many times softer than they
+# say the words are taken: the first is expected, the others where words are known to mislead.
+_PRIORS = ((3.0, 2.0), (8.0, 6.0), (20.0, 6.0))
+FREE = _PRIORS[0][0]
+_SURELY = 2.0  # nats by which another must tell what people said better
+_JUDGED = 500  # answers by which one of these is chosen, at most
 _MISTAKEN = 0.1  # share of what people say that is taken to be wrong
 _ROUNDS = 50
 _STILL = 1e-2  # nats: change of an answer at which the rounds end
@@ -57,17 +61,42 @@ def looks_of(answers: np.ndarray, seen: np.ndarray, known: np.ndarray) -> Looks 
     given = np.flatnonzero(known >= 0)
     if not len(given):
         return None
-    points = unit(seen[given])
-    offsets = answers[given].astype(np.float64) / SOFTER
+    points, words, said = unit(seen[given]), answers[given].astype(np.float64), known[given]
+    prior = _PRIORS[0] if len(given) < _ENOUGH else _best_prior(points, words, said)
+    return Looks(_learned(points, words, said, prior).astype(np.float32))
+
+
+def _best_prior(points: np.ndarray, words: np.ndarray, said: np.ndarray) -> tuple[float, float]:
+    """Return the prior with which one half of what people said is told best by the other half."""
+    order = np.random.default_rng(0).permutation(len(said))[:_JUDGED]
+    losses = []
+    for prior in _PRIORS:
+        loss = 0.0
+        for hidden, left in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+            weights = _learned(points[left], words[left], said[left], prior)
+            told = probabilities_of((words[hidden] + points[hidden] @ weights) / prior[1])
+            right = told[np.arange(len(hidden)), said[hidden]]
+            loss -= float(np.log((1 - _MISTAKEN) * right + _MISTAKEN / words.shape[1]).sum())
+        losses.append(loss)
+    best = int(np.argmin(losses))
+    return _PRIORS[best if losses[best] < losses[0] - _SURELY else 0]
+
+
+def _learned(
+    points: np.ndarray, words: np.ndarray, said: np.ndarray, prior: tuple[float, float]
+) -> np.ndarray:
+    """Return weights (dims, classes) by which images (m, dims) answer as people said, beside the
+    words (m, classes)."""
+    free, softer = prior
     # Nothing is learned about directions in which no known image lies.
-    basis, triangle = np.linalg.qr(points.T) if len(given) < points.shape[1] else (None, None)
+    few = len(points) < points.shape[1]
+    basis, triangle = np.linalg.qr(points.T) if few else (None, None)
     features = points if triangle is None else triangle.T
-    found = _fitted(features, offsets, known[given])
-    weights = found if basis is None else basis @ found
-    return Looks((SOFTER * weights).astype(np.float32))
+    found = softer * _fitted(features, words / softer, said, free)
+    return found if basis is None else basis @ found
 
 
-def _fitted(features: np.ndarray, offsets: np.ndarray, said: np.ndarray) -> np.ndarray:
+def _fitted(features: np.ndarray, offsets: np.ndarray, said: np.ndarray, free: float) -> np.ndarray:
     """Return the likeliest weights (dims, classes) where some of what people said is wrong.
 
     Newton's steps with a bound in place of the curvature, which never step too far (Böhning, 1992).
@@ -76,11 +105,12 @@ def _fitted(features: np.ndarray, offsets: np.ndarray, said: np.ndarray) -> np.n
         features: (m, dims).
         offsets: logits (m, classes) to which `features @ weights` is added.
         said: class indices (m,).
+        free: standard deviation of the prior, in nats.
     """
     count, dims = features.shape
     classes = offsets.shape[1]
     mine = np.arange(count)
-    tight = np.eye(dims) / FREE**2
+    tight = np.eye(dims) / free**2
     step = np.linalg.inv(features.T @ features / 2 + tight)
     weights = np.zeros((dims, classes))
     for _ in range(_ROUNDS):
@@ -89,7 +119,7 @@ def _fitted(features: np.ndarray, offsets: np.ndarray, said: np.ndarray) -> np.n
         wrong = _MISTAKEN / max(classes - 1, 1) * (1 - shares[mine, said])
         shares[mine, said] -= 1
         pull = (right / (right + wrong))[:, None] * shares
-        change = step @ (features.T @ pull + weights / FREE**2)
+        change = step @ (features.T @ pull + weights / free**2)
         weights -= change
         if float(np.abs(features @ change).max()) < _STILL:
             break
