@@ -14,7 +14,7 @@ from pipeline.labels.refine.readings import probabilities_of
 # say the words are taken: the first is expected, the others where words are known to mislead.
 _PRIORS = ((3.0, 2.0), (8.0, 6.0), (20.0, 6.0))
 FREE = _PRIORS[0][0]
-_SURELY = 2.0  # nats by which another must tell what people said better
+_SURELY = 4.0  # nats by which another must tell what people said better
 _JUDGED = 500  # answers by which one of these is chosen, at most
 _MISTAKEN = 0.1  # share of what people say that is taken to be wrong
 _ROUNDS = 50
