@@ -1,4 +1,4 @@
-"""All images of a labeled run once more: by what teachers and spaces have seen, from their caches."""
+"""All images of a labeled run once more, by what teachers and spaces have seen of them."""
 
 from __future__ import annotations
 

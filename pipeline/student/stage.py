@@ -89,6 +89,8 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
         def bar() -> Progress:
             return bars.enter_context(run.listener.bar("Training", "epochs"))
 
+        progress = bar()
+
         def on_epoch(report: EpochReport) -> None:
             progress(report.epoch, report.epochs)
             run.listener.epoch(report)
