@@ -15,7 +15,7 @@ from pipeline.student import EpochReport, train
 from pipeline.student.lessons import Lessons
 from pipeline.student.rounds import FOLDS, folds, second_round
 from pipeline.student.train import fit_in, lessons_of
-from tests.test_lessons import ORDER, beliefs_of, weights_of
+from tests.test_soft_labels import ORDER, beliefs_of, weights_of
 from tests.tiny_student import CLASSES, make_dataset
 from tests.tiny_student import config as quick
 
