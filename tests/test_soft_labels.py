@@ -37,7 +37,8 @@ def beliefs_of(dataset: Path, undecided: Path, sure: float = 0.8) -> pl.DataFram
     for path in sorted((dataset / "train").glob("*/*.png")):
         name = path.parent.name
         shares = [sure if one == name else (1 - sure) / 2 for one in ORDER]
-        rows.append([path.name, str(path), path.relative_to(dataset).as_posix(), name, "label"])
+        rows.append([f"{name} {path.name}", str(path), path.relative_to(dataset).as_posix()])
+        rows[-1] += [name, "label"]
         rows[-1] += [False, shares, 1.0]
     undecided.mkdir(exist_ok=True)
     for name in ORDER:
