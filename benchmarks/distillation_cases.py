@@ -22,10 +22,11 @@ METHODS_OF_TRUTH = ("yolo", "hard")  # nothing is believed of what is known
 class Case:
     """A data set with its labels, as a folder of `HOME` holds it.
 
-    Beside `case.json` lie `batch.npz` (see `write_batch`), `dataset.parquet` (columns id, class, split, file), `beliefs.parquet` (as
-    the run's, with ids for paths), `guesses.parquet` (id, guess: the likeliest class of every image
-    of the pool, whether that was accepted or not) and `test.parquet` (id, class, teacher: its
-    answer). The images are in `HOME/images`, under their ids.
+    Beside `case.json` lie `batch.npz` (see `write_batch`), `dataset.parquet` (columns id, class,
+    split, file), `beliefs.parquet` (as the run's, with ids for paths), `guesses.parquet` (id,
+    guess: the likeliest class of every image of the pool, whether that was accepted or not) and
+    `test.parquet` (id, class, teacher: its answer). The images are in `HOME/images`, under their
+    ids.
     """
 
     name: str

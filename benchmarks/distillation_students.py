@@ -107,7 +107,8 @@ def _ours(case: Case, method: str, seed: int, folder: Path) -> tuple[Student, in
     )  # fmt: skip
     done = train(
         folder / "dataset", folder / "student", config, plan["class"].unique().to_list(),
-        files=plan["file"].to_list(), beliefs=beliefs, look_again=partial(_look_again, case, config),
+        files=plan["file"].to_list(), beliefs=beliefs,
+        look_again=partial(_look_again, case, config),
     )  # fmt: skip
     return Student.load(folder / "student"), done.images
 
