@@ -179,6 +179,7 @@ class EvaluateConfig(Section):
 
     latency_images: Annotated[int, Field(ge=8, le=_MOST)] = 100
     disagreements: NotNegative = 24
+    suspects: NotNegative = 100  # of the learned labels the likeliest errors; 0: not looked for
     gates: dict[Literal["accuracy", "agreement", "speedup", "regression"], str] = {}
     margin: Fraction = 0.01  # a student that is worse than the promoted one by more is not promoted
 

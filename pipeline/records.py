@@ -80,6 +80,19 @@ BELIEFS: Schema = {
 # "label": in the train split; "belief": undecided; "outside": of none of the dataset's classes.
 KINDS = ("label", "belief", "outside")
 
+# The accepted labels that a student has learned or was chosen by, the likeliest errors first.
+SUSPECTS: Schema = {
+    "id": pl.String,
+    "path": pl.String,  # of the source image
+    "class": pl.String,  # its label
+    "suspicion": pl.Float32,  # how likely the label is wrong, 0 to 1: a ranking, no probability
+    "doubt": pl.Float32,  # of labels.parquet
+    "student_doubt": pl.Float32,  # the same by what the student sees
+    "neighbours": pl.Float32,  # probability of the label among the images that look like it
+    "rival": pl.String,  # the likeliest other class among these
+    "rival_share": pl.Float32,  # and its probability
+}
+
 # What lies in the dataset's folder, as it was written there; kept in that folder, so that the two
 # are replaced in one step.
 EXPORTED: Schema = {

@@ -56,6 +56,31 @@ class Doubted:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A label that looks wrong to the student that has learned it."""
+
+    id: str
+    path: str
+    class_name: str  # its label
+    suspicion: float  # 0 to 1: a ranking, no probability
+    neighbours: float  # probability of the label among the images that look like it
+    rival: str  # the likeliest other class among these
+    rival_share: float  # and its probability
+    truth: str | None
+
+
+@dataclass(frozen=True)
+class SuspectFigures:
+    """The likeliest errors among what a student has learned, and how many of them are wrong."""
+
+    images: int  # accepted labels that were looked at
+    shown: int  # of these, the likeliest errors
+    known: int  # of those shown, how many a person has labeled
+    wrong: int  # and of these, how many are of another class
+    worst: list[Suspect]  # those shown, the likeliest error first
+
+
+@dataclass(frozen=True)
 class LabelFigures:
     """How many labels there are and, where a person's labels exist, how right they are.
 

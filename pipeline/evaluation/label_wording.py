@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.evaluation.label_record import LabelFigures
+from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
 from pipeline.evaluation.wording import interval, percent
 from pipeline.values import counted
 
@@ -31,3 +31,20 @@ def label_sentences(labels: LabelFigures) -> list[str]:
             "since the last labeling."
         )
     return sentences
+
+
+def suspect_sentences(suspects: SuspectFigures | None) -> list[str]:
+    """Return how many of the likeliest errors are wrong, or how many wait for a person."""
+    if suspects is None or not suspects.shown:
+        return []
+    looked = counted(suspects.images, "accepted label")
+    first = f"Of {looked} that the student learned or was chosen by, {suspects.shown:,} "
+    if not suspects.known:
+        return [f"{first}look likeliest wrong by what it sees; nobody has said how many are."]
+    of_known = (
+        "" if suspects.known == suspects.shown else f" {suspects.known:,} whose class is known"
+    )
+    return [
+        f"{first}look likeliest wrong by what it sees: {suspects.wrong:,} of these"
+        f"{of_known or f' {suspects.shown:,}'} are wrong."
+    ]

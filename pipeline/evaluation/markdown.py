@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.evaluation.label_wording import label_sentences
+from pipeline.evaluation.label_wording import label_sentences, suspect_sentences
 from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import conclusion, summary_rows
 from pipeline.printable import printable
@@ -35,7 +35,8 @@ def render_markdown(evaluation: Evaluation) -> str:
         parts.append(_plain(evaluation.against.sentence))
     if evaluation.drift:
         parts.append(_plain(evaluation.drift.sentence))
-    if said := [*label_sentences(evaluation.labels), *_noticed(evaluation)]:
+    of_labels = (*label_sentences(evaluation.labels), *suspect_sentences(evaluation.suspects))
+    if said := [*of_labels, *_noticed(evaluation)]:
         parts.append(_plain(" ".join(said)))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))

@@ -18,12 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline import __version__
 from pipeline.errors import WorkspaceError
 from pipeline.evaluation.against import Against
-from pipeline.evaluation.label_record import LabelFigures
+from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
 from pipeline.evaluation.latency import Latency
 from pipeline.evaluation.metrics import ClassFigures, Proportion
 from pipeline.labels.drift import Drift
 
-FORMAT = 3  # of evaluation.json: raised when it must hold more, or a name changes its meaning
+FORMAT = 4  # of evaluation.json: raised when it must hold more, or a name changes its meaning
 
 Part = TypeVar("Part")
 
@@ -185,6 +185,7 @@ class Evaluation:
     gates: list[GateResult] = ()  # type: ignore[assignment]
     outcome: Outcome | None = None
     drift: Drift | None = None
+    suspects: SuspectFigures | None = None  # None: nobody looked for them
 
     @property
     def teacher(self) -> Contender:
@@ -223,6 +224,7 @@ class Evaluation:
             "gates": [asdict(one) for one in self.gates],
             "outcome": None if self.outcome is None else asdict(self.outcome),
             "drift": None if self.drift is None else asdict(self.drift),
+            "suspects": None if self.suspects is None else asdict(self.suspects),
         }
 
     @classmethod

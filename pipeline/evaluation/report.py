@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import SourceError
-from pipeline.evaluation.label_wording import label_sentences
+from pipeline.evaluation.label_wording import label_sentences, suspect_sentences
 from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import (
     conclusion,
@@ -23,6 +23,7 @@ from pipeline.evaluation.wording import (
 from pipeline.pixels import MAX_PIXELS, read_rgb
 
 _THUMBNAIL = 160  # pixels, the longer side; shown at half of it, for dense screens
+_SMALL = 112  # the same, where they are many
 
 
 def render_report(
@@ -52,7 +53,7 @@ def render_report(
         percent=percent, interval=interval, number=number, megabytes=megabytes
     )
     header, *rows = summary_rows(evaluation)
-    labels = evaluation.labels
+    labels, suspects = evaluation.labels, evaluation.suspects
     return environment.get_template("report.html.j2").render(
         evaluation=evaluation,
         version=__version__,
@@ -64,6 +65,8 @@ def render_report(
         label_sentences=label_sentences(labels),
         moves=_cards(labels.moves, max_pixels),
         doubts=_cards(labels.doubts, max_pixels),
+        suspect_sentences=suspect_sentences(suspects),
+        suspects=_cards(suspects.worst if suspects else (), max_pixels, _SMALL),
         notices=[
             (one.sentence, _picture(notices / one.picture if notices and one.picture else None))
             for one in labels.notices
@@ -72,10 +75,14 @@ def render_report(
     )
 
 
-def _cards(cases: Sequence[Any], max_pixels: int) -> list[dict[str, Any]]:
+def _cards(cases: Sequence[Any], max_pixels: int, side: int = _THUMBNAIL) -> list[dict[str, Any]]:
     """Records of images with their thumbnails."""
     return [
-        {**vars(case), "file": Path(case.path).name, "thumbnail": _thumbnail(case.path, max_pixels)}
+        {
+            **vars(case),
+            "file": Path(case.path).name,
+            "thumbnail": _thumbnail(case.path, max_pixels, side),
+        }
         for case in cases
     ]
 
@@ -109,13 +116,13 @@ def _matrices(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _thumbnail(path: str, max_pixels: int) -> str | None:
+def _thumbnail(path: str, max_pixels: int, side: int) -> str | None:
     """A small JPEG as a data URI; None for a picture that cannot be read any more."""
     try:
         image = read_rgb(Path(path), max_pixels)
     except SourceError:
         return None
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return _data_uri(buffer.getvalue(), "jpeg")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pipeline.evaluation.assess import Alone, Measured, assess
 from pipeline.evaluation.audit.truth import audited_truth
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.label_figures import label_figures
-from pipeline.evaluation.label_record import LabelFigures
+from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
 from pipeline.evaluation.markdown import render_markdown
 from pipeline.evaluation.measure import measure_latency, predict_files
 from pipeline.evaluation.metrics import agreement
@@ -37,9 +38,11 @@ from pipeline.evaluation.sample import (
     known_truth,
     leave_out_look_alikes,
 )
+from pipeline.evaluation.suspects import find_suspects, suspect_figures
 from pipeline.evaluation.wording import summary
 from pipeline.files import fingerprint, names_and_hashes, write_json, write_text
 from pipeline.labels.stage import LABEL
+from pipeline.labels.suspected import put_up_for_review
 from pipeline.records import DATASET, LABELS, Prediction, read_table, write_table
 from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
@@ -146,6 +149,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
             [panel, student], encoded, max_pixels=config.max_pixels, progress=progress
         )
     precision = _precision(run, panel, sample, taught)
+    truth = known_truth(run)
     training = plan.filter(pl.col("split") == "train").group_by("class").len()
     evaluation = assess(
         classes,
@@ -157,7 +161,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
             "student": Measured(student, learned, latency[student.name]),
         },
         dict(training.iter_rows()),
-        _label_figures(run),
+        _label_figures(run, truth),
         config.evaluate.disagreements,
         [
             Alone(member.name, weight, Prediction(classes, answer))
@@ -171,19 +175,32 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     label_stamp = LABEL.stamp(run.workspace)
     evaluation = replace(
         evaluation,
+        suspects=_suspects(run, plan, truth),
         against=against_promoted(run, sample.paths, answers),
         drift=None if label_stamp is None else label_stamp.counts.drift,
     )
     return replace(evaluation, gates=check_gates(config.evaluate.limits, evaluation))
 
 
-def _label_figures(run: Run) -> LabelFigures:
+def _suspects(run: Run, plan: pl.DataFrame, truth: Mapping[str, str]) -> SuspectFigures | None:
+    """Find which of the learned labels are likely wrong, and put them before people; None where
+    nobody asked for it."""
+    shown = run.config.evaluate.suspects
+    if not shown:
+        run.workspace.suspects.unlink(missing_ok=True)  # of another student
+        return None
+    found = find_suspects(run, plan)
+    put_up_for_review(run)
+    return suspect_figures(found, truth, shown)
+
+
+def _label_figures(run: Run, truth: Mapping[str, str]) -> LabelFigures:
     """How right the labels are: all columns but the probabilities, which fill the memory."""
     columns = [name for name in LABELS if name != "probabilities"]
     labels = read_table(run.workspace.labels, LABELS, "label", columns)
     stamp = LABEL.stamp(run.workspace)
     counts = None if stamp is None else stamp.counts
-    return label_figures(labels, known_truth(run), counts, run.config.evaluate.disagreements)
+    return label_figures(labels, truth, counts, run.config.evaluate.disagreements)
 
 
 def _answer_table(
@@ -233,10 +250,12 @@ EVALUATE = Stage(
         run.workspace.answers,
         run.workspace.report,
         run.workspace.report_md,
+        *((run.workspace.suspects,) if run.config.evaluate.suspects else ()),
     ),
     work=_work,
     makes=lambda space: (
         *(space.answers, space.evaluation, space.report, space.report_md, space.students),
+        space.suspects,
     ),
     summary=lambda counts: counts.summary,
 )

@@ -26,7 +26,7 @@ class Around:
     links: sparse.csr_array  # (n, s) weights, each row summing to 1
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the neighbours' mean (n,) of values (n,)."""
+        """Return the neighbours' mean (n, …) of values (n, …)."""
         found: np.ndarray = self.links @ values[self.rows]
         return found
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError
 from pipeline.files import replacing
-from pipeline.labels.filled_in import read_filled_in
+from pipeline.labels.filled_in import Dialect, read_filled_in
 from pipeline.ontology import Ontology
 
 REVIEW_COLUMNS = (
@@ -26,10 +26,14 @@ DOUBTFUL = 0.5  # from which an accepted label is shown at all
 
 
 def review_table(
-    labels: pl.LazyFrame, ontology: Ontology, elsewhere: Mapping[str, str] | None = None
+    labels: pl.LazyFrame,
+    ontology: Ontology,
+    elsewhere: Mapping[str, str] | None = None,
+    suspects: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return what a person should look at, most doubtful first: all images that abstain or were
-    decided by a person, and of the accepted labels the likeliest errors, at most a hundred.
+    decided by a person, and of the accepted labels the likeliest errors, at most a hundred by their
+    doubt and besides these the suspects.
 
     `class` is empty where nobody has decided, for the person to fill in; rows that a person has
     decided keep their class, so nothing that was filled in is lost when the file is written again.
@@ -41,12 +45,16 @@ def review_table(
         elsewhere: image id → where it was decided, if not in the review file. It is for that place
             to take back: the class is only the reason here, since in `class` it would count as
             decided here from then on.
+        suspects: labels that a student found likely wrong, see `read_suspects`. Those that are no
+            longer what they were are none; of the others the suspicion counts as doubt.
     """
     names = pl.Series(ontology.classes, dtype=pl.String)
     accepted = pl.col("decision") == "accepted"
     errors = labels.filter(accepted & (pl.col("doubt") >= DOUBTFUL))
     likeliest = errors.sort("doubt", "id", descending=[True, False]).head(_ERRORS)
     rows = pl.concat([labels.filter(~accepted), likeliest]).collect()
+    if suspects is not None:
+        rows = _with_suspects(rows, labels.filter(accepted), suspects)
     where = pl.col("id").replace_strict(elsewhere or {}, default=None, return_dtype=pl.String)
     here = (pl.col("decision") == "human") & where.is_null()
     rows = rows.with_columns(
@@ -62,6 +70,17 @@ def review_table(
         .sort("doubt", "margin", "confidence", "id", descending=[True, False, False, False])
         .select(REVIEW_COLUMNS)
     )
+
+
+def _with_suspects(
+    rows: pl.DataFrame, accepted: pl.LazyFrame, suspects: pl.DataFrame
+) -> pl.DataFrame:
+    """The rows, and accepted labels that are suspects; these say why."""
+    accused = accepted.join(suspects.lazy(), ["id", "class"]).collect()
+    accused = accused.with_columns(
+        doubt=pl.max_horizontal("doubt", "suspicion"), reason=pl.col("why")
+    ).select(rows.columns)
+    return pl.concat([rows.filter(~pl.col("id").is_in(accused["id"].implode())), accused])
 
 
 def read_decisions(path: Path, ontology: Ontology, besides: Sequence[str] = ()) -> pl.DataFrame:
@@ -150,6 +169,30 @@ def write_review(path: Path, table: pl.DataFrame, keep: bool = True) -> None:
         table = pl.concat([table, rows])
     with replacing(path) as aside:
         table.write_csv(aside, float_precision=4)
+
+
+def add_to_review(path: Path, table: pl.DataFrame) -> None:
+    """Put rows before those of the review file, in one step. What is there stays as a person's
+    spreadsheet has saved it; an image that has a row gets no second one.
+
+    Args:
+        path: the review file; where there is none it is made.
+        table: from `review_table`.
+
+    Raises:
+        ConfigError: the file is no table of decisions; it is as it was.
+    """
+    spelled = Dialect()
+    rows = pl.read_csv(table.write_csv(float_precision=4).encode(), infer_schema=False)
+    if path.is_file():
+        there = _read(path)
+        _, spelled = read_filled_in(path)
+        known = pl.col("id").is_in(there["id"].implode()) | pl.col("path").is_in(
+            there["path"].implode()
+        )
+        rows = pl.concat([rows.filter(~known), there], how="diagonal")
+    with replacing(path) as aside:
+        rows.write_csv(aside, separator=spelled.separator, include_bom=spelled.mark)
 
 
 def _read(path: Path) -> pl.DataFrame:

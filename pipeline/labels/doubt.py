@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.labels.around import around
+from pipeline.labels.around import Around, around
 from pipeline.labels.probe import probe
 from pipeline.labels.refine.batch import Batch
 
@@ -31,9 +31,31 @@ def doubt(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
     total = np.zeros(n)
     for space in batch.spaces:
         near = around(space.vectors, batch.votes)
-        total += 0.5 * (1 - near.support(probabilities, labels))
-        total += 0.25 * (1 - near.support(batch.plain, labels))
-        total += 0.25 * (1 - probe(space.vectors, labels, classes, batch.votes)) / 2
+        total += doubt_in(near, space.vectors, probabilities, batch.plain, labels, batch.votes)
     doubts = (total / len(batch.spaces)).clip(0, 1)
     doubts[given] = 0
     return doubts.astype(np.float32)
+
+
+def doubt_in(
+    near: Around,
+    vectors: np.ndarray,
+    probabilities: np.ndarray,
+    plain: np.ndarray,
+    labels: np.ndarray,
+    votes: np.ndarray,
+) -> np.ndarray:
+    """Return how likely each label is wrong by one space, (n,) from 0 to 1: see `doubt`.
+
+    Args:
+        near: the neighbours in that space.
+        vectors: of the space, (n, dim).
+        probabilities: what is believed, (n, classes).
+        plain: what the words say, (n, classes).
+        labels: (n,) int.
+        votes: (n,) weight of each image.
+    """
+    total = 0.5 * (1 - near.support(probabilities, labels))
+    total += 0.25 * (1 - near.support(plain, labels))
+    total += 0.25 * (1 - probe(vectors, labels, probabilities.shape[1], votes)) / 2
+    return total

@@ -7,6 +7,7 @@ import polars as pl
 from pipeline.labels.counts import LabelInputs
 from pipeline.labels.decide import label_table
 from pipeline.labels.decisions import review_table, write_decisions, write_review
+from pipeline.labels.suspected import read_suspects
 from pipeline.labels.verdicts import Verdicts
 from pipeline.records import LABELS, streamed_table
 from pipeline.run.stage import Run
@@ -44,6 +45,7 @@ def write_labels(run: Run, images: pl.DataFrame, verdicts: Verdicts, inputs: Lab
     } | dict.fromkeys(inputs.shown, "An example of")
     elsewhere |= dict.fromkeys(inputs.answered, "Answered in the review page")
     labels = pl.scan_parquet(workspace.labels, glob=False)
-    write_review(workspace.review, review_table(labels, run.ontology, elsewhere))
+    table = review_table(labels, run.ontology, elsewhere, read_suspects(run))
+    write_review(workspace.review, table)
     if not inputs.moved.is_empty():
         write_decisions(workspace.moved, inputs.moved)

@@ -49,6 +49,7 @@ class Workspace:
         self.curve = self.student / "curve.png"
         self.students = root / "students"
         self.answers = root / "answers.parquet"
+        self.suspects = root / "suspects.parquet"
         self.evaluation = root / "evaluation.json"
         self.report = root / "report.html"
         self.report_md = root / "report.md"
@@ -64,7 +65,7 @@ class Workspace:
                 self.beliefs,
                 self.dataset,
             ),
-            *(self.student, self.students, self.answers, self.evaluation),
+            *(self.student, self.students, self.answers, self.suspects, self.evaluation),
             *(self.report, self.report_md, *(root / name for name in _STAMPS)),
         )
 
