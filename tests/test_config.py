@@ -190,7 +190,10 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
             "batch": 32, "seed": 0, "device": "auto", "workers": 2, "start": "scratch", "keep": 5,
             "distill": "soft", "balance": "none", "rounds": 1, "train": {},
         },
-        "evaluate": {"latency_images": 100, "disagreements": 24, "gates": {}, "margin": 0.01},
+        "evaluate": {
+            "latency_images": 100, "disagreements": 24, "suspects": 100, "gates": {},
+            "margin": 0.01,
+        },
         "review": {"until": 0.001},
         "roboflow": {
             "project": None, "workspace": None, "batch": None, "license": "Private",
@@ -238,6 +241,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "dataset.seed": ([-1, 0], [0.5]),
     "evaluate.latency_images": ([8], [7]),
     "evaluate.disagreements": ([0], [-1]),
+    "evaluate.suspects": ([0], [-1]),
     "roboflow.connections": ([1, 32], [0, 33]),
     "roboflow.timeout": ([0.001], [0.0]),
     "roboflow.retries": ([0, 20], [-1, 21]),

@@ -84,6 +84,7 @@ def contents(root: Path) -> dict[str, tuple[str, int]]:
     ("evaluation.json", "evaluate", "evaluate"),
     ("report.html", "evaluate", "evaluate"),
     ("report.md", "evaluate", "evaluate"),
+    ("suspects.parquet", "evaluate", "evaluate"),
 ])  # fmt: skip
 def test_a_stage_whose_files_are_gone_is_not_done(
     folder: Path, lost: str, stage: str, command: str

@@ -207,6 +207,7 @@ def test_a_finished_run_has_nothing_to_do(made: Run) -> None:
     ({"pool_truth": "truth"}, EVALUATE),
     ({"evaluate": {"latency_images": 9}}, EVALUATE),
     ({"evaluate": {"disagreements": 3}}, EVALUATE),
+    ({"evaluate": {"suspects": 3}}, EVALUATE),
     ({"evaluate": {"gates": {"accuracy": ">= 0.5"}}}, EVALUATE),
     ({"evaluate": {"margin": 0.02}}, EVALUATE),
     ({"teacher": {"device": "auto"}}, EVALUATE),

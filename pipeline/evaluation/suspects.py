@@ -13,7 +13,8 @@ from pipeline.evaluation.label_record import Suspect, SuspectFigures
 from pipeline.files import replacing, stacked
 from pipeline.labels.around import around
 from pipeline.labels.doubt import doubt_in
-from pipeline.records import LABELS, SUSPECTS, read_table
+from pipeline.labels.stage import LABEL
+from pipeline.records import LABELS, SUSPECTS, read_table, write_table
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
 from pipeline.student.card import read_card
@@ -49,7 +50,9 @@ def find_suspects(run: Run, plan: pl.DataFrame) -> pl.DataFrame:
         StudentError: the student's files are damaged.
     """
     run.listener.say("Looking for labels that are likely wrong, by what the student sees.")
-    classes = read_card(run.workspace.student).classes
+    stamp = LABEL.stamp(run.workspace)
+    known = run.ontology.classes if stamp is None else stamp.counts.classes
+    classes = [name for name in read_card(run.workspace.student).classes if name in known]
     images = _images(run, plan, classes)
     with replacing(run.workspace.suspects) as aside:
         # The vectors lie beside the table: what a kill leaves there is swept away.
@@ -57,8 +60,8 @@ def find_suspects(run: Run, plan: pl.DataFrame) -> pl.DataFrame:
         images = images.filter(~pl.col("id").is_in(list(seen.failures)))
         found = pl.DataFrame(schema=SUSPECTS)
         if len(images) >= _LEAST:
-            found = _judge(images, _vectors(seen, images["id"], run), run.ontology.classes, classes)
-        found.write_parquet(aside)
+            found = _judge(images, _vectors(seen, images["id"], run), known, classes)
+        write_table(aside, found)
     return found
 
 
@@ -199,4 +202,5 @@ def _mean_rank(*signs: np.ndarray) -> np.ndarray:
         ordered = np.sort(sign)
         ends = (np.searchsorted(ordered, sign, side) for side in ("left", "right"))
         ranks.append(sum(ends) / (2 * max(len(sign), 1)))
-    return np.mean(ranks, axis=0)
+    found: np.ndarray = np.mean(ranks, axis=0)
+    return found
