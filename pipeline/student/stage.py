@@ -16,6 +16,8 @@ from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.train import TrainResult, check_settings, train, training_digest
+from pipeline.student.unlike import FEWEST, NONE, Unlike
+from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.values import counted
 
 
@@ -73,7 +75,7 @@ def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
             progress(report.epoch, report.epochs)
             run.listener.epoch(report)
 
-        return train(
+        result = train(
             run.workspace.dataset,
             run.workspace.student,
             settings,
@@ -83,6 +85,13 @@ def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
             max_pixels=run.config.max_pixels,
             on_epoch=on_epoch,
         )
+    known = Unlike.load(run.workspace.student, len(classes))
+    if known is None or known.threshold() is None:
+        run.listener.warn(
+            f"Fewer than {FEWEST} images of the valid split were there to learn from what is "
+            f"unlike the classes, so this student cannot answer {NONE}. Add images."
+        )
+    return result
 
 
 def _from_promoted(run: Run, wanted: list[str]) -> StudentConfig:
@@ -112,7 +121,11 @@ TRAIN = Stage(
     check=_check,
     look=_look,
     digest=_digest,
-    leaves=lambda run: (run.workspace.weights, run.workspace.student / "student.json"),
+    leaves=lambda run: (
+        run.workspace.weights,
+        run.workspace.student / "student.json",
+        run.workspace.student / UNLIKE,
+    ),
     work=_work,
     makes=lambda space: (space.student,),
     summary=lambda counts: (

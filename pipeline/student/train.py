@@ -14,6 +14,7 @@ from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
+from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.yolo.apart import undisturbed
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -26,7 +27,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 # What lies in a student's folder.
-FILES = ("weights.pt", "student.json", "curve.csv", "curve.png")
+FILES = ("weights.pt", "student.json", UNLIKE, "curve.csv", "curve.png")
 
 # What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
 SETTABLE = {
@@ -59,7 +60,8 @@ def train(
     max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> TrainResult:
-    """Train a student and put it into `out`: weights.pt, student.json, curve.csv, curve.png.
+    """Train a student and put it into `out`: weights.pt, student.json, unlike.npz, curve.csv,
+    curve.png.
 
     The state after each epoch lies beside `out` until the training is finished. Called again with
     the same dataset and settings it goes on after the last whole epoch; with others it starts anew.
@@ -121,7 +123,7 @@ def train(
             raise StudentError(describe_failure(error, config.batch)) from error
 
     refuse_exploded(reports[-1], [index for _, index in samples["valid"]])
-    result = _finish(folder, out, config, classes, reports, len(samples["train"]))
+    result = _finish(folder, out, config, classes, reports, samples, max_pixels)
     shutil.rmtree(folder, ignore_errors=True)
     return result
 
@@ -223,10 +225,14 @@ def _finish(
     config: StudentConfig,
     classes: Sequence[str],
     reports: list[EpochReport],
-    images: int,
+    samples: dict[str, list[tuple[Path, int]]],
+    max_pixels: int,
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
+    from pipeline.machine import model_threads
     from pipeline.student.curve import draw_curve
+    from pipeline.student.fit_unlike import fit_unlike
+    from pipeline.student.predict import Student
     from pipeline.yolo.library import load_checkpoint, ultralytics_version
 
     with replacing(out) as aside:
@@ -237,7 +243,7 @@ def _finish(
         result = TrainResult(
             epochs=len(reports),
             valid_top1=reports[-1].valid_top1,
-            images=images,
+            images=len(samples["train"]),
             parameters=parameters,
             file_bytes=(aside / "weights.pt").stat().st_size,
             classes=list(classes),
@@ -255,6 +261,8 @@ def _finish(
         (aside / "student.json").write_text(
             json.dumps(about, indent=2, ensure_ascii=False), "utf-8"
         )
+        with model_threads():
+            fit_unlike(Student.load(aside, config.device), samples, max_pixels).save(aside)
     return result
 
 

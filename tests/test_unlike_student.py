@@ -1,0 +1,228 @@
+"""A student that is shown something that it was never taught says so."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli import main
+from pipeline.cli.group import refused_share
+from pipeline.errors import ConfigError, StudentError
+from pipeline.student import Refusing, Student, train
+from pipeline.student.unlike import AUTO, FEWEST, FILE, NONE, Unlike, fit
+from tests.fakes import picture
+from tests.films import write_pictures
+from tests.tiny_student import CLASSES, config, make_dataset
+
+LESSONS = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
+
+
+def features(rng: np.random.Generator, kind: int, n: int) -> np.ndarray:
+    """Of pictures of a kind: two of eight features are strong, the others noise."""
+    found = rng.normal(0, 0.1, (n, 8))
+    found[:, 2 * kind : 2 * kind + 2] += rng.uniform(1, 3, (n, 1))
+    return found.astype(np.float32)
+
+
+@pytest.fixture
+def known() -> Unlike:
+    rng = np.random.default_rng(0)
+    taught = np.concatenate([features(rng, kind, 30) for kind in (0, 1, 2)])
+    held_out = np.concatenate([features(rng, kind, 33) for kind in (0, 1, 2)])
+    return fit(taught, np.repeat([0, 1, 2], 30).tolist(), 3, held_out)
+
+
+def test_a_kind_that_was_never_taught_is_unlike_all(known: Unlike) -> None:
+    rng = np.random.default_rng(1)
+    own = np.concatenate([features(rng, kind, 50) for kind in (0, 1, 2)])
+    limit = known.threshold()
+    assert limit is not None
+    assert (known.scores(features(rng, 3, 50)) > limit).all()
+    assert (known.scores(own) > limit).mean() < 0.15
+    # How strong features are says nothing, in which direction they point says all.
+    assert known.scores(9 * own) == pytest.approx(known.scores(own), abs=1e-6)
+    assert known.scores(own).dtype == np.float32
+
+
+def test_scores_are_by_hand() -> None:
+    # Directions after square roots: (2, 1) / √5 and (0, 1); below 0 counts as 0.
+    known = fit(np.array([[4.0, 1.0], [-3.0, 9.0]], np.float32), [0, 1], 2, np.zeros((0, 2)))
+    assert known.directions == pytest.approx(np.array([[2, 1], [0, 5**0.5]]) / 5**0.5)
+    asked = np.array([[4.0, 1.0], [1.0, -1.0], [0.0, 2.0], [0.0, 0.0]], np.float32)
+    assert known.scores(asked) == pytest.approx([0, 1 - 2 / 5**0.5, 0, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "refuse", "rank"),
+    [
+        (99, "auto", 95),  # 5 of 100 places lie above the 95th
+        (99, 0.2, 80),
+        (99, 0.001, 99),  # too few for so small a share: the largest
+        (19, "auto", 19),
+        (FEWEST, "auto", FEWEST),
+        (FEWEST - 1, "auto", None),
+        (0, "auto", None),
+    ],
+)
+def test_the_threshold_is_a_place_among_held_out_pictures(
+    held_out: int, refuse: float, rank: int | None
+) -> None:
+    scores = np.linspace(0.1, 0.2, held_out, dtype=np.float32)
+    limit = Unlike(np.eye(2, dtype=np.float32), scores).threshold(refuse)
+    assert limit == (None if rank is None else scores[rank - 1])
+
+
+def test_of_new_pictures_no_more_than_the_share_is_turned_away() -> None:
+    turned_away = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        held_out, new = np.split(rng.gamma(2, size=240).astype(np.float32), [40])
+        limit = Unlike(np.eye(2, dtype=np.float32), np.sort(held_out)).threshold(0.1)
+        assert limit is not None
+        turned_away.append((new > limit).mean())
+    # 4 of 41 places lie above the 37th of 40: 0.098.
+    assert np.mean(turned_away) == pytest.approx(4 / 41, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with a student that has learned three colors."""
+    root = tmp_path_factory.mktemp("taught")
+    make_dataset(root / "dataset", 40)
+    for name in CLASSES:
+        for number in range(4, 20):  # besides the four that are there
+            picture(name, 500 + number).save(root / "dataset" / "valid" / name / f"{number}.png")
+    train(root / "dataset", root / "student", config(epochs=14, train=LESSONS), CLASSES)
+    return root
+
+
+def test_a_trained_student_knows_what_is_unlike_its_classes(taught: Path) -> None:
+    student = Student.load(taught / "student", "cpu")
+    refusing = Refusing(student)
+    assert refusing.classes == (*student.classes, NONE) and student.can_refuse
+    own = [student.prepare(picture(name, 50 + n)) for name in CLASSES for n in range(10)]
+    strange = [student.prepare(picture("gray", n)) for n in range(10)]
+    strange += [student.prepare(picture("yellow", n)) for n in range(10)]
+    shares, scores = refusing.judge(own)
+    assert (shares == student.predict(own)).all()
+    far = refusing.judge(strange)[1]
+    above = (far[:, None] > scores[None]).mean()
+    assert above > 0.8  # the area under the ROC curve; 0.5 is chance
+    answers = refusing.predict(strange)
+    assert answers.shape == (20, 4) and answers.sum(axis=1) == pytest.approx(np.ones(20), abs=1e-5)
+    none = answers[:, 3] == 1
+    assert (none == (far > refusing.threshold)).all()
+    assert (answers[~none, :3] == student.predict(strange)[~none]).all()
+
+
+def test_it_lies_beside_the_weights_and_is_checked(taught: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(taught / "student", tmp_path / "student")
+    kept = Student.load(tmp_path / "student", "cpu").unlike
+    assert kept is not None and len(kept.held_out) == 60 and kept.directions.shape[0] == 3
+    again = Unlike.load(tmp_path / "student", 3)
+    assert again is not None and again.threshold(AUTO) == kept.threshold()
+    for spoilt in (b"", b"PK\x03\x04no", (tmp_path / "student" / FILE).read_bytes()[:-40]):
+        (tmp_path / "student" / FILE).write_bytes(spoilt)
+        with pytest.raises(StudentError, match=r"unlike\.npz is damaged. Run `clip2yolo train`"):
+            Student.load(tmp_path / "student", "cpu")
+    Unlike(np.eye(2, dtype=np.float32), np.zeros(3, np.float32)).save(tmp_path / "student")
+    with pytest.raises(StudentError, match="damaged"):  # another student's
+        Student.load(tmp_path / "student", "cpu")
+
+
+def ask(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("red", "yellow"):
+        picture(name, 4).save(folder / f"{name}.png")
+    return folder
+
+
+def test_classify_says_that_it_is_none_of_these(taught: Path, photos: Path) -> None:
+    words = ("classify", str(photos), "--student", str(taught))
+    red, yellow = json.loads(ask(*words, "--json").stdout)
+    assert (red["none"], yellow["none"]) == (False, True)
+    assert 0 <= red["unlike"] < yellow["unlike"] <= 1
+    # What was there before is there still, of what it refuses, too.
+    assert red["answers"][0]["prompt"] == "red"
+    assert len(yellow["answers"]) == 3
+    shown = ask(*words).stdout.splitlines()
+    assert sum("none of these" in line for line in shown) == 1
+    assert "none of these" in shown[shown.index(str(photos / "yellow.png")) + 1]
+    plain = json.loads(ask(*words, "--json", "--reject", "none").stdout)
+    assert [set(one) for one in plain] == [{"image", "answers"}] * 2
+    assert [one["answers"] for one in plain] == [red["answers"], yellow["answers"]]
+    strict = json.loads(ask(*words, "--json", "--reject", "0.99").stdout)
+    assert [one["none"] for one in strict] == [True, True]
+
+
+def test_an_earlier_student_answers_as_before(taught: Path, photos: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(taught / "student", tmp_path / "old")
+    (tmp_path / "old" / FILE).unlink()
+    words = ("classify", str(photos), "--student", str(tmp_path / "old"), "--json")
+    answered = json.loads(ask(*words).stdout)
+    assert [set(one) for one in answered] == [{"image", "answers"}] * 2
+    refused = ask(*words, "--reject", "auto")
+    assert refused.exit_code != 0
+    assert refused.stderr.strip() == (
+        "error: This student cannot say that a picture is none of these: it was trained before "
+        "students could. Train it again."
+    )
+
+
+def test_with_few_held_out_pictures_there_is_no_threshold(taught: Path) -> None:
+    student = Student.load(taught / "student", "cpu")
+    assert student.unlike is not None
+    student.unlike = Unlike(student.unlike.directions, student.unlike.held_out[: FEWEST - 1])
+    assert not student.can_refuse
+    with pytest.raises(StudentError, match="fewer than 10 images of the valid split"):
+        Refusing(student)
+
+
+def test_a_timeline_can_hold_none_of_these(taught: Path, tmp_path: Path) -> None:
+    shown = [picture(name, n) for name in ("red", "yellow", "blue") for n in range(10)]
+    film = write_pictures(tmp_path / "a.mov", shown)
+    (tmp_path / "run.yaml").write_text(
+        f"source: {tmp_path}\nworkspace: {taught}\nontology: {{a red thing: red, a blue: blue}}\n"
+    )
+    words = ("watch", str(film), "--config", str(tmp_path / "run.yaml"), "--csv")
+
+    def course(*more: str) -> list[str]:
+        done = ask(*words, *more)
+        assert done.exit_code == 0, done.stderr
+        return [row["class"] for row in csv.DictReader(io.StringIO(done.stdout))]
+
+    assert NONE not in course("--student")
+    assert course("--student", "--reject", "auto") == ["red", NONE, "blue"]
+    refused = ask(*words, "--reject", "auto")
+    assert refused.exit_code != 0 and "Only a student can `--reject`" in refused.stderr
+
+
+@pytest.mark.parametrize("text", ["", "most", "0", "1", "1.5", "-0.1", "nan", "inf"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="Give auto, none, or a share between 0 and 1"):
+        refused_share(text)
+
+
+def test_words_and_shares_are_read() -> None:
+    assert [refused_share(text) for text in ("auto", "none", "0.2")] == ["auto", None, 0.2]
+
+
+def test_prompts_have_nothing_to_reject_with(photos: Path) -> None:
+    done = ask("classify", str(photos), "-p", "a", "-p", "b", "--reject", "auto")
+    assert done.exit_code != 0 and "Only a student can `--reject`" in done.stderr
