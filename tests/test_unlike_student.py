@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.cli.group import refused_share
 from pipeline.errors import ConfigError, StudentError
+from pipeline.evaluation.metrics import area_under_roc
 from pipeline.student import Refusing, Student, train
 from pipeline.student.unlike import AUTO, FEWEST, FILE, NONE, Unlike, fit
 from tests.fakes import picture
@@ -30,32 +33,76 @@ def features(rng: np.random.Generator, kind: int, n: int) -> np.ndarray:
     return found.astype(np.float32)
 
 
+def of_kinds(rng: np.random.Generator, kinds: int, n: int) -> np.ndarray:
+    return np.concatenate([features(rng, kind, n) for kind in range(kinds)])
+
+
+def layer(kinds: int) -> tuple[np.ndarray, np.ndarray]:
+    """A last layer that tells kinds apart."""
+    return np.repeat(np.eye(4, dtype=np.float32), 2, axis=1)[:kinds], np.zeros(kinds, np.float32)
+
+
 @pytest.fixture
 def known() -> Unlike:
     rng = np.random.default_rng(0)
-    taught = np.concatenate([features(rng, kind, 30) for kind in (0, 1, 2)])
-    held_out = np.concatenate([features(rng, kind, 33) for kind in (0, 1, 2)])
-    return fit(taught, np.repeat([0, 1, 2], 30).tolist(), 3, held_out)
+    taught, held_out = of_kinds(rng, 3, 30), of_kinds(rng, 3, 33)
+    return fit(taught, np.repeat([0, 1, 2], 30), *layer(3), held_out)
 
 
-def test_a_kind_that_was_never_taught_is_unlike_all(known: Unlike) -> None:
+def with_scores(scores: np.ndarray) -> Unlike:
+    return replace(fit(*EMPTY), held_out=scores.astype(np.float32))
+
+
+EMPTY = (np.eye(2, dtype=np.float32), np.array([0, 1]), np.eye(2, dtype=np.float32),
+         np.zeros(2, np.float32), np.zeros((0, 2), np.float32))  # fmt: skip
+
+
+@pytest.mark.parametrize("kinds", [2, 3])
+def test_a_kind_that_was_never_taught_is_unlike_all(kinds: int) -> None:
     rng = np.random.default_rng(1)
-    own = np.concatenate([features(rng, kind, 50) for kind in (0, 1, 2)])
-    limit = known.threshold()
+    labels = np.repeat(range(kinds), 30)
+    known = fit(of_kinds(rng, kinds, 30), labels, *layer(kinds), of_kinds(rng, kinds, 50))
+    own, limit = of_kinds(rng, kinds, 100), known.threshold()
     assert limit is not None
     assert (known.scores(features(rng, 3, 50)) > limit).all()
-    assert (known.scores(own) > limit).mean() < 0.15
-    # How strong features are says nothing, in which direction they point says all.
-    assert known.scores(9 * own) == pytest.approx(known.scores(own), abs=1e-6)
+    assert (known.scores(own) > limit).mean() == pytest.approx(0.05, abs=0.05)
     assert known.scores(own).dtype == np.float32
+    assert area_under_roc(known.scores(own), known.scores(features(rng, 3, 50))) == 1
 
 
-def test_scores_are_by_hand() -> None:
-    # Directions after square roots: (2, 1) / √5 and (0, 1); below 0 counts as 0.
-    known = fit(np.array([[4.0, 1.0], [-3.0, 9.0]], np.float32), [0, 1], 2, np.zeros((0, 2)))
-    assert known.directions == pytest.approx(np.array([[2, 1], [0, 5**0.5]]) / 5**0.5)
-    asked = np.array([[4.0, 1.0], [1.0, -1.0], [0.0, 2.0], [0.0, 0.0]], np.float32)
-    assert known.scores(asked) == pytest.approx([0, 1 - 2 / 5**0.5, 0, 1], abs=1e-6)
+def test_each_of_the_three_tells_something() -> None:
+    # Two classes along the first two of four axes; training varies in these two only.
+    rng = np.random.default_rng(2)
+
+    def pictures(kind: int, n: int) -> np.ndarray:
+        found = np.zeros((n, 4), np.float32)
+        found[:, kind] = rng.uniform(3, 5, n)
+        found[:, 1 - kind] = rng.uniform(0, 0.5, n)
+        return found + rng.normal(0, 0.01, (n, 4)).astype(np.float32)
+
+    def both(n: int) -> np.ndarray:
+        return np.concatenate([pictures(0, n), pictures(1, n)])
+
+    head = np.eye(4, dtype=np.float32)[:2], np.zeros(2, np.float32)
+    known = fit(both(2), np.array([0, 0, 1, 1]), *head, both(100))
+    assert known.space.shape == (2, 4)
+    usual = np.array([[4, 0.2, 0, 0]], np.float32)
+    between = np.array([[2.8, 2.8, 0, 0]], np.float32)  # as likely of one class as of the other
+    beyond = usual + np.array([[0, 0, 0, 3]], np.float32)  # where training never was
+    low = known.scores(usual)
+    assert (known.scores(between) > low).all() and (known.scores(beyond) > low).all()
+    limit = known.threshold()
+    assert limit is not None and low < limit
+    assert known.scores(between) > limit and known.scores(beyond) > limit
+
+
+def test_a_score_is_told_in_spreads_above_the_median(known: Unlike) -> None:
+    # The one whose three measures are those of the median is 2 spreads below one half.
+    asked = of_kinds(np.random.default_rng(3), 3, 500)
+    scores = known.scores(asked)
+    assert np.median(scores) == pytest.approx(1 / (1 + np.exp(2)), abs=0.05)
+    assert scores.min() >= 0 and scores.max() <= 1
+    assert known.held_out.tolist() == sorted(known.held_out.tolist())
 
 
 @pytest.mark.parametrize(
@@ -74,7 +121,7 @@ def test_the_threshold_is_a_place_among_held_out_pictures(
     held_out: int, refuse: float, rank: int | None
 ) -> None:
     scores = np.linspace(0.1, 0.2, held_out, dtype=np.float32)
-    limit = Unlike(np.eye(2, dtype=np.float32), scores).threshold(refuse)
+    limit = with_scores(scores).threshold(refuse)
     assert limit == (None if rank is None else scores[rank - 1])
 
 
@@ -83,7 +130,7 @@ def test_of_new_pictures_no_more_than_the_share_is_turned_away() -> None:
     for seed in range(300):
         rng = np.random.default_rng(seed)
         held_out, new = np.split(rng.gamma(2, size=240).astype(np.float32), [40])
-        limit = Unlike(np.eye(2, dtype=np.float32), np.sort(held_out)).threshold(0.1)
+        limit = with_scores(np.sort(held_out)).threshold(0.1)
         assert limit is not None
         turned_away.append((new > limit).mean())
     # 4 of 41 places lie above the 37th of 40: 0.098.
@@ -112,8 +159,8 @@ def test_a_trained_student_knows_what_is_unlike_its_classes(taught: Path) -> Non
     shares, scores = refusing.judge(own)
     assert (shares == student.predict(own)).all()
     far = refusing.judge(strange)[1]
-    above = (far[:, None] > scores[None]).mean()
-    assert above > 0.8  # the area under the ROC curve; 0.5 is chance
+    area = area_under_roc(scores, far)
+    assert area is not None and area > 0.8
     answers = refusing.predict(strange)
     assert answers.shape == (20, 4) and answers.sum(axis=1) == pytest.approx(np.ones(20), abs=1e-5)
     none = answers[:, 3] == 1
@@ -122,18 +169,16 @@ def test_a_trained_student_knows_what_is_unlike_its_classes(taught: Path) -> Non
 
 
 def test_it_lies_beside_the_weights_and_is_checked(taught: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(taught / "student", tmp_path / "student")
     kept = Student.load(tmp_path / "student", "cpu").unlike
-    assert kept is not None and len(kept.held_out) == 60 and kept.directions.shape[0] == 3
+    assert kept is not None and len(kept.held_out) == 60 and len(kept.means) == 3
     again = Unlike.load(tmp_path / "student", 3)
     assert again is not None and again.threshold(AUTO) == kept.threshold()
     for spoilt in (b"", b"PK\x03\x04no", (tmp_path / "student" / FILE).read_bytes()[:-40]):
         (tmp_path / "student" / FILE).write_bytes(spoilt)
         with pytest.raises(StudentError, match=r"unlike\.npz is damaged. Run `clip2yolo train`"):
             Student.load(tmp_path / "student", "cpu")
-    Unlike(np.eye(2, dtype=np.float32), np.zeros(3, np.float32)).save(tmp_path / "student")
+    fit(*EMPTY).save(tmp_path / "student")
     with pytest.raises(StudentError, match="damaged"):  # another student's
         Student.load(tmp_path / "student", "cpu")
 
@@ -170,8 +215,6 @@ def test_classify_says_that_it_is_none_of_these(taught: Path, photos: Path) -> N
 
 
 def test_an_earlier_student_answers_as_before(taught: Path, photos: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(taught / "student", tmp_path / "old")
     (tmp_path / "old" / FILE).unlink()
     words = ("classify", str(photos), "--student", str(tmp_path / "old"), "--json")
@@ -188,14 +231,15 @@ def test_an_earlier_student_answers_as_before(taught: Path, photos: Path, tmp_pa
 def test_with_few_held_out_pictures_there_is_no_threshold(taught: Path) -> None:
     student = Student.load(taught / "student", "cpu")
     assert student.unlike is not None
-    student.unlike = Unlike(student.unlike.directions, student.unlike.held_out[: FEWEST - 1])
+    student.unlike = replace(student.unlike, held_out=student.unlike.held_out[: FEWEST - 1])
     assert not student.can_refuse
     with pytest.raises(StudentError, match="fewer than 10 images of the valid split"):
         Refusing(student)
 
 
 def test_a_timeline_can_hold_none_of_these(taught: Path, tmp_path: Path) -> None:
-    shown = [picture(name, n) for name in ("red", "yellow", "blue") for n in range(10)]
+    # Those that were held out, so that none of them is less like than all of them.
+    shown = [picture(name, 504 + n) for name in ("red", "yellow", "blue") for n in range(10)]
     film = write_pictures(tmp_path / "a.mov", shown)
     (tmp_path / "run.yaml").write_text(
         f"source: {tmp_path}\nworkspace: {taught}\nontology: {{a red thing: red, a blue: blue}}\n"
@@ -208,7 +252,7 @@ def test_a_timeline_can_hold_none_of_these(taught: Path, tmp_path: Path) -> None
         return [row["class"] for row in csv.DictReader(io.StringIO(done.stdout))]
 
     assert NONE not in course("--student")
-    assert course("--student", "--reject", "auto") == ["red", NONE, "blue"]
+    assert course("--student", "--reject", "0.01") == ["red", NONE, "blue"]
     refused = ask(*words, "--reject", "auto")
     assert refused.exit_code != 0 and "Only a student can `--reject`" in refused.stderr
 

@@ -48,7 +48,7 @@ def fit_unlike(
     return fit(
         _features(student, [train[row][0] for row in rows], max_pixels),
         labels[rows],
-        len(student.classes),
+        *student.last_layer,
         _features(student, held_out, max_pixels),
     )
 

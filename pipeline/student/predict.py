@@ -89,6 +89,12 @@ class Student(Predictor):
         )
 
     @property
+    def last_layer(self) -> tuple[np.ndarray, np.ndarray]:
+        """Its weights (classes, features) and bias (classes,), float32."""
+        layer = self._decide
+        return layer.weight.float().cpu().numpy(), layer.bias.float().cpu().numpy()
+
+    @property
     def can_refuse(self) -> bool:
         """Whether it can answer that a picture is none of its classes; see `Refusing`."""
         return self.unlike is not None and self.unlike.threshold() is not None

@@ -1,23 +1,23 @@
 """How little a picture is like what a student was taught, and from where on it is none of it.
 
 A softmax shares one out among the classes whatever it is shown. What the network saw before it
-decides says more: pictures of a class point in one direction there, and a picture of something else
-lies off all of them. So a student carries the mean direction of each class and, of pictures that it
-was not trained on, how far off such pictures lie; a picture that lies further off than nearly all
-of them is none of these classes.
+decided, its features, says more. Three things are asked of them. How near are they to where the
+last layer would decide otherwise, for how far they lie from the middle (Liu and Qin, 2024, "Fast
+decision boundary based out-of-distribution detector")? How much of them lies in directions that
+pictures of training hardly have (the residual of Wang et al., 2022, "ViM: Out-of-distribution with
+virtual-logit matching")? And how far are they off the mean direction of the nearest class? There
+each feature counts by its square root, so that a few strong ones do not speak for all.
 
-The distance is one minus the largest cosine with a class's mean direction, after a square root
-of the features, which keeps a few strong ones from speaking for all (the cosine is then the
-affinity of Bhattacharyya, 1943). All of it is a few lines of numpy, on numbers that lie beside the
-weights. What else was tried, and on what, is in docs/student.md.
+Each is told in spreads above the median of pictures that the student was not trained on, and the
+three are added. No one of them was good on all that it was tried on, the sum was; see
+docs/student.md. All of it is a few lines of numpy on numbers that lie beside the weights.
 """
 
 from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,24 +31,33 @@ NONE = "none of these"  # the answer in the place of a class
 FILE = "unlike.npz"  # beside the weights
 AUTO = 0.05  # share of pictures of its classes that may be turned away
 FEWEST = 10  # held-out pictures below which no threshold is set
+_HALF = 2.0  # spreads above the median where a score is 0.5, as in labels.parquet
+_DIRECTIONS = 64  # that pictures of training have, at most
 _LEAST = 1e-12
 
 
 @dataclass(frozen=True)
 class Unlike:
-    """What a student knows of pictures that are like those that it was taught."""
+    """What a student knows of pictures that are like those that it was taught; all float32."""
 
-    directions: np.ndarray  # (classes, features) float32, unit vectors
-    held_out: np.ndarray  # (n,) float32, rising: scores of pictures that it was not trained on
+    weights: np.ndarray  # (classes, features) of the last layer
+    bias: np.ndarray  # (classes,) of it
+    centre: np.ndarray  # (features,) mean of pictures of training
+    space: np.ndarray  # (directions, features), orthonormal: in which they vary
+    means: np.ndarray  # (classes, features), unit vectors: where each class lies
+    middle: np.ndarray  # (3,) median of the three measures, of held-out pictures
+    spread: np.ndarray  # (3,) and how much they differ
+    held_out: np.ndarray  # (n,) rising: scores of pictures that the student was not trained on
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return how little pictures are like any class, (n,) float32 from 0 to 1.
 
         Args:
-            features: (n, features) of the pictures, before the student decides.
+            features: (n, features) of the pictures: what the last layer is given.
         """
-        nearest = (_directions(features) @ self.directions.T).max(axis=1)
-        scores: np.ndarray = np.clip(1 - nearest, 0, 1).astype(np.float32)
+        above = (self._measures(features) - self.middle) / self.spread
+        far = np.clip(above.mean(axis=1) - _HALF, -50, 50)
+        scores: np.ndarray = (1 / (1 + np.exp(-far))).astype(np.float32)
         return scores
 
     def threshold(self, refuse: Refuse = "auto") -> float | None:
@@ -72,7 +81,7 @@ class Unlike:
     def save(self, folder: Path) -> None:
         """Put it into a student's folder."""
         with (folder / FILE).open("wb") as file:
-            np.savez(file, directions=self.directions, held_out=self.held_out)
+            np.savez(file, **vars(self))
 
     @classmethod
     def load(cls, folder: Path, classes: int) -> Unlike | None:
@@ -84,44 +93,113 @@ class Unlike:
         file = folder / FILE
         try:
             with np.load(file, allow_pickle=False) as known:
-                found = cls(known["directions"], known["held_out"])
-            if (
-                found.directions.ndim != 2
-                or len(found.directions) != classes
-                or found.held_out.ndim != 1
-                or found.directions.dtype != np.float32
-                or found.held_out.dtype != np.float32
-                or not np.isfinite(found.directions).all()
-                or not np.isfinite(found.held_out).all()
-            ):
-                raise ValueError("it is another student's")
+                found = cls(**{field.name: known[field.name] for field in fields(cls)})
+            found._check(classes)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StudentError(f"{file} is damaged. Run `clip2yolo train` again.") from error
         return found
 
+    def _check(self, classes: int) -> None:
+        size = self.weights.shape[-1]
+        shapes = {
+            "weights": (classes, size),
+            "bias": (classes,),
+            "centre": (size,),
+            "space": (len(self.space), size),
+            "means": (classes, size),
+            "middle": (3,),
+            "spread": (3,),
+            "held_out": (len(self.held_out),),
+        }
+        for name, shape in shapes.items():
+            numbers: np.ndarray = getattr(self, name)
+            if numbers.shape != shape or numbers.dtype != np.float32:
+                raise ValueError(f"{name} is another student's")
+            if not np.isfinite(numbers).all():
+                raise ValueError(f"{name} is not finite")
+        if not (self.spread > 0).all():
+            raise ValueError("nothing differs")
 
-def fit(features: np.ndarray, labels: Sequence[int], classes: int, held_out: np.ndarray) -> Unlike:
+    def _measures(self, features: np.ndarray) -> np.ndarray:
+        """Return (n, 3), each higher of a picture that is unlike."""
+        within = features @ self.space.T
+        beyond = np.sqrt(np.maximum((features**2).sum(axis=1) - (within**2).sum(axis=1), 0))
+        apart = 1 - (_unit(_roots(features)) @ self.means.T).max(axis=1)
+        return np.stack([-self._to_boundaries(features), beyond, apart], axis=1)
+
+    def _to_boundaries(self, features: np.ndarray) -> np.ndarray:
+        """Return the mean distance (n,) to where each other class would be as likely as the best,
+        as a share of the distance from the centre."""
+        logits = features @ self.weights.T + self.bias
+        best = logits.argmax(axis=1)
+        ahead = logits.max(axis=1, keepdims=True) - logits
+        between = np.linalg.norm(self.weights[:, np.newaxis] - self.weights, axis=2)
+        distances = ahead / np.maximum(between[best], _LEAST)
+        from_centre = np.linalg.norm(features - self.centre, axis=1)
+        others = max(len(self.weights) - 1, 1)
+        share: np.ndarray = distances.sum(axis=1) / others / np.maximum(from_centre, _LEAST)
+        return share
+
+
+def fit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    held_out: np.ndarray,
+) -> Unlike:
     """Return what a student knows of pictures like those that it was taught.
 
     Args:
         features: (n, features) of pictures that it was trained on.
-        labels: their class indices, (n,); a class without a picture is like none.
-        classes: how many there are.
+        labels: (n,) their class indices; a class without a picture is like none.
+        weights: (classes, features) of its last layer.
+        bias: (classes,) of it.
         held_out: (m, features) of pictures that it was not trained on.
     """
-    seen, index = _directions(features), np.asarray(labels)
-    means = np.zeros((classes, features.shape[1]), np.float32)
-    np.add.at(means, index, seen)
-    unit = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _LEAST)
-    known = Unlike(unit.astype(np.float32), np.zeros(0, np.float32))
-    return Unlike(known.directions, np.sort(known.scores(held_out)))
+    means = np.zeros(weights.shape, np.float64)
+    np.add.at(means, labels, _unit(_roots(features)))
+    nothing = np.zeros(0, np.float32)
+    known = Unlike(
+        weights=weights,
+        bias=bias,
+        centre=features.mean(axis=0, dtype=np.float64).astype(np.float32),
+        space=_space(features),
+        means=_unit(means),
+        middle=np.zeros(3, np.float32),
+        spread=np.ones(3, np.float32),
+        held_out=nothing,
+    )
+    if not len(held_out):
+        return known
+    low, middle, high = np.quantile(known._measures(held_out), [0.16, 0.5, 0.84], axis=0)
+    known = replace(
+        known,
+        middle=middle.astype(np.float32),
+        spread=np.maximum(high - low, _LEAST).astype(np.float32),
+    )
+    return replace(known, held_out=np.sort(known.scores(held_out)))
 
 
-def _directions(features: np.ndarray) -> np.ndarray:
-    """Return unit vectors (n, features). Features below 0 say that something is not there, and
-    count as 0."""
-    roots = np.sqrt(np.maximum(features, 0))
-    unit: np.ndarray = roots / np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), _LEAST)
+def _space(features: np.ndarray) -> np.ndarray:
+    """Return the principal directions (directions, features) about the origin; no more than half as
+    many as there are pictures, whose own noise they would be."""
+    wide = features.astype(np.float64)
+    found = np.linalg.eigh(wide.T @ wide)[1]
+    count = min(_DIRECTIONS, len(features) // 2)
+    directions: np.ndarray = found[:, ::-1][:, :count].T.astype(np.float32)
+    return directions
+
+
+def _roots(features: np.ndarray) -> np.ndarray:
+    """Features below 0 say that something is not there, and count as 0."""
+    roots: np.ndarray = np.sqrt(np.maximum(features, 0))
+    return roots
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _LEAST)
+    unit: np.ndarray = (rows / lengths).astype(np.float32)
     return unit
