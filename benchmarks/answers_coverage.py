@@ -89,7 +89,10 @@ def rows_of(case: Case, draws: int) -> Iterator[Row]:
         batch = with_votes(batch_of(case, variation))
         truth = case.truth[variation.rows]
         name = case.data if variation.name == "all" else f"{case.data}, imbalanced"
-        for labels, found in (("plain", batch.plain), ("refined", refine(batch).probabilities)):
+        ways = [("refined", refine(batch).probabilities)]
+        if len(batch.spaces) == 1:  # what the words alone say is the same beside a second space
+            ways.insert(0, ("plain", batch.plain))
+        for labels, found in ways:
             shares = calibrated(found, batch)
             right = shares.argmax(axis=1) == truth
             doubts = doubt(batch, shares).astype(np.float64)
@@ -129,11 +132,10 @@ def run(
             if not suits(settings, one) or one.name.endswith("/test"):
                 continue
             try:
-                alone = next(cases(one, settings, listener)).of_classes()
+                for case in cases(one, settings, listener):
+                    rows += rows_of(case.of_classes(), draws)
             except TeacherError as error:
                 print(f"Skipped: {settings.model}. {error}")
-                continue
-            rows += rows_of(alone, draws)
     if not data:
         keep({"coverage": [asdict(row) for row in rows]}, RESULTS)
     keys = dict.fromkeys((r.data, r.teacher, r.labels, r.accuracy, r.answers) for r in rows)

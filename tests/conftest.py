@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import settings
 
+from pipeline import stages
+from pipeline.config import load_config
 from pipeline.sample.draw import draw_sample
+from tests.browser import headless
+from tests.fakes import photos
 from tests.repository import REPOSITORY
 
 # The machines that run the tests are shared: how long an example takes says nothing.
@@ -28,6 +35,32 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     draw_sample(folder, images=120, test=24, workers=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless browser."""
+    with headless() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labeled run of 35 pictures, to be changed in a copy; one file's name would be markup."""
+    here = tmp_path_factory.mktemp("review")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP2YOLO_CACHE", str(here / "cache"))
+        first, *_ = photos(here / "photos", {"red": 14, "blue": 12, "green": 9})
+        first.rename(first.with_name("<img src=x onerror=alert(1)>.png"))
+        written = {
+            "source": "photos", "workspace": "run",
+            "teacher": {"model": "pocket", "device": "cpu"},
+            "ontology": {"a red box": "red", "a blue cup": "blue", "a green leaf": "green"},
+            "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
+        }  # fmt: skip
+        (here / "run.yaml").write_text(yaml.safe_dump(written))
+        stages.label(load_config(here / "run.yaml"))
+    return here
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,27 @@ def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
     assert "answers.jsonl: 1 line is no answer and passed over" in note
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of file sizes")
+def test_of_answers_that_the_disk_does_not_take_whole_none_is_there(tmp_path: Path) -> None:
+    """A limit of file sizes stands for a full disk: a part is written, and then no more."""
+    import resource
+
+    path = tmp_path / "answers.jsonl"
+    log = AnswerLog(path)
+    log.add([said("a")])
+    whole = path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 200, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            log.add([said(f"{number}") for number in range(50)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == whole
+    log.add([said("b")])
+    assert list(read_answers(path).taught) == ["a", "b"] and log.damaged == 0
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -70,6 +92,7 @@ def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
         '{"id": "a", "kind": "maybe", "class": null, "purpose": "teach"}',
         '{"id": "a", "kind": [], "class": null, "purpose": "teach"}',
         '{"id": "a", "kind": "none", "class": null, "purpose": "train"}', "[" * 100_000,
+        '{"id": "a", "kind": "class", "class": "\\ud800", "purpose": "teach"}',
     ],
 )  # fmt: skip
 def test_what_is_no_answer(tmp_path: Path, line: str) -> None:
@@ -99,6 +122,12 @@ def test_a_log_sees_what_others_add_and_a_file_that_was_replaced(tmp_path: Path)
     assert [one.id for one in mine.refresh()] == ["a"] and mine.refresh() == []
     path.write_text("")
     assert mine.refresh() == [] and mine.history == []
+    # Also where the other file is the longer one.
+    theirs.add([said("b")])
+    mine.refresh()
+    AnswerLog(tmp_path / "other.jsonl").add([said("c"), said("d")])
+    (tmp_path / "other.jsonl").replace(path)
+    assert [one.id for one in mine.refresh()] == ["c", "d"] and list(mine.taught) == ["c", "d"]
 
 
 def test_the_newest_decision_wins(tmp_path: Path) -> None:

@@ -92,9 +92,10 @@ def fill_in(many: int, name: str | None = None) -> None:
 
 def test_the_sheet_is_drawn_in_an_order_that_tells_nothing(folder: Path) -> None:
     done = audit("--answers", "40")
-    assert "40 images of 40 are to be answered" in done.stdout and "audit.csv" in done.stdout
+    assert "40 images of 40 to be answered" in done.stdout and "audit.csv" in done.stdout
+    assert "'red', 'green', 'blue', 'none of these'" in done.stdout
     drawn = sheet()
-    assert drawn.columns == ["path", "class", "guess", "id"]
+    assert drawn.columns == ["path", "class", "id"]
     assert len(drawn) == 40 == drawn["id"].n_unique() and drawn["class"].null_count() == 40
     doubt = dict(pl.read_parquet("run/labels.parquet").select("id", "doubt").iter_rows())
     order = [doubt[one] for one in drawn["id"]]
@@ -117,8 +118,41 @@ def test_answers_become_figures_and_are_kept(folder: Path) -> None:
     for row in sheet().head(30).iter_rows(named=True):
         assert log.audited[row["id"]].class_name == truth_of(row["path"])
     done = audit()
-    assert "labels" in done.stdout and "10 images of 40 are to be answered" in done.stdout
+    assert "labels" in done.stdout and "10 images of 40 to be answered" in done.stdout
     assert len(read_answers(folder / "run" / "answers.jsonl").history) == 30  # nothing twice
+
+
+@pytest.mark.parametrize(
+    ("separator", "encoding"),
+    [(";", "utf-8-sig"), (";", "cp1252"), ("\t", "utf-16"), (",", "utf-8-sig"), (",", "utf-8")],
+)
+def test_what_a_spreadsheet_saves_is_read_and_written_back_alike(
+    folder: Path, separator: str, encoding: str
+) -> None:
+    audit("--answers", "20")
+    rows = [[row["path"], truth_of(row["path"]), row["id"]] for row in sheet().to_dicts()]
+    rows[12:] = [[path, "", image_id] for path, _, image_id in rows[12:]]
+    rows.append(["photos/gr\u00fcn.png", "", ""])  # a row of somebody's own, outside ASCII
+    lines = [separator.join(row) for row in [["path", "class ", "id"], *rows]]
+    Path("run/audit.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    assert said()["answered"] == 12
+    data = Path("run/audit.csv").read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf") == (encoding in ("utf-8-sig", "utf-16"))
+    assert f"path{separator}class{separator}id".encode() in data.splitlines()[0]
+    assert said()["answered"] == 12  # its own spelling is read, too
+
+
+def test_an_image_with_two_classes_is_refused(folder: Path) -> None:
+    audit("--answers", "20")
+    fill_in(12)
+    rows = sheet().to_dicts()
+    other = next(name for name in CLASSES if name != rows[3]["class"])
+    rows.append(rows[3] | {"class": other, "id": None})  # matched by the path
+    pl.DataFrame(rows, dict.fromkeys(sheet().columns, pl.String)).write_csv("run/audit.csv")
+    before = Path("run/audit.csv").read_bytes()
+    assert f"twice, as '{rows[3]['class']}' and as '{other}'" in audit(wrong=True).stderr
+    assert Path("run/audit.csv").read_bytes() == before
+    assert not (folder / "run" / "answers.jsonl").exists()
 
 
 def test_a_growing_audit_keeps_its_rows_and_adds_others(folder: Path) -> None:
@@ -129,6 +163,8 @@ def test_a_growing_audit_keeps_its_rows_and_adds_others(folder: Path) -> None:
     after = sheet()
     assert after.head(20).equals(before) and after["class"][20:].null_count() == 25
     assert said("--answers", "45")["drawn"] == 45 and sheet().equals(after)
+    found = said("--answers", "20")
+    assert found["drawn"] == 45 and "an audit only grows" in " ".join(found["notes"])
     found = said("--answers", "500")
     assert found["drawn"] == 60 and "no more than 60 images" in " ".join(found["notes"])
 
@@ -172,7 +208,7 @@ def test_rows_that_were_left_out_and_rows_that_nobody_drew_are_told(folder: Path
         row["class"] = truth_of(row["path"])
     drawn = {row["id"] for row in rows}
     other = next(p for p in sorted(Path("photos").rglob("*.png")) if sha256(p) not in drawn)
-    rows.append({"path": str(other), "class": "red", "guess": "red", "id": sha256(other)})
+    rows.append({"path": str(other), "class": "red", "id": sha256(other)})
     pl.DataFrame(rows, dict.fromkeys(sheet().columns, pl.String)).write_csv("run/audit.csv")
     found = said()
     notes = " ".join(found["notes"])
@@ -187,7 +223,7 @@ def test_what_was_audited_is_truth_for_evaluation(folder: Path) -> None:
     run = Run.of(load_config(Path("run.yaml")))
     truth = known_truth(run)
     assert len(truth) == 20
-    assert all(truth[one] == truth_of(path) for path, _, _, one in sheet().iter_rows())
+    assert all(truth[one] == truth_of(path) for path, _, one in sheet().iter_rows())
 
 
 def test_which_teacher_is_best_by_the_answers(folder: Path) -> None:
@@ -207,7 +243,7 @@ def test_which_teacher_is_best_by_the_answers(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("path,class,guess,id\nphotos/x.png,yellow,red,abc\n", "gives the class 'yellow'"),
+        ("path,class,id\nphotos/x.png,yellow,abc\n", "gives the class 'yellow'"),
         ("a,b\n1,2\n", "cannot be read as a table of decisions"),
         ("\x00\xff", "cannot be read as a table of decisions"),
     ],

@@ -30,11 +30,17 @@ def drawn(numbers: np.ndarray, answers: int, rng: np.random.Generator) -> np.nda
 def test_strata_are_parts_of_equal_size_along_the_doubt() -> None:
     doubt = np.random.default_rng(0).random(1003)
     numbers = strata(doubt, 100)
-    assert set(np.bincount(numbers)) <= {100, 101}
-    tops = [doubt[numbers == h].max() for h in range(10)]
+    assert set(np.bincount(numbers)) == {50, 51}
+    tops = [doubt[numbers == h].max() for h in range(20)]
     assert tops == sorted(tops)
     assert strata(doubt, 5).max() == 0 and strata(doubt[:7], 100).max() == 0
-    assert strata(doubt, 10_000).max() == 19
+    assert strata(doubt, 10_000).max() == 99
+
+
+@pytest.mark.parametrize("answers", [50, 100, 300, 1000])
+def test_each_stratum_gives_as_many_as_the_others(answers: int) -> None:
+    numbers = strata(np.random.default_rng(0).random(5003), answers)
+    assert len(set(allocation(np.bincount(numbers), answers))) == 1
 
 
 @pytest.mark.parametrize("answers", [1, 7, 50, 333, 5000])
@@ -88,6 +94,23 @@ def test_whoever_has_answered_everything_knows_it() -> None:
     share = float(right.mean())
     for name in METHODS:
         assert getattr(found, name) == Proportion(*[pytest.approx(share)] * 3, 60)
+
+
+def test_a_half_filled_sheet_is_weighed_by_groups_of_strata() -> None:
+    doubt, right = pool(1200)
+    numbers = strata(doubt, 100)
+    share, errors, widths = right.mean(), [], []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        rows = rng.permutation(drawn(numbers, 100, rng))[:20]
+        found = estimate(numbers, 1 - doubt, rows, right[rows])
+        errors.append(found.stratified.value - share)
+        widths.append(
+            (found.stratified.high - found.stratified.low) / (found.wilson.high - found.wilson.low)
+        )
+    # One answer a stratum, weighed by where it happens to lie, would err more than no strata do.
+    assert np.sqrt(np.mean(np.square(errors))) < np.sqrt(share * (1 - share) / 20)
+    assert np.mean(widths) < 1
 
 
 def test_strata_without_an_answer_count_to_their_neighbours() -> None:

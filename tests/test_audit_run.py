@@ -69,5 +69,12 @@ def test_what_was_audited_is_held_out_and_judges_everybody(
     held_out = after["student"]["accuracy"]["n"]
     assert 0 < held_out <= ANSWERS and after["teacher"]["accuracy"]["n"] == held_out
     assert after["labels"]["accuracy"]["n"] > 0
+    # The audit judges the student by the same images: those that look like none it has learned.
     found, _ = clip2yolo("audit")
-    assert found["student"]["accuracy"]["n"] == ANSWERS and found["notes"] == []
+    assert (
+        found["student"]["accuracy"]["n"]
+        == held_out
+        == ANSWERS - sum(after["held_out"]["excluded"].values())
+    )
+    assert held_out < ANSWERS
+    assert "so the student is judged by the" in " ".join(found["notes"])

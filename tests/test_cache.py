@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.files import cache_dir
+from pipeline.review.thumbnails import thumbnail
 from pipeline.teachers.cache import EmbeddingCache, cache_entries, prune
-from tests.fakes import unit
+from tests.fakes import sha256, unit
+from tests.labeled_run import write_photo
 
 DAY = 86_400
 
@@ -53,6 +56,50 @@ def test_the_command_shows_and_prunes() -> None:
     assert [e["teacher"] for e in json.loads(answer.stdout)["teachers"]] == ["teacher a"]
     wrong = CliRunner().invoke(main, ["cache", "--down-to", "lots"])
     assert wrong.exit_code == 2 and "is no size" in wrong.stderr
+
+
+def put_thumbnail(folder: Path, days_ago: float = 0.0) -> int:
+    """Have the review page show a picture; returns the bytes that are kept of it."""
+    picture = write_photo(folder, "shown")
+    made = thumbnail(picture, sha256(picture), 320, 10**6)
+    then = time.time() - days_ago * DAY
+    os.utime(cache_dir() / "thumbnails", (then, then))
+    return len(made)
+
+
+def told(*words: str) -> Any:
+    answer = CliRunner().invoke(main, ["cache", "--json", *words])
+    assert answer.exit_code == 0, answer.output
+    return json.loads(answer.stdout)
+
+
+def test_thumbnails_are_counted_and_cleared(tmp_path: Path) -> None:
+    assert told()["thumbnails"] is None
+    size = put_thumbnail(tmp_path, 40)
+    shown = CliRunner().invoke(main, ["cache"])
+    assert "holds 1 thumbnail of the review page" in shown.stdout
+    assert (told()["thumbnails"]["pictures"], told()["thumbnails"]["size"]) == (1, size)
+    assert told("--unused-for", "50")["thumbnails_removed"] is None
+    # To be shown counts as use.
+    thumbnail(tmp_path / "photos" / "shown.png", sha256(tmp_path / "photos" / "shown.png"), 320, 99)
+    assert told("--unused-for", "30")["thumbnails"]["pictures"] == 1
+    put_thumbnail(tmp_path, 40)
+    cleared = told("--unused-for", "30")
+    assert cleared["thumbnails"] is None and cleared["thumbnails_removed"]["size"] == size
+    assert not (cache_dir() / "thumbnails").exists()
+    assert put_thumbnail(tmp_path) == size  # and made again
+
+
+def test_thumbnails_go_before_vectors_and_count_beside_them(tmp_path: Path) -> None:
+    fill("a", 100, 5)
+    vectors_ = told()["teachers"][0]["size"]
+    small = put_thumbnail(tmp_path)
+    fits = told("--down-to", f"{(vectors_ + small) / 1000:.3f}KB")
+    assert fits["thumbnails"] is not None and len(fits["teachers"]) == 1
+    less = told("--down-to", f"{(vectors_ + small - 1) / 1000:.3f}KB")
+    assert less["thumbnails"] is None and len(less["teachers"]) == 1 and less["removed"] == []
+    text = CliRunner().invoke(main, ["cache", "--down-to", "1KB"])
+    assert "Removed the vectors of 1 teacher" in text.stdout and "thumbnail" not in text.stdout
 
 
 def test_looking_something_up_counts_as_use() -> None:

@@ -50,10 +50,12 @@ def test_a_whole_lost_kind_is_found_and_put_right(shown: World) -> None:
 
 
 def test_different_kinds_are_asked_about(shown: World) -> None:
+    """Where all labels are doubted alike, no kind is left out."""
+    refined, doubts = plain(refine(shown.batch)), np.full(360, 0.3, np.float32)
     for seed in range(3):
-        rows = asked(shown, 12, chance=0, seed=seed).rows
+        rows = choose(shown.batch, refined, doubts, 12, chance=0, seed=seed).rows
         assert len(np.unique(rows)) == 12
-        assert len(np.unique(shown.truth[rows])) >= 5
+        assert len(np.unique(shown.truth[rows])) == 6
 
 
 def test_what_is_known_or_settled_is_not_asked_about_again(shown: World) -> None:
@@ -83,7 +85,7 @@ def test_doubt_and_notices_are_asked_about_first(shown: World) -> None:
     doubts = np.where(shown.truth == 4, 0.8, 0.0).astype(np.float32)
     choice = choose(shown.batch, refined, doubts, 3, chance=0)
     assert shown.truth[choice.rows[0]] == 4
-    assert choice.gains[0] > 2 * choice.gains[1]  # one answer reaches most of them
+    assert choice.gains[0] > 1.5 * choice.gains[1]  # one answer reaches many of them
     group = np.flatnonzero(shown.truth == 1)
     noticed = replace(refined, notices=(Notice("far", "thing 3", group, "Look."),))
     rows = choose(shown.batch, noticed, np.zeros(360, np.float32), 1, chance=0).rows
@@ -112,8 +114,8 @@ def test_the_same_answers_lead_to_the_same_question(shown: World) -> None:
 def test_gains_are_labels_and_fall(shown: World) -> None:
     choice = asked(shown, 40, chance=0)
     assert (choice.gains > 0).all()
-    # Every second image is chosen for its reach.
-    assert (np.diff(choice.gains[::2]) <= 1e-6).all()
+    tens = choice.gains.reshape(4, 10).sum(axis=1)
+    assert (np.diff(tens) < 0).all()
     assert choice.gains.sum() < 360
 
 

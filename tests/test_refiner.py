@@ -13,10 +13,12 @@ from pipeline import stages
 from pipeline.config import Config, parse_config
 from pipeline.errors import Clip2YoloError
 from pipeline.evaluation.audit.work import audit
-from pipeline.labels.answers import Answer
-from pipeline.review.desk import Given
+from pipeline.labels.answers import Answer, read_answers
+from pipeline.review.desk import Desk
 from pipeline.review.opening import desk_of
 from pipeline.review.refiner import Refiner
+from pipeline.review.takeover import Labeling, Takeover
+from pipeline.review.tiles import Given
 from pipeline.run.stage import Run
 from tests.fakes import photos
 
@@ -67,9 +69,9 @@ def test_labels_follow_the_answers(tmp_path: Path) -> None:
     # Another process answers; an audit measures and moves nothing.
     desk.log.add([Answer(desk.album.ids[2], "class", name, "audit")])
     desk.catch_up()
-    assert desk.album.ids[2] not in desk.decisions()
+    assert desk.album.ids[2] not in desk.decisions(desk.album)
     vector = refiner.in_words("a red box")
-    assert vector.shape == (desk.vectors_of([0]).shape[1],)
+    assert vector.shape == (desk.album.vectors_at([0]).shape[1],)
     assert abs(float(np.linalg.norm(vector)) - 1) < 1e-5
     refiner.stop()
 
@@ -88,6 +90,50 @@ def test_what_cannot_be_refined_is_said_and_answers_go_on(tmp_path: Path) -> Non
         refiner.in_words("a cup")
     desk.take([Given(desk.album.ids[0], "skip", None, None)], "me")
     assert desk.album.closed.sum() == 1
+
+
+def test_what_failed_is_tried_again_with_the_next_answer(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COLORS)
+    stages.label(config_of(tmp_path))
+    run = Run.of(config_of(tmp_path, examples={"red": [str(tmp_path / "shown")]}))
+    desk = desk_of(run)
+    refiner = Refiner(run, desk)
+    refiner.start()
+    until(lambda: not refiner.progress.busy)
+    trouble = refiner.progress.trouble
+    assert trouble is not None and "shown" in trouble
+    assert trouble.endswith("It is tried again with the next answer.")
+    photos(tmp_path / "shown", {"red": 1}, start=50)
+    desk.take([Given(desk.album.ids[0], "class", "red", None)], "me")
+    refiner.nudge()
+    until(lambda: refiner.progress.answers == 1)
+    assert refiner.progress.trouble is None and refiner.progress.ready and refiner.choice
+    refiner.stop()
+
+
+def test_it_goes_on_with_labels_that_were_made_meanwhile(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", COLORS)
+    config = config_of(tmp_path)
+    stages.label(config)
+    labeling = Labeling.of(Run.of(config))
+    desk = Desk(labeling.album, read_answers(labeling.run.workspace.said), labeling.elsewhere)
+    refiner = Refiner(labeling.run, desk)
+    takeover = Takeover(labeling, desk, refiner)
+    refiner.start()
+    until(lambda: not refiner.progress.busy)
+    one = desk.album.ids[0]
+    name = next(name for name in desk.album.classes if name != desk.album.name_of(0))
+    desk.take([Given(one, "class", name, None)], "me")
+    photos(tmp_path / "photos", {"green": 5}, start=30)
+    stages.label(config)
+    takeover.look()
+    assert len(desk.album) == sum(COLORS.values()) + 5 and refiner.progress.busy
+    until(lambda: refiner.progress.answers == 1 and not refiner.progress.busy)
+    assert refiner.progress.trouble is None
+    row = desk.album.row_of[one]
+    assert desk.album.closed[row] and desk.album.name_of(row) == name
+    assert set(refiner.choice) <= set(desk.album.ids) and one not in refiner.choice
+    refiner.stop()
 
 
 def test_labels_of_images_alone_follow_their_answers_alone(tmp_path: Path) -> None:
@@ -133,7 +179,7 @@ def test_how_right_labels_are_is_said_by_an_audit_alone(tmp_path: Path) -> None:
     assert refiner.progress.trouble is None and found is not None
     assert 0 <= found.low <= found.value <= found.high <= 1 and found.n <= 12
     rows = [teaching.album.row_of[one] for one in truth]
-    assert not set(truth) & set(teaching.decisions())
+    assert not set(truth) & set(teaching.decisions(teaching.album))
     right = [
         teaching.album.name_of(row) == Path(teaching.album.paths[row]).name.split("_")[0]
         for row in rows

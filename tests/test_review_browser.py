@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,95 +9,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 
 from pipeline import stages
 from pipeline.config import load_config
-from pipeline.labels.answers import read_answers
-from tests.fakes import photos
+from tests.browser import answers, idle, notice, press, served, state, until
 from tests.repository import REPOSITORY
 
 pytest.importorskip("uvicorn", reason="needs the extra `review`")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = 60.0  # seconds
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless browser that is there already; none is downloaded."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("needs a chromium in the path")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run that is labeled; one file has a name that would be markup."""
-    here = tmp_path_factory.mktemp("review")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIP2YOLO_CACHE", str(here / "cache"))
-        first, *_ = photos(here / "photos", {"red": 14, "blue": 12, "green": 9})
-        first.rename(first.with_name("<img src=x onerror=alert(1)>.png"))
-        settings = {
-            "source": "photos", "workspace": "run",
-            "teacher": {"model": "pocket", "device": "cpu"},
-            "ontology": {"a red box": "red", "a blue cup": "blue", "a green leaf": "<b>green"[3:]},
-            "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
-        }  # fmt: skip
-        (here / "run.yaml").write_text(yaml.safe_dump(settings))
-        stages.label(load_config(here / "run.yaml"))
-        yield here
-
-
-@contextlib.contextmanager
-def served(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`clip2yolo review` in a process of its own, and its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "review", "-c", "run.yaml", *words], cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "CLIP2YOLO_CACHE": str(folder / "cache")},
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().split("Open ")[1].strip()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until(page: Any, there: Any) -> None:
-    """Wait for something to be so, while the page lives."""
-    end = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < end, page.locator("body").inner_text()
-        page.wait_for_timeout(30)
-
-
-def state(page: Any) -> str:
-    return str(page.locator("#state").inner_text())
-
-
-def answers(folder: Path) -> Any:
-    return read_answers(folder / "run" / "answers.jsonl")
-
-
-def press(page: Any, key: str, answered: int) -> None:
-    """Press a key and wait for what it answers."""
-    page.keyboard.press(key)
-    until(page, lambda: state(page).startswith(f"{answered} answered"))
-    until(page, lambda: page.locator("body[aria-busy]").count() == 0)
+@pytest.fixture
+def folder(colors: Path, tmp_path: Path) -> Path:
+    """A run of its own about which nobody has answered."""
+    return Path(shutil.copytree(colors, tmp_path / "review"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
@@ -109,7 +37,7 @@ def test_label_undo_kill_go_on_and_finish(folder: Path, browser: Any) -> None:
     page.on("dialog", lambda dialog: errors.append(dialog.message))
     with served(folder) as (process, address):
         page.goto(address)
-        page.wait_for_selector(".tile")
+        idle(page)
         until(page, lambda: "labels moved" in state(page))
         page.keyboard.press("t")
         until(page, lambda: "teach most" in page.locator("#question").inner_text())
@@ -119,7 +47,7 @@ def test_label_undo_kill_go_on_and_finish(folder: Path, browser: Any) -> None:
         until(page, lambda: "Are these all" in page.locator("#question").inner_text())
         shown = page.locator(".tile").count()
         # One is none of the classes, two are selected and get a class, one a new class by its name.
-        press(page, "0", 1)
+        press(page, "n", 1)
         page.keyboard.press(" ")
         page.keyboard.press("ArrowRight")
         page.keyboard.press(" ")
@@ -145,12 +73,15 @@ def test_label_undo_kill_go_on_and_finish(folder: Path, browser: Any) -> None:
         process.wait()
         if page.locator(".tile").count():
             page.keyboard.press("Enter")
-            until(page, lambda: "Nothing was saved" in page.locator("#notice").inner_text())
+            until(page, lambda: "does not answer" in page.locator("#banner").inner_text())
+            until(
+                page, lambda: "not known to be saved" in notice(page) or "Not saved" in notice(page)
+            )
         assert len(answers(folder).taught) == shown
     with served(folder) as (_, address):
         page.goto(address)
-        page.wait_for_selector(".tile, .empty")
-        assert state(page).startswith(f"{shown} answered")
+        idle(page)
+        assert state(page).startswith(f"{shown} of 35 answered")
         for _ in range(35):
             if page.locator(".empty").count():
                 break
@@ -182,16 +113,16 @@ def test_label_undo_kill_go_on_and_finish(folder: Path, browser: Any) -> None:
 def test_it_fits_a_narrow_screen_and_the_dark(folder: Path, browser: Any) -> None:
     with served(folder) as (_, address):
         page = browser.new_page(viewport={"width": 800, "height": 1100}, color_scheme="dark")
-        page.goto(address + "#")
-        page.select_option("#state-filter", "all")
-        page.wait_for_selector(".tile")
+        page.goto(address + "#state=all")
+        idle(page)
+        assert page.input_value("#state-filter") == "all"
         wide = page.locator("body").evaluate("body => [body.scrollWidth, body.clientWidth]")
         assert wide[0] <= wide[1]
         [red, green, blue] = page.locator("body").evaluate(
             "body => getComputedStyle(body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
         )
         assert max(red, green, blue) < 60
-        # By touch: a tap selects, a button answers.
+        # With the mouse: a click selects, a button answers.
         page.locator(".tile").first.click()
         page.locator("#classes button").first.click()
         until(page, lambda: page.locator(".tile.selected").count() == 0)
@@ -208,13 +139,13 @@ def test_an_audit_by_keyboard(folder: Path, browser: Any) -> None:
     with served(folder, "--audit") as (_, address):
         page = browser.new_page()
         page.goto(address)
-        page.wait_for_selector(".tile")
+        idle(page)
         assert page.locator(".tile").count() == 3 and not page.locator("#filters").is_visible()
         assert {"red", "blue"}.isdisjoint(page.locator("#grid").inner_text().split())
         page.keyboard.press("Enter")  # nothing is confirmed at one stroke
         press(page, "1", 1)
         press(page, "2", 2)
-        press(page, "0", 3)
+        press(page, "n", 3)
         page.wait_for_selector(".empty")
         page.close()
     audited = answers(folder).audited

@@ -10,6 +10,7 @@ from pipeline.cli.group import echo, main, on_a_run, print_json
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pipeline.config import Config
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.terminal import TerminalListener
 
 _ENOUGH = 10  # answers, from which figures are given
+_NAMED = 20  # classes that are named
 
 
 @main.command()
@@ -50,6 +52,7 @@ def audit(
     """
     from pipeline.cli.teachers import named_teachers
     from pipeline.evaluation.audit.work import audit as work
+    from pipeline.run.stage import Run
     from pipeline.run.workspace import Workspace
 
     teachers = None if named is None else named_teachers((named,), "auto", "--teachers")
@@ -72,12 +75,12 @@ def audit(
         known = _as_dict(found, sheet)
         print_json(known if comparison is None else known | {"teachers": as_dict(comparison, None)})
         return
-    _print(found, sheet)
+    _print(found, sheet, Run.of(config).ontology.classes)
     if comparison is not None:
         print_comparison(comparison, None)
 
 
-def _print(found: AuditFigures, sheet: Path) -> None:
+def _print(found: AuditFigures, sheet: Path, classes: Sequence[str]) -> None:
     from pipeline.evaluation.audit.sheet import NONE
     from pipeline.evaluation.wording import interval, percent
     from pipeline.terminal import print_table
@@ -102,10 +105,12 @@ def _print(found: AuditFigures, sheet: Path) -> None:
             ],
         )  # fmt: skip
     if open_:
+        names = ", ".join(f"'{name}'" for name in (*classes[:_NAMED], NONE))
+        more = f" or one of {rest:,} more" if (rest := len(classes) - _NAMED) > 0 else ""
         echo(
-            f"{counted(open_, 'image')} of {found.drawn:,} are to be answered: fill in the column "
-            f"`class` of {sheet} ('{NONE}' where the image shows none of the classes), and run "
-            "this again."
+            f"{counted(open_, 'image')} of {found.drawn:,} to be answered: run `clip2yolo review "
+            f"--audit`, or fill in the column `class` of {sheet} ({names}{more}). Then run this "
+            "again."
         )
     if found.guesses is None and found.answered:
         echo(f"From {_ENOUGH} answers on it says how right the labels are.")

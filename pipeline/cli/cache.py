@@ -1,15 +1,19 @@
-"""The embedding cache: what it holds, and making it smaller."""
+"""The cache: what it holds of vectors and small pictures, and making it smaller."""
 
 from __future__ import annotations
 
 import re
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.group import echo, main, print_json
 from pipeline.errors import ConfigError
 from pipeline.values import counted
+
+if TYPE_CHECKING:
+    from pipeline.review.thumbnails import Kept
 
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _DAY = 86_400.0
@@ -20,26 +24,40 @@ _DAY = 86_400.0
     "--unused-for",
     metavar="DAYS",
     type=click.FloatRange(min=0),
-    help="Remove the vectors of teachers that no run has asked for so many days.",
+    help="Remove what no run and no page has asked for so many days: a teacher's vectors, or the "
+    "thumbnails of the review page.",
 )
 @click.option(
     "--down-to",
     metavar="SIZE",
-    help="Remove the longest unused until no more is left than, say, 5GB or 500MB.",
+    help="Remove the thumbnails, then the vectors that are the longest unused, until no more is "
+    "left than, say, 5GB or 500MB.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
-    """Show how much the embedding cache holds of each teacher, and make it smaller.
+    """Show how much the cache holds of each teacher's vectors and of the review page's thumbnails,
+    and make it smaller.
 
     Example: clip2yolo cache --unused-for 90
     """
     from pipeline.files import cache_dir
+    from pipeline.review.thumbnails import clear_thumbnails, kept_thumbnails
     from pipeline.teachers.cache import cache_entries, prune
     from pipeline.terminal import print_table
 
     root = cache_dir() / "embeddings"
     limit = None if down_to is None else _bytes_of(down_to)
     seconds = None if unused_for is None else unused_for * _DAY
+    small, cleared = kept_thumbnails(), None
+    if small is not None:
+        # They are made again in a moment, and vectors are not: they are the first to go.
+        old = seconds is not None and time.time() - small.used > seconds
+        vectors = sum(entry.size for entry in cache_entries(root))
+        if old or (limit is not None and vectors + small.size > limit):
+            clear_thumbnails()
+            small, cleared = None, small
+    if limit is not None and small is not None:
+        limit -= small.size
     removed = prune(root, unused_for=seconds, down_to=limit)
     entries = cache_entries(root)
     if as_json:
@@ -48,6 +66,8 @@ def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
                 "folder": str(root),
                 "teachers": [entry.__dict__ for entry in entries],
                 "removed": [entry.__dict__ for entry in removed],
+                "thumbnails": None if small is None else _known(small),
+                "thumbnails_removed": None if cleared is None else _known(cleared),
             }
         )
         return
@@ -57,15 +77,38 @@ def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
             entry.fingerprint[:12],
             f"{entry.images:,}",
             f"{entry.size / 1e6:,.1f} MB",
-            time.strftime("%Y-%m-%d", time.gmtime(entry.used)),
+            _day(entry.used),
         ]
         for entry in entries
     ]
     print_table(str(root), ["teacher", "fingerprint", "images", "size", "last used"], rows)
-    echo(f"Together {sum(entry.size for entry in entries) / 1e6:,.1f} MB.")
+    together = sum(entry.size for entry in entries)
+    if small is not None:
+        together += small.size
+        echo(
+            f"{small.folder} holds {counted(small.pictures, 'thumbnail')} of the review page, "
+            f"{small.size / 1e6:,.1f} MB, last used {_day(small.used)}."
+        )
+    echo(f"Together {together / 1e6:,.1f} MB.")
     if unused_for is not None or down_to is not None:
         freed = sum(entry.size for entry in removed) / 1e6
         echo(f"Removed the vectors of {counted(len(removed), 'teacher')}, {freed:,.1f} MB.")
+        if cleared is not None:
+            pictures = counted(cleared.pictures, "thumbnail")
+            echo(f"Removed {pictures}, {cleared.size / 1e6:,.1f} MB.")
+
+
+def _known(kept: Kept) -> dict[str, str | int | float]:
+    return {
+        "folder": str(kept.folder),
+        "pictures": kept.pictures,
+        "size": kept.size,
+        "used": kept.used,
+    }
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def _bytes_of(text: str) -> int:

@@ -140,11 +140,7 @@ def leave_out_look_alikes(
     run: Run, plan: pl.DataFrame, sample: Sample, examples: pl.DataFrame
 ) -> None:
     """Take out of the sample what looks like an image that the student was trained or chosen on, or
-    like an example: a photo that was saved again has other bytes and is not held out for that.
-
-    What counts as alike is what counts for the splits, `dataset.near_duplicate`; where that is
-    null, the same picture. Where the teacher gives no vectors, the pictures themselves are
-    compared, made small.
+    like an example (see `look_alikes`).
 
     Args:
         run: at work.
@@ -155,14 +151,7 @@ def leave_out_look_alikes(
     Raises:
         SourceError: no image is left.
     """
-    learned = plan.filter(pl.col("split") != "test").select("id", "path")
-    shown = examples.select("id", "path")
-    both = pl.concat([sample.table(), learned, shown]).unique("id", maintain_order=True)
-    threshold = run.config.dataset.near_duplicate or _SAME
-    vectors = vectors_of(run, both)
-    if vectors is None:
-        vectors, threshold = _small_pictures(both, run.config.max_pixels), _SAME
-    alike = resembling(vectors, len(sample.ids), threshold)
+    alike = look_alikes(run, plan, sample.table(), examples)
     sample.keep((~alike).tolist(), _ALIKE)
     if count := int(alike.sum()):
         run.listener.warn(
@@ -170,6 +159,36 @@ def leave_out_look_alikes(
             "student was trained or chosen on, and are not evaluated on."
         )
     _refuse_nothing(sample)
+
+
+def look_alikes(
+    run: Run, plan: pl.DataFrame, images: pl.DataFrame, examples: pl.DataFrame
+) -> np.ndarray:
+    """Say which images look like one that the student was trained or chosen on, or like an example,
+    (n,) bool: a photo that was saved again has other bytes and is not held out for that.
+
+    What counts as alike is what counts for the splits, `dataset.near_duplicate`; where that is
+    null, the same picture. Where the teacher gives no vectors, the pictures themselves are
+    compared, made small.
+
+    Args:
+        run: at work.
+        plan: dataset.parquet.
+        images: (n,) columns id and path; none of them is in the parts of `plan` that are learned.
+        examples: what the teacher was shown; columns id and path.
+
+    Raises:
+        SourceError: images have changed since they were labeled.
+    """
+    learned = plan.filter(pl.col("split") != "test").select("id", "path")
+    shown = examples.select("id", "path")
+    both = pl.concat([images.select("id", "path"), learned, shown])
+    both = both.unique("id", keep="first", maintain_order=True)
+    threshold = run.config.dataset.near_duplicate or _SAME
+    vectors = vectors_of(run, both)
+    if vectors is None:
+        vectors, threshold = _small_pictures(both, run.config.max_pixels), _SAME
+    return resembling(vectors, len(images), threshold)
 
 
 def _small_pictures(images: pl.DataFrame, max_pixels: int) -> np.ndarray:

@@ -7,6 +7,7 @@ and never teaches, whatever else was said of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,11 +63,13 @@ class AnswerLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.begun = 1  # how often it has been read from its beginning
         self._begin()
 
     def _begin(self) -> None:
         self.history: list[Answer] = []
         self.damaged = 0  # lines that are no answer: torn by a crash or a full disk
+        self._file = 0  # its number in the file system
         self._last: dict[Purpose, dict[str, Answer]] = {"teach": {}, "audit": {}}
         self._read = 0  # bytes
 
@@ -105,8 +108,11 @@ class AnswerLog:
         has one: somebody may be writing it."""
         try:
             with naming(self.path), self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self._read:  # another file took its place
-                    self._begin()
+                state = os.fstat(file.fileno())
+                if state.st_size < self._read or state.st_ino != (self._file or state.st_ino):
+                    self._begin()  # another file took its place
+                    self.begun += 1
+                self._file = state.st_ino
                 file.seek(self._read)
                 data = file.read()
         except FileNotFoundError:
@@ -131,7 +137,7 @@ class AnswerLog:
 
         Raises:
             WorkspaceError: another process holds the file for too long.
-            OSError: the disk takes no more; what was written of it is passed over from then on.
+            OSError: the disk takes no more; none of the answers is in the file.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=_PATIENCE)
@@ -143,13 +149,17 @@ class AnswerLog:
                 "it, and answer again."
             ) from None
         try:
-            with naming(self.path), self.path.open("ab+") as file:
+            with naming(self.path), self.path.open("ab+", buffering=0) as file:
                 text = "".join(answer.as_line() + "\n" for answer in answers)
-                if file.tell() and _last_byte(file) != b"\n":
+                if (size := file.tell()) and _last_byte(file) != b"\n":
                     text = "\n" + text  # a torn line stays alone
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
+                try:
+                    _write(file, text.encode())
+                except OSError:
+                    file.truncate(size)  # all of them or none: nobody is told of a part
+                    raise
+            if not size:
+                _keep_name(self.path.parent)
         finally:
             lock.release()
         self.refresh()
@@ -217,6 +227,24 @@ def heard(
     return Heard(decided, answered, nothing, notes)
 
 
+def _write(file: Any, data: bytes) -> None:
+    """Write all of the bytes; they are on the disk when this returns."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
+
+
+def _keep_name(folder: Path) -> None:
+    """Have a new file's name on the disk, too, where a system lets folders be asked for that."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
 def _last_byte(file: Any) -> bytes:
     file.seek(-1, os.SEEK_END)
     found: bytes = file.read(1)
@@ -238,5 +266,9 @@ def _answer_of(line: bytes) -> Answer | None:
     if not fits or kind not in get_args(Kind) or purpose not in get_args(Purpose):
         return None
     if not image_id or (kind == "class") != bool(name):
+        return None
+    try:
+        "".join([*texts, name or "", over or ""]).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which nobody can write
         return None
     return Answer(image_id, kind, name, purpose, who, at, over, act)

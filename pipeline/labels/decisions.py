@@ -14,6 +14,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError
 from pipeline.files import replacing
+from pipeline.labels.filled_in import read_filled_in
 from pipeline.ontology import Ontology
 
 REVIEW_COLUMNS = (
@@ -154,10 +155,9 @@ def write_review(path: Path, table: pl.DataFrame, keep: bool = True) -> None:
 def _read(path: Path) -> pl.DataFrame:
     """A table of decisions, with all its columns as text; those for path and id are there."""
     try:
-        table = pl.read_csv(path, infer_schema=False, encoding="utf8", glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        table, _ = read_filled_in(path)
+    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise _no_table(path, str(error).splitlines()[0]) from error
-    table = table.rename({name: name.strip().lstrip("\ufeff") for name in table.columns})
     if "class" not in table.columns or not {"id", "path"} & set(table.columns):
         raise _no_table(path, f"its columns are: {', '.join(table.columns)}")
     lacking = [name for name in _DECIDED if name not in table.columns]

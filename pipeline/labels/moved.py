@@ -7,7 +7,7 @@ and how large it was. Files are known by their names, which hold a part of the i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.run.workspace import Workspace
 # What systems and tools leave in folders: not a person's, and nobody misses it.
 _JUNK_FILES = {"Thumbs.db", "desktop.ini", ".DS_Store"}
 _JUNK_FOLDERS = {".ipynb_checkpoints", "__pycache__", "__MACOSX", "@eaDir"}
+_FOUND = {"file": pl.String, "name": pl.String, "size": pl.Int64}
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,7 @@ def look_at_folder(workspace: Workspace) -> FolderState | None:
     plan = exported(workspace)
     if plan is None:
         return None
-    found = pl.DataFrame(
-        list(_files(workspace.dataset)),
-        schema={"file": pl.String, "name": pl.String, "size": pl.Int64},
-        orient="row",
-    )
+    found = _files(workspace.dataset)
     plan = plan.with_columns(name=pl.col("file").str.split("/").list.last())
     at_home = plan.join(found.select("file", "size"), "file", "left", maintain_order="left")
     there = pl.col("size").is_not_null()
@@ -103,12 +100,29 @@ def moved_by_hand(state: FolderState | None, classes: Sequence[str]) -> dict[str
     return dict(moved.select("id", "class").iter_rows())
 
 
-def _files(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Every file below the folder, junk aside: its place, with slashes, its name and size."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _JUNK_FOLDERS]
-        below = Path(root).relative_to(folder).as_posix()
-        for name in files:
-            if name not in (*_JUNK_FILES, EXPORTED_FILE) and not name.endswith(".cache"):
-                place = name if below == "." else f"{below}/{name}"
-                yield place, name, (Path(root) / name).lstat().st_size
+def _files(folder: Path) -> pl.DataFrame:
+    """Every file below the folder, junk aside: its place `file`, with slashes, its name and size.
+
+    Names, places and sizes as lists: a million files are looked through in seconds.
+    """
+    names: list[str] = []
+    places: list[str] = []
+    sizes: list[int] = []
+    open_ = [(str(folder), "")]
+    while open_:
+        path, below = open_.pop()
+        try:
+            entries = os.scandir(path)
+        except OSError:  # gone in this moment, or not to be looked into
+            continue
+        with entries:
+            for entry in entries:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if name not in _JUNK_FOLDERS:
+                        open_.append((entry.path, f"{below}{name}/"))
+                elif name not in _JUNK_FILES and name != EXPORTED_FILE and name[-6:] != ".cache":
+                    names.append(name)
+                    places.append(below + name)
+                    sizes.append(entry.stat(follow_symlinks=False).st_size)
+    return pl.DataFrame({"file": places, "name": names, "size": sizes}, schema=_FOUND)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from pipeline.errors import Clip2YoloError
+from pipeline.files import cache_dir
 from pipeline.records import DATASET, LABELS, SPLITS, read_table
+from pipeline.review.rows import Rows
 from pipeline.run.stage import Run
+from pipeline.teachers.cache import EmbeddingCache
 
-_MANY = 4000  # images of a class among which alike ones are looked for
+# ids → unit vectors (n, dim); raises a KeyError where one is not there
+Vectors = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -30,42 +36,40 @@ class Wanted:
 class Album:
     """All labeled images of a run. Rows keep their numbers; guesses and doubt change with answers.
 
+    What the first screen does not need is read and computed when somebody asks for it: with a
+    million images that is half of what it takes to open.
+
     Args:
-        labels: with the columns id, path, guess, confidence, doubt, moved and decision.
-        splits: image id → split.
+        labels: with the columns id, path, guess, plain, doubt, unlike, moved and decision.
+        splits: returns the columns id and split.
         classes: in class order.
+        vectors: tells what is alike; None where nothing does.
     """
 
     def __init__(
         self,
         labels: pl.DataFrame,
-        splits: pl.DataFrame,
+        splits: Callable[[], pl.DataFrame],
         classes: Sequence[str],
-        vectors_of: str | None,
+        vectors: Vectors | None = None,
     ) -> None:
         self.classes = tuple(classes)
-        self.ids: list[str] = labels["id"].to_list()
-        self.row_of = {image_id: row for row, image_id in enumerate(self.ids)}
+        self.ids: pl.Series = labels["id"]
+        self.row_of = Rows(self.ids)
         self.paths = labels["path"]
-        self.vectors_of = vectors_of
-        known = labels.join(splits, "id", "left", maintain_order="left")
+        self.vectors = vectors
+        self._splits = splits
         numbers = {name: number for number, name in enumerate(self.classes)}
-        self.guess: np.ndarray = (
-            known["guess"].replace_strict(numbers, default=-1, return_dtype=pl.Int32).to_numpy()
+        self.guess, self.plain = (
+            labels[column].replace_strict(numbers, default=-1, return_dtype=pl.Int32).to_numpy()
+            for column in ("guess", "plain")
         )
         self.first_guess = self.guess
-        self.doubt: np.ndarray = known["doubt"].fill_null(0.0).to_numpy()
-        self.moved: np.ndarray = known["moved"].fill_null(False).to_numpy()
-        self.decided: np.ndarray = (known["decision"] == "human").to_numpy()
-        split = known["split"].replace_strict(
-            {name: number for number, name in enumerate(SPLITS)},
-            default=-1,
-            return_dtype=pl.Int8,
-        )
-        self._split: np.ndarray = split.to_numpy()
-        folders = self.paths.str.replace(r"[/\\][^/\\]*$", "")
-        self.sources: list[str] = folders.unique().sort().to_list()
-        self._source: np.ndarray = folders.rank("dense").cast(pl.Int64).to_numpy() - 1
+        # What cannot be told apart from a right label is to be looked at.
+        self.doubt: np.ndarray = labels["doubt"].fill_nan(1.0).fill_null(0.0).to_numpy()
+        self.unlike: np.ndarray = labels["unlike"].fill_nan(0.0).fill_null(0.0).to_numpy()
+        self.moved: np.ndarray = labels["moved"].fill_null(False).to_numpy()
+        self.decided: np.ndarray = (labels["decision"] == "human").to_numpy()
         # Whether somebody has answered, also by leaving the image out.
         self.closed = self.decided.copy()
         self._lock = threading.Lock()
@@ -76,17 +80,55 @@ class Album:
 
         Args:
             run: which has been labeled.
-            vectors_of: fingerprint of the teacher whose vectors tell what is alike.
+            vectors_of: fingerprint of the teacher whose vectors tell what is alike; None: nothing
+                does.
 
         Raises:
             WorkspaceError: there are no labels yet, or they are damaged.
         """
-        columns = ["id", "path", "guess", "confidence", "doubt", "moved", "decision"]
+        columns = ["id", "path", "guess", "plain", "doubt", "unlike", "moved", "decision"]
         labels = read_table(run.workspace.labels, LABELS, "label", columns)
-        splits = pl.DataFrame(schema={"id": pl.String, "split": pl.String})
-        if run.workspace.dataset_table.is_file():
-            splits = read_table(run.workspace.dataset_table, DATASET, "label", ["id", "split"])
-        return cls(labels, splits.unique("id"), run.ontology.classes, vectors_of)
+
+        def splits() -> pl.DataFrame:
+            if not run.workspace.dataset_table.is_file():
+                return pl.DataFrame(schema={"id": pl.String, "split": pl.String})
+            return read_table(run.workspace.dataset_table, DATASET, "label", ["id", "split"])
+
+        vectors = None
+        if vectors_of is not None:
+            vectors = EmbeddingCache(cache_dir() / "embeddings", vectors_of).vectors
+        return cls(labels, splits, run.ontology.classes, vectors)
+
+    @cached_property
+    def _split(self) -> np.ndarray:
+        """The number of each image's split (n,); -1: none."""
+        known = pl.DataFrame({"id": self.ids}, schema={"id": pl.String}).join(
+            self._splits().unique("id"), "id", "left", maintain_order="left"
+        )
+        numbers = {name: number for number, name in enumerate(SPLITS)}
+        split = known["split"].replace_strict(numbers, default=-1, return_dtype=pl.Int8)
+        found: np.ndarray = split.to_numpy()
+        return found
+
+    def splits_changed(self) -> None:
+        """Read the splits again when they are asked for next."""
+        self.__dict__.pop("_split", None)
+
+    @cached_property
+    def _folders(self) -> pl.Series:
+        return self.paths.str.replace(r"[/\\][^/\\]*$", "")
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """The folders that images lie in, in their order."""
+        found: list[str] = self._folders.unique().sort().to_list()
+        return found
+
+    @cached_property
+    def _source(self) -> np.ndarray:
+        """The number of each image's folder among `sources` (n,)."""
+        found: np.ndarray = self._folders.rank("dense").cast(pl.Int64).to_numpy() - 1
+        return found
 
     @property
     def places(self) -> pl.DataFrame:
@@ -114,14 +156,25 @@ class Album:
 
     def name_of(self, row: int) -> str | None:
         """Return the class that an image is called now."""
-        number = int(self.guess[row])
-        return self.classes[number] if number >= 0 else None
+        return self._name(self.guess[row])
+
+    def plain_of(self, row: int) -> str | None:
+        """Return the class that the words alone gave an image."""
+        return self._name(self.plain[row])
+
+    def _name(self, number: int) -> str | None:
+        return self.classes[int(number)] if number >= 0 else None
 
     def close(self, ids: Collection[str], closed: bool = True) -> None:
         """Note that images were answered, or are open again."""
-        rows = [self.row_of[one] for one in ids if one in self.row_of]
+        rows = self.row_of.find(list(ids))
         with self._lock:
-            self.closed[rows] = closed
+            self.closed[rows[rows >= 0]] = closed
+
+    def open_all(self) -> None:
+        """Note that nobody has answered; what the labeling itself took for decided stays so."""
+        with self._lock:
+            self.closed = self.decided.copy()
 
     def relabel(self, guess: np.ndarray, doubt: np.ndarray, rows: np.ndarray) -> int:
         """Take new guesses and doubt for some rows; returns how many of all have another class than
@@ -151,18 +204,20 @@ class Album:
         found: np.ndarray = np.flatnonzero(fits)
         return found
 
-    def candidates(self, rows: np.ndarray, seed: int) -> np.ndarray:
-        """Return the rows among `rows` that are called as the seed is, the most doubtful some
-        thousands of them."""
-        same: np.ndarray = rows[self.guess[rows] == self.guess[seed]]
-        if len(same) > _MANY:
-            order = np.argpartition(-self.doubt[same], _MANY)[:_MANY]
-            same = np.union1d(same[order], [seed])
-        return same
+    def vectors_at(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the unit vectors (n, dim) of some rows.
 
-    def most_doubtful(self, rows: np.ndarray) -> int:
-        """Return the row of the most doubtful label among `rows`, of which there are some."""
-        return int(rows[self.doubt[rows].argmax()])
+        Raises:
+            Clip2YoloError: they are not there.
+        """
+        if self.vectors is None:
+            raise Clip2YoloError("This teacher gives no vectors, so nothing can be compared.")
+        try:
+            return self.vectors(self.ids.gather(np.asarray(rows, np.int64)).to_list())
+        except KeyError:
+            raise Clip2YoloError(
+                "The cache lacks vectors of these images; they are being computed."
+            ) from None
 
     def per_class(self) -> list[tuple[str, int, int]]:
         """Return for each class its name, how many images are called so, and how many of them

@@ -1,13 +1,10 @@
 """Which images to ask a person about, and what the answers are expected to bring.
 
 An answer is worth the wrong labels that it reaches. How likely a label is wrong is its doubt, or
-more where a notice names it; how far an answer reaches is a random walk from image to image alike
-that ends where somebody has answered, or by chance after as many steps as a kind of thing has
-images (partially absorbing random walks: Wu et al., 2012; answers as the walk's ends: Zhu,
-Ghahramani and Lafferty, 2003). Images are chosen one after the other, each the one that adds most
-to the doubt that is reached: coverage weighed by uncertainty (Bae et al., "Uncertainty Herding",
-2025). So neither ten images of one doubtful kind are asked about, nor one of each that are certain.
-Every second image is simply the most doubtful one left: errors that stand alone no walk reaches.
+more where a notice names it; how far an answer reaches is how much of what is not known of another
+image it would explain (`pipeline.review.lessons`). Images are chosen one after the other, each the
+one that adds most to the doubt that is reached. So neither ten images of one doubtful kind are
+asked about, nor one of each that are certain.
 """
 
 from __future__ import annotations
@@ -18,16 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.labels.refine.batch import Batch, Refined
-from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
+from pipeline.labels.refine.neighbours import Eye, Sight
 from pipeline.labels.refine.sample import vectors_of
-from pipeline.review.paths import kind_size, paths
+from pipeline.review.lessons import Lessons
 
 BY_CHANCE = 0.2  # of the images, drawn by chance
 A_MINUTE = 20  # answers that a person gives in a minute
-_MOST = 1500  # images that are compared each with each
+_MOST = 1000  # images that are compared each with each
 _BASE = 0.05  # doubt of a label that nothing speaks against
 _NOTICED = {"far": 0.8, "two": 0.4}  # kind of notice → doubt of the labels that it names, at least
-_LEAST = 1e-9  # visits
 _BELIEF = 3.0  # wrong labels after which the answers count as much as the doubt
 
 
@@ -68,7 +64,7 @@ def choose(
 
     A part of them is drawn by chance. How often their labels turn out right is a fair estimate for
     all images that were not answered then; of the others it is none, since they were chosen for
-    their doubt. Beyond 1,500 images the choice is made among a sample, half of it doubtful ones.
+    their doubt. Beyond 1,000 images the choice is made among a sample, half of it doubtful ones.
 
     Args:
         batch: all images; rows whose class is known are not asked about.
@@ -100,27 +96,26 @@ def choose(
     drawn = _turns(count, chance, rng)
     lots = rng.choice(free, int(drawn.sum()), replace=False)
     rows, counts = _sample(wrong, done, lots, rng)
-    reach = _Reach(batch, refined, rows)
-    reach.absorb(np.flatnonzero(done[rows]))
+    lessons = Lessons(_seen(batch, refined, rows), np.flatnonzero(done[rows]))
     doubted, open_ = wrong[rows] * counts, ~done[rows]
     left = np.searchsorted(rows, lots).tolist()
     picks, gains = list[tuple[int, bool]](), list[float]()
     open_[left] = False
     for by_chance in drawn.tolist():
-        gain = reach.gains(doubted)
+        reached = lessons.reached(doubted)
         if by_chance:
             at = left.pop(0)
         elif open_.any():
-            turn = sum(not lot for _, lot in picks)
-            # By turns what reaches most, and what is doubted most.
-            score = gain if turn % 2 == 0 else wrong[rows]
+            # Where the label is right after all, the answer puts nothing right, but it teaches.
+            score = np.sqrt(wrong[rows]) * reached
             at = int(np.where(open_, score, -1.0).argmax())
         else:
             continue
         open_[at] = False
+        doubted[at] = 0
         picks.append((int(rows[at]), by_chance))
-        gains.append(float(gain[at]))
-        reach.absorb(np.array([at]))
+        gains.append(float(wrong[rows[at]] * reached[at]))
+        lessons.learn(at)
     chosen = np.array([row for row, _ in picks])
     return Choice(chosen, np.array([lot for _, lot in picks]), wrong[chosen], np.array(gains))
 
@@ -178,60 +173,22 @@ def _sample(
         taken, likely = np.flatnonzero(~done), np.full(n, 1 / (~done).sum())
     else:
         taken = rng.choice(n, _MOST // 2, replace=False, p=likely)
-    # A walk ends at those answers only that are in the sample.
+    # Those answers only count that are in the sample.
     heard = rng.permutation(np.flatnonzero(done))[: _MOST // 2]
     rows = np.union1d(np.union1d(taken, heard), lots)
     counts = np.where(np.isin(rows, taken), 1 / (len(taken) * likely[rows]), 0.0)
     return rows, counts
 
 
-class _Reach:
-    """From which images a random walk ends at which, where nobody has answered before."""
-
-    def __init__(self, batch: Batch, refined: Refined, rows: np.ndarray) -> None:
-        votes = batch.votes[rows] / batch.votes[rows].mean()
-        vectors = [vectors_of(space, rows) for space in batch.spaces]
-        sights = tuple(Sight.of(part, votes) for part in vectors)
-        weights = tuple(
-            refined.weights.get(space.name, 0.0) * (sight.spread > 0)
-            for space, sight in zip(batch.spaces, sights, strict=True)
-        )
-        if sum(weights) <= 0:
-            weights = (1.0, *(0.0,) * (len(sights) - 1))
-        seen = Eye(sights, weights).see(vectors)
-        links = neighbours(seen, seen, votes, np.arange(len(rows)))
-        labels = refined.probabilities[rows].argmax(axis=1)
-        steps = paths(links, labels).toarray().astype(np.float64)
-        size = kind_size(len(rows), len(batch.classes))
-        stay = 1 - 1 / size
-        # Expected visits (s, s) of a walk from each image to each (Kemeny and Snell, 1960).
-        self._visits = np.linalg.inv(np.eye(len(rows)) - stay * steps)
-        self._reached = np.zeros(len(rows))  # how likely a walk from there ends at an answer
-        ends = self._ends()
-        last = -min(size, len(rows))
-        self._half = max(float(np.median(np.partition(ends, last, axis=0)[last])), 1e-9)
-
-    def gains(self, doubted: np.ndarray) -> np.ndarray:
-        """Return for each image (s,) the doubts (s,) that an answer to it would reach."""
-        open_ = self._reached + self._half
-        more = self._ends()
-        more /= more + open_[:, None]
-        found: np.ndarray = (doubted * self._half / open_) @ more
-        return found
-
-    def absorb(self, at: np.ndarray) -> None:
-        """Let walks end at images (m,) from now on."""
-        if not len(at):
-            return
-        # Which of them a walk meets first, (s, m).
-        among = self._visits[np.ix_(at, at)].T
-        first = np.linalg.solve(among, self._visits[:, at].T).T
-        self._reached += first.sum(axis=1)
-        self._visits -= first @ self._visits[at]
-
-    def _ends(self) -> np.ndarray:
-        """How likely a walk from each image ends at each, were that answered, (s, s)."""
-        own = np.diag(self._visits)
-        # Walks that have ended visit nothing, and an image where they end is visited no more.
-        ends: np.ndarray = np.where(own > _LEAST, self._visits / np.maximum(own, _LEAST), 0)
-        return ends.clip(0, 1)
+def _seen(batch: Batch, refined: Refined, rows: np.ndarray) -> np.ndarray:
+    """The images (s, dims) as refinement saw them."""
+    votes = batch.votes[rows] / batch.votes[rows].mean()
+    vectors = [vectors_of(space, rows) for space in batch.spaces]
+    sights = tuple(Sight.of(part, votes) for part in vectors)
+    weights = tuple(
+        refined.weights.get(space.name, 0.0) * (sight.spread > 0)
+        for space, sight in zip(batch.spaces, sights, strict=True)
+    )
+    if sum(weights) <= 0:
+        weights = (1.0, *(0.0,) * (len(sights) - 1))
+    return Eye(sights, weights).see(vectors)

@@ -4,55 +4,21 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.class_names import check_class_name
-from pipeline.errors import Clip2YoloError, ConfigError
-from pipeline.labels.answers import Answer, AnswerLog, Kind, Purpose, heard, now
+from pipeline.errors import ConfigError
+from pipeline.labels.answers import Answer, AnswerLog, Purpose, heard, now
 from pipeline.review.album import Album, Wanted
+from pipeline.review.elsewhere import Elsewhere
+from pipeline.review.order import most_alike, most_doubtful, screenful
+from pipeline.review.tiles import Conflict, Given, Tile, tiles_of
 from pipeline.review.undo import taken_back
 
 SCREENFUL = 24
-_BLOCK = 20_000  # vectors compared at a time
-
-# ids → unit vectors (n, dim); None where the teacher gives none
-Vectors = Callable[[Sequence[str]], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One image of a screenful."""
-
-    id: str
-    guess: str | None  # the class that the image is called; None in an audit, which must not tell
-    doubt: float | None  # likewise
-    moved: bool
-    place: str  # the file's name, for people
-    answer: str | None  # what stands of the answers: a class
-    kind: str | None  # the answer's kind; None: there is none
-    act: str | None  # the answer's act
-
-
-@dataclass(frozen=True)
-class Given:
-    """An answer as it comes from the page."""
-
-    id: str
-    kind: Kind
-    class_name: str | None
-    seen: str | None  # `act` of the answer that the page showed for it; None: none
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """An image that somebody else had answered about meanwhile; the last answer stands."""
-
-    id: str
-    kind: str
-    class_name: str | None
 
 
 class Desk:
@@ -61,8 +27,7 @@ class Desk:
     Args:
         album: the images.
         log: the answers.
-        decided: image id → class, by the other tables of decisions.
-        vectors: tells what is alike; None where nothing does.
+        elsewhere: what was decided in other places; None: nothing.
         audit: ids of the images whose truth is asked for, in this order; None where answers are to
             teach.
     """
@@ -71,83 +36,96 @@ class Desk:
         self,
         album: Album,
         log: AnswerLog,
-        decided: Mapping[str, str] | None = None,
-        vectors: Vectors | None = None,
+        elsewhere: Elsewhere | None = None,
         audit: Sequence[str] | None = None,
     ) -> None:
-        self.album, self.log, self.vectors = album, log, vectors
-        self.audit = None if audit is None else tuple(one for one in audit if one in album.row_of)
+        self.album, self.log = album, log
+        self.edition = 1  # one more with every album
+        self.note: str | None = None  # what is wrong with new labels, in sentences
+        self.shown = threading.Event()  # somebody has been shown the first images
         self._purpose: Purpose = "teach" if audit is None else "audit"
-        self._decided = decided or {}
+        self._drawn = None if audit is None else tuple(audit)
+        self._elsewhere = elsewhere
+        self._before: Album | None = None
         self._lock = threading.RLock()
-        self._take(log.history)
+        self._counted: tuple[int, int, list[str]] = (-1, 0, [])
+        self._begun = len(log.history)
+        self._taken = log.begun, 0  # of which reading of the log, and how many of its answers
+        self._take_new()
+
+    def adopt(self, album: Album, elsewhere: Elsewhere | None) -> None:
+        """Go on with the album of a new labeling; answers stay, and what is shown of the album
+        before can still be answered about."""
+        with self._lock:
+            self._before, self.album, self._elsewhere = self.album, album, elsewhere
+            self.edition += 1
+            self._taken = self.log.begun, 0
+            self._take_new()
+
+    def decided_anew(self, elsewhere: Elsewhere) -> None:
+        """Take other decisions of other places."""
+        with self._lock:
+            self._elsewhere = elsewhere
+
+    @property
+    def audit(self) -> list[str] | None:
+        """The ids of what was drawn for an audit and is here; None: it is none."""
+        if self._drawn is None:
+            return None
+        here = self.album.row_of.find(self._drawn) >= 0
+        return [one for one, there in zip(self._drawn, here, strict=True) if there]
 
     @property
     def classes(self) -> list[str]:
         """The classes, and after them those that people have named in their answers."""
-        with self._lock:
-            named = {answer.class_name: None for answer in self.log.taught.values()}
-        return [*self.album.classes, *(n for n in named if n and n not in self.album.classes)]
+        known = self.album.classes
+        return [*known, *(name for name in self._count()[1] if name not in known)]
 
     @property
     def answered(self) -> int:
         """How many images have an answer."""
-        with self._lock:
-            if self.audit is not None:
-                return len(self.audit) - len(self._left())
-            return len(self.log.taught)
+        if (audit := self.audit) is not None:
+            return len(audit) - len(self._left(audit))
+        return self._count()[0]
+
+    def path(self, image_id: str) -> Path | None:
+        """Return where an image lies; None where it is none of the run's."""
+        known = (self.album, self._before)
+        found = (album.path(image_id) for album in known if album is not None)
+        return next((path for path in found if path is not None), None)
 
     def catch_up(self) -> None:
         """Take what other processes have answered since."""
         with self._lock:
-            self._take(self.log.refresh())
+            self.log.refresh()
+            self._take_new()
 
     def screen(self, wanted: Wanted, size: int = SCREENFUL) -> list[Tile]:
-        """Return what to ask next: the most doubtful open image that is wanted, and those that are
-        called the same and look most like it, alike beside alike."""
+        """Return what to ask next, see `pipeline.review.order.screenful`."""
         self.catch_up()
-        rows = self.album.rows(wanted)
-        if not len(rows):
-            return []
-        seed = self.album.most_doubtful(rows)
-        some = self.album.candidates(rows, seed)
-        try:
-            known = _apart(self.vectors_of(some))
-            order = np.argsort(-(known @ known[int(np.searchsorted(some, seed))]), kind="stable")
-        except Clip2YoloError:  # without vectors, by doubt alone
-            order = np.argsort(-self.album.doubt[some], kind="stable")
-        return self.tiles(some[order[:size]])
+        album = self.album
+        return self._tiles(album, screenful(album, wanted, size))
 
     def chosen(self, wanted: Wanted, ids: Sequence[str]) -> list[Tile]:
         """Return those of some images that are wanted and open, in their order."""
         self.catch_up()
-        open_ = set(self.album.rows(wanted).tolist())
-        rows = [self.album.row_of[one] for one in ids]
-        return self.tiles([row for row in rows if row in open_])
+        album = self.album
+        open_ = album.rows(wanted)
+        rows = album.row_of.find(ids)
+        return self._tiles(album, rows[np.isin(rows, open_)])
 
     def drawn(self, size: int = SCREENFUL) -> list[Tile]:
         """Return the next images of an audit that nobody has answered about."""
         self.catch_up()
-        return self.tiles([self.album.row_of[one] for one in self._left()[:size]])
-
-    def _left(self) -> list[str]:
-        """What is open of an audit."""
-        last = {one: self.log.last(one, "audit") for one in self.audit or ()}
-        return [one for one, said in last.items() if said is None or said.kind == "withdrawn"]
+        return self.tiles(self._left(self.audit or ())[:size])
 
     def listed(
         self, wanted: Wanted, closed: bool | None, start: int, size: int = SCREENFUL
     ) -> list[Tile]:
-        """Return a page of all that is wanted, the most doubtful first.
-
-        Args:
-            closed: True: what was answered; False: what is open; None: both.
-            start: number of the first.
-        """
+        """Return a page of a list, see `pipeline.review.order.most_doubtful`."""
         self.catch_up()
-        rows = self.album.rows(wanted, closed)
-        order = np.argsort(-self.album.doubt[rows], kind="stable")
-        return self.tiles(rows[order[start : start + size]])
+        album = self.album
+        return self._tiles(album, most_doubtful(album, wanted, closed, start, size))
 
     def like(
         self,
@@ -157,54 +135,27 @@ class Desk:
         start: int,
         size: int = SCREENFUL,
     ) -> list[Tile]:
-        """Return a page of all that is wanted, the most alike to a unit vector (dim,) first.
+        """Return a page of a list, see `pipeline.review.order.most_alike`.
 
         Raises:
             Clip2YoloError: vectors are not there.
         """
         self.catch_up()
-        rows = self.album.rows(wanted, closed)
-        alike = np.empty(len(rows), np.float32)
-        for first in range(0, len(rows), _BLOCK):
-            some = rows[first : first + _BLOCK]
-            alike[first : first + _BLOCK] = self.vectors_of(some) @ vector
-        return self.tiles(rows[np.argsort(-alike, kind="stable")[start : start + size]])
+        album = self.album
+        return self._tiles(album, most_alike(album, wanted, closed, vector, start, size))
 
-    def vectors_of(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return the unit vectors (n, dim) of some rows.
+    def tiles(self, ids: Sequence[str]) -> list[Tile]:
+        """Return the tiles of some images, of those that are here."""
+        album = self.album
+        rows = album.row_of.find(ids)
+        return self._tiles(album, rows[rows >= 0])
 
-        Raises:
-            Clip2YoloError: they are not there.
-        """
-        if self.vectors is None:
-            raise Clip2YoloError("This teacher gives no vectors, so nothing can be compared.")
-        try:
-            return self.vectors([self.album.ids[int(row)] for row in rows])
-        except KeyError:
-            raise Clip2YoloError(
-                "The cache lacks vectors of these images; they are being computed."
-            ) from None
-
-    def tiles(self, rows: Sequence[int] | np.ndarray) -> list[Tile]:
-        """Return the tiles of some rows."""
-        found = []
-        for row in map(int, rows):
-            image_id = self.album.ids[row]
-            answer = self.log.last(image_id, self._purpose)
-            stands = answer is not None and answer.kind != "withdrawn"
-            found.append(
-                Tile(
-                    id=image_id,
-                    guess=self.album.name_of(row) if self.audit is None else None,
-                    doubt=round(float(self.album.doubt[row]), 3) if self.audit is None else None,
-                    moved=bool(self.album.moved[row]) and self.audit is None,
-                    place=self.album.paths[row].replace("\\", "/").rsplit("/", 1)[-1],
-                    answer=answer.class_name if answer is not None and stands else None,
-                    kind=answer.kind if answer is not None and stands else None,
-                    act=answer.act if answer is not None and stands else None,
-                )
-            )
-        return found
+    def _tiles(self, album: Album, rows: np.ndarray) -> list[Tile]:
+        tiles = tiles_of(album, self.log, rows, self._purpose)
+        self.shown.set()
+        if self._elsewhere is not None:
+            self._elsewhere.begin()
+        return tiles
 
     def take(self, given: Sequence[Given], who: str) -> tuple[str, list[Conflict]]:
         """Write answers; when this returns they are on the disk.
@@ -215,19 +166,22 @@ class Desk:
 
         Raises:
             ConfigError: one is about an image that is none of the run's, or names a class that
-                cannot be one.
+                cannot be one; or what was decided elsewhere cannot be used.
             WorkspaceError, OSError: nothing can be written.
         """
+        drawn = None if self._drawn is None else set(self._drawn)
         for one in given:
-            if one.id not in self.album.row_of:
+            if self.path(one.id) is None:
                 raise ConfigError(f"The image {one.id[:80]!r} is none of this run.")
-            if self.audit is not None and one.id not in self.audit:
+            if drawn is not None and one.id not in drawn:
                 raise ConfigError(f"The image {one.id[:80]!r} is none of this audit.")
             if one.class_name is not None and one.class_name not in self.album.classes:
                 check_class_name(one.class_name)
-        act, at = uuid.uuid4().hex, now()
+        act = uuid.uuid4().hex
+        decided = self._decided([one.id for one in given])
         with self._lock:
             self.catch_up()
+            at = now()
             conflicts = []
             for one in given:
                 last = self.log.last(one.id, self._purpose)
@@ -235,7 +189,6 @@ class Desk:
                     continue
                 if last.act != (one.seen or ""):
                     conflicts.append(Conflict(one.id, last.kind, last.class_name))
-            before = len(self.log.history)
             self.log.add(
                 [
                     Answer(
@@ -245,53 +198,89 @@ class Desk:
                         purpose=self._purpose,
                         who=who,
                         at=at,
-                        over=self._decided.get(one.id),
+                        over=decided.get(one.id),
                         act=act,
                     )
                     for one in given
                 ]
             )
-            self._take(self.log.history[before:])
+            self._take_new()
         return act, conflicts
 
-    def undo(self, who: str) -> tuple[list[str], int]:
+    def undo(self, who: str, before: bool = False) -> tuple[list[str], int]:
         """Take back the last act of somebody that is not taken back yet.
 
         What somebody else has answered since stays as it is.
 
+        Args:
+            who: somebody.
+            before: take back the last act of anybody from before the page was opened: who goes on
+                after a crash has another name.
+
         Returns:
             The ids of the images whose earlier state is there again, and how many were left as
             somebody else's answer.
+
+        Raises:
+            ConfigError: what was decided elsewhere cannot be used.
+            WorkspaceError, OSError: nothing can be written.
         """
         with self._lock:
             self.catch_up()
             history = [a for a in self.log.history if a.purpose == self._purpose]
-            mended, theirs = taken_back(history, who, self._decided)
+            earlier = {a.act for a in self.log.history[: self._begun]} if before else set()
+            mended, theirs = taken_back(
+                history, lambda a: a.act in earlier if before else a.who == who, who, self._decided
+            )
             if mended:
-                start = len(self.log.history)
                 self.log.add(mended)
-                self._take(self.log.history[start:])
+                self._take_new()
             return [answer.id for answer in mended], theirs
 
-    def decisions(self) -> dict[str, str]:
-        """Return image id → class, of all that people decided, as the label stage takes it."""
+    def decisions(self, album: Album) -> dict[str, str]:
+        """Return image id → class, of all that people decided about an album's images and in its
+        classes, as the label stage takes it."""
+        decided = {} if self._elsewhere is None else self._elsewhere.all()
         with self._lock:
-            return heard(self.log, self._decided, self.album.ids, self.album.classes).decided
+            found = heard(self.log, decided, album.ids, album.classes).decided
+        return {one: name for one, name in found.items() if name in album.classes}
 
-    def _take(self, answers: Sequence[Answer]) -> None:
-        """Note in the album what is answered and what is open again."""
+    def _decided(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """What was decided elsewhere about some images, and maybe about others."""
+        return {} if self._elsewhere is None else self._elsewhere.of(ids)
+
+    def _left(self, audit: Sequence[str]) -> list[str]:
+        """What is open of an audit."""
+        last = {one: self.log.last(one, "audit") for one in audit}
+        return [one for one, said in last.items() if said is None or said.kind == "withdrawn"]
+
+    def _count(self) -> tuple[int, list[str]]:
+        """How many images have an answer that teaches, and the classes that people named; counted
+        once for every answer, as there may be many."""
+        with self._lock:
+            if self._counted[0] != len(self.log.history):
+                taught = self.log.taught.values()
+                named = dict.fromkeys(said.class_name for said in taught if said.class_name)
+                self._counted = len(self.log.history), len(taught), list(named)
+            return self._counted[1:]
+
+    def _take_new(self) -> None:
+        """Note in the album what is answered and what is open again, by answers that are new."""
+        begun, start = self._taken
+        if begun != self.log.begun:  # somebody has put another file into its place
+            self.album.open_all()
+            start = 0
+        answers = self.log.history[start:]
+        self._taken = self.log.begun, len(self.log.history)
+        if not answers:
+            return
         teaching = {a.id: a.kind != "withdrawn" for a in answers if a.purpose == "teach"}
-        # What measures is not asked about for teaching, or it would teach.
         closed = [one for one, stands in teaching.items() if stands]
         open_ = [one for one, stands in teaching.items() if not stands]
         self.album.close(closed)
-        self.album.close([one for one in open_ if one not in self._decided], closed=False)
+        if open_:
+            # What tables decided stays closed. Files that were moved since are open as they were.
+            decided = {} if self._elsewhere is None else self._elsewhere.written()
+            self.album.close([one for one in open_ if one not in decided], closed=False)
+        # What measures is not asked about for teaching, or it would teach.
         self.album.close(list(self.log.audited))
-
-
-def _apart(vectors: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, dim) without the direction that all of them share, which tells nothing of
-    what is alike (Liang et al., 2022); as they are where nothing else is left of them."""
-    rest = vectors - vectors.mean(axis=0)
-    length = np.linalg.norm(rest, axis=1, keepdims=True)
-    return vectors if (length < 1e-6).any() else rest / length

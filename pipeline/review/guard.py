@@ -41,7 +41,7 @@ class Guard:
         """
         if host is None or not self._is_ours(_name_of(f"//{host}")):
             return "This server is not known under that name."
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _place_of(origin) != host.lower():
             return "Requests from other sites are refused."
         if site is not None and site not in ("same-origin", "none"):
             return "Requests from other sites are refused."
@@ -64,5 +64,12 @@ class Guard:
 def _name_of(address: str) -> str:
     try:
         return (urlsplit(address).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _place_of(address: str) -> str:
+    try:
+        return urlsplit(address).netloc.lower()
     except ValueError:
         return ""

@@ -12,17 +12,13 @@ import polars as pl
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, WorkspaceError
-from pipeline.files import cache_dir
 from pipeline.labels.answers import read_answers
-from pipeline.labels.decisions import match, read_decisions
-from pipeline.labels.moved import look_at_folder, moved_by_hand
-from pipeline.labels.stage import LABEL
+from pipeline.labels.filled_in import read_filled_in
 from pipeline.listener import SILENT, Listener
-from pipeline.review.album import Album
 from pipeline.review.desk import Desk
 from pipeline.review.guard import LOOPBACK, Guard
+from pipeline.review.takeover import Labeling, Takeover
 from pipeline.run.stage import Run
-from pipeline.teachers.cache import EmbeddingCache
 
 
 @dataclass(frozen=True)
@@ -67,16 +63,18 @@ def review(
     from pipeline.review.server import application
 
     run = Run.of(config, listener)
-    desk = desk_of(run, audit)
+    labeling = Labeling.of(run)
+    desk = _desk_of(labeling, audit)
     for sentence in desk.log.notes():
         listener.warn(sentence)
     guard = Guard.new(host)
     refiner = Still() if audit else Refiner(run, desk)
+    takeover = Takeover(labeling, desk, refiner)
     server = uvicorn.Server(
         uvicorn.Config(
             application(desk, refiner, guard, config.max_pixels),
             access_log=False,  # the token stands in every address
-            log_level="error",
+            log_level="critical",  # what goes wrong in an answer is logged where it is answered
             server_header=False,
             timeout_graceful_shutdown=2,
         )
@@ -86,9 +84,11 @@ def review(
         shown = f"[{host}]" if ":" in host else host
         told(Opened(f"http://{shown}:{number}/{guard.token}/", host in LOOPBACK, len(desk.album)))
         refiner.start()
+        takeover.start()
         try:
             server.run(sockets=[listened])
         finally:
+            takeover.stop()
             refiner.stop()
 
 
@@ -102,51 +102,28 @@ def desk_of(run: Run, audit: bool = False) -> Desk:
     Raises:
         WorkspaceError: there are no labels yet, or nothing has been drawn.
     """
-    stamp = LABEL.stamp(run.workspace)
-    if stamp is None:
-        raise WorkspaceError(
-            f"{run.workspace.root} has no labels yet. Run `clip2yolo label` first."
-        )
-    album = Album.of(run, stamp.counts.vectors_of)
-    cache = None
-    if album.vectors_of is not None:
-        cache = EmbeddingCache(cache_dir() / "embeddings", album.vectors_of)
-    log = read_answers(run.workspace.said)
-    elsewhere = _decided_elsewhere(run, album)
-    return Desk(
-        album,
-        log,
-        elsewhere,
-        None if cache is None else cache.vectors,
-        _drawn(run.workspace.audit) if audit else None,
-    )
+    return _desk_of(Labeling.of(run), audit)
+
+
+def _desk_of(labeling: Labeling, audit: bool) -> Desk:
+    space = labeling.run.workspace
+    drawn = _drawn(space.audit) if audit else None
+    return Desk(labeling.album, read_answers(space.said), labeling.elsewhere, drawn)
 
 
 def _drawn(sheet: Path) -> list[str]:
     """The ids of an audit's images, in the order in which they are to be asked for."""
     try:
-        return pl.read_csv(sheet, columns=["id"], infer_schema=False)["id"].drop_nulls().to_list()
+        return read_filled_in(sheet)[0]["id"].drop_nulls().to_list()
     except FileNotFoundError:
         raise WorkspaceError(
             f"{sheet} is not there yet. Run `clip2yolo audit` first, which draws what to ask."
         ) from None
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise WorkspaceError(
             f"{sheet} cannot be read as a table with the column `id` ({type(error).__name__}). "
             "Delete it and run `clip2yolo audit` again, which keeps the answers."
         ) from error
-
-
-def _decided_elsewhere(run: Run, album: Album) -> dict[str, str]:
-    """What the tables of decisions and files moved by hand say, the newest of them."""
-    space = run.workspace
-    images = album.places
-    decided: dict[str, str] = {}
-    for file in (space.human, space.moved, space.review):
-        table = read_decisions(file, run.ontology)
-        if not table.is_empty():  # to match with a million images takes a while
-            decided |= match(table, images)[0]
-    return decided | moved_by_hand(look_at_folder(space), run.ontology.dataset_classes)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -159,7 +136,8 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
+        why = str(error).partition(" (while")[0]  # the address is told already
         raise ConfigError(
-            f"Nothing can listen on {host}, port {port} ({error}). Choose another `--port`, or "
+            f"Nothing can listen on {host}, port {port} ({why}). Choose another `--port`, or "
             "leave it out for a free one."
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from pipeline.errors import Clip2YoloError
+from pipeline.errors import Clip2YoloError, describe_os_error
 from pipeline.evaluation.audit.frame import FRAME
 from pipeline.evaluation.audit.judge import figures
 from pipeline.evaluation.metrics import Proportion
@@ -27,11 +28,18 @@ from pipeline.labels.refine.batch import Batch, Refined
 from pipeline.labels.verdicts import Verdicts
 from pipeline.listener import SILENT
 from pipeline.records import IMAGES, read_table
+from pipeline.review.album import Album
 from pipeline.review.choose import A_MINUTE, Tally, choose, enough, expected
 from pipeline.review.desk import Desk
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen
 from pipeline.teachers.panel import Asked, ask, load_panel
+
+log = logging.getLogger(__name__)
+
+# Seconds for the first images to be asked for, and then for their thumbnails to be made, before the
+# teacher takes the machine's cores.
+_PATIENCE, _HEAD_START = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Progress:
 class _Batch:
     """What refinement needs, gathered once."""
 
+    run: Run
+    album: Album
     asked: Asked
     seen: Seen | None
     images: pl.DataFrame
@@ -70,13 +80,13 @@ class Refiner:
     """
 
     def __init__(self, run: Run, desk: Desk) -> None:
-        self._run, self._desk = run, desk
+        self._desk = desk
+        self._newest = run, desk.album
         self._batch: _Batch | None = None
         self._progress = Progress()
         self._choice: tuple[str, ...] = ()
-        self._asked: dict[
-            str, tuple[float, str | None]
-        ] = {}  # id → its doubt, and what it was called
+        # id → its doubt, and what it was called
+        self._asked: dict[str, tuple[float, str | None]] = {}
         self._tally = Tally()
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="refiner", daemon=True)
@@ -84,10 +94,8 @@ class Refiner:
     @property
     def progress(self) -> Progress:
         """How far it has come."""
-        known = self._progress
         # What was just answered is as good as being worked on.
-        waits = self._wake.is_set() and known.trouble is None
-        return replace(known, busy=True) if waits else known
+        return replace(self._progress, busy=True) if self._wake.is_set() else self._progress
 
     @property
     def choice(self) -> tuple[str, ...]:
@@ -108,6 +116,11 @@ class Refiner:
         """There are new answers."""
         self._wake.set()
 
+    def follow(self, run: Run, album: Album) -> None:
+        """Go on with a new labeling: its run, and its images."""
+        self._newest = run, album
+        self._wake.set()
+
     def in_words(self, text: str) -> np.ndarray:
         """Return the unit vector (dim,) of words, by the text tower of the first teacher.
 
@@ -123,32 +136,56 @@ class Refiner:
         )
         if teacher is None:
             raise Clip2YoloError("This teacher gives no vectors, so nothing can be searched for.")
-        known = teacher.embed_texts(self._run.ontology.texts(text)).mean(axis=0)
+        known = teacher.embed_texts(batch.run.ontology.texts(text)).mean(axis=0)
         unit: np.ndarray = known / np.linalg.norm(known)
         return unit
 
     def _work(self) -> None:
-        try:
-            self._batch = self._gathered()
-            self._progress = replace(self._progress, ready=True)
-            while not self._ended.is_set():
-                self._progress = replace(self._progress, busy=True)
-                self._wake.clear()
-                self._refine(self._batch)
-                self._wake.wait()
-        except (Clip2YoloError, OSError, MemoryError) as error:
-            why = str(error) or type(error).__name__
-            self._progress = replace(self._progress, busy=False, trouble=why)
+        if self._desk.shown.wait(_PATIENCE):
+            self._ended.wait(_HEAD_START)
+        while not self._ended.is_set():
+            self._wake.clear()
+            self._progress = replace(self._progress, busy=True)
+            try:
+                self._refine(self._current())
+            except (Clip2YoloError, OSError, MemoryError) as error:
+                self._fail(error)
+            except Exception as error:  # a person's answers go on, whatever is wrong here
+                log.exception("refining the labels failed")
+                self._fail(error)
+            self._wake.wait()
 
-    def _gathered(self) -> _Batch:
-        run, config = self._run, self._run.config
+    def _fail(self, error: Exception) -> None:
+        why = str(error) or type(error).__name__
+        if isinstance(error, MemoryError):
+            why = "The memory is used up."
+        elif isinstance(error, OSError):
+            why = describe_os_error(error)
+        elif not isinstance(error, Clip2YoloError):
+            why = f"An error that nobody expected: {type(error).__name__}: {why[:200]}."
+        trouble = f"{why} It is tried again with the next answer."
+        self._progress = replace(self._progress, busy=False, trouble=trouble)
+
+    def _current(self) -> _Batch:
+        """The images as they were last labeled, with what is known of them."""
+        run, album = self._newest
+        if self._batch is None or self._batch.album is not album:
+            # Of two labelings at once, a million images would lie in memory twice.
+            self._batch, self._choice, self._asked = None, (), {}
+            self._progress = replace(self._progress, ready=False)
+            self._batch = self._gathered(run, album)
+            self._progress = replace(self._progress, ready=True)
+        return self._batch
+
+    def _gathered(self, run: Run, album: Album) -> _Batch:
+        config = run.config
         examples = read_examples(config)
         panel = load_panel(
             config.teachers, run.ontology, run.ontology.classes, SILENT, examples.table,
             config.max_pixels,
         )  # fmt: skip
         images = read_table(run.workspace.images, IMAGES, "label")
-        labeled = pl.DataFrame({"id": self._desk.album.ids}, schema={"id": pl.String})
+        labeled = pl.DataFrame({"id": album.ids}, schema={"id": pl.String})
         images = labeled.join(
             images.filter(pl.col("status") == "ok").unique("id"), "id", maintain_order="left"
         )
@@ -159,43 +196,51 @@ class Refiner:
         lost = pl.col("id").is_in(list(failures))
         images, beside = images.filter(~lost), beside.filter(~lost)
         asked = asked.without(failures)
-        return _Batch(asked, seen, images, beside, examples_among(examples.table, images))
+        shown = examples_among(examples.table, images)
+        return _Batch(run, album, asked, seen, images, beside, shown)
 
     def _refine(self, batch: _Batch) -> None:
-        desk, album = self._desk, self._desk.album
-        human, answers = desk.decisions(), desk.answered
+        run, album = batch.run, batch.album
+        answers, human = self._desk.answered, self._desk.decisions(album)
         given = batch.asked, batch.seen, batch.images, batch.beside, batch.shown | human
         together = None
-        if why_alone(batch.asked.panel, self._run.config.label) is None:
-            together = batch_of(self._run, *given)
-            verdicts = judge(together, batch.asked.ids, self._run.config.label, None)
+        if why_alone(batch.asked.panel, run.config.label) is None:
+            together = batch_of(run, *given)
+            verdicts = judge(together, batch.asked.ids, run.config.label, None)
         else:
-            verdicts = verdicts_on(self._run, *given, None)
-        rows = np.array([album.row_of[one] for one in batch.asked.ids])
+            verdicts = verdicts_on(run, *given, None)
+        rows = album.row_of.find(batch.asked.ids.to_list())
         guess = np.where(verdicts.known >= 0, verdicts.known, verdicts.guess)
         moved = album.relabel(guess, verdicts.doubt, rows)
         if together is not None:
-            self._choose(together, verdicts, rows, human)
+            self._choose(together, album, verdicts, rows, human, run.config.review.until)
+        found = self._accuracy(run, album, human)
         self._progress = replace(
-            self._progress, busy=False, moved=moved, answers=answers, accuracy=self._accuracy()
+            self._progress, busy=False, moved=moved, answers=answers, accuracy=found, trouble=None
         )
 
-    def _accuracy(self) -> Proportion | None:
+    def _accuracy(self, run: Run, album: Album, human: Mapping[str, str]) -> Proportion | None:
         """How right the labels of now are, by what was audited: no answer that teaches counts."""
-        frame = self._run.workspace.audit_frame
+        frame = run.workspace.audit_frame
         truth = {one: said.class_name for one, said in self._desk.log.audited.items()}
         if not truth or not frame.is_file():
             return None
         # People's own decisions are no labels of a machine; an audit does not speak of them.
-        labels = self._desk.album.labels.filter(~pl.col("id").is_in(list(self._desk.decisions())))
+        labels = album.labels.filter(~pl.col("id").is_in(list(human)))
         found = figures(read_table(frame, FRAME, "audit"), labels, truth, None).guesses
-        return None if found is None else found.tuned
+        return None if found is None else found.stratified
 
     def _choose(
-        self, batch: Batch, verdicts: Verdicts, rows: np.ndarray, human: Mapping[str, str]
+        self,
+        batch: Batch,
+        album: Album,
+        verdicts: Verdicts,
+        rows: np.ndarray,
+        human: Mapping[str, str],
+        until: float,
     ) -> None:
         """Choose what to ask next, and say what it is expected to bring."""
-        album, n = self._desk.album, len(rows)
+        n = len(rows)
         for one in [one for one in self._asked if one in human]:
             doubted, called = self._asked.pop(one)
             self._tally = replace(
@@ -226,7 +271,6 @@ class Refiner:
         # Nor does a minute put more right than there is wrong, by what confidence says of itself.
         unsettled = ~settled & (batch.known < 0)
         gain = min(gain, float((1 - shares[unsettled].max(axis=1)).sum()))
-        until = self._run.config.review.until
         self._choice = tuple(ids)
         self._progress = replace(self._progress, gain=round(gain, 1), enough=enough(gain, n, until))
 
@@ -245,6 +289,9 @@ class Still:
 
     def nudge(self) -> None:
         """Nobody listens."""
+
+    def follow(self, run: Run, album: Album) -> None:
+        """There is nothing to go on with."""
 
     def in_words(self, text: str) -> np.ndarray:
         """Refuse: an audit asks what was drawn.

@@ -6,18 +6,20 @@ packages; Python's own http.server is not meant to face anybody, and Flask or ai
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pipeline.errors import Clip2YoloError, SourceError, describe_os_error
-from pipeline.labels.answers import Kind
 from pipeline.review.album import Wanted
-from pipeline.review.desk import SCREENFUL, Desk, Given
+from pipeline.review.asked import Refused, answers_of, who_of
+from pipeline.review.desk import SCREENFUL, Desk
 from pipeline.review.guard import Guard
 from pipeline.review.refiner import Progress
 from pipeline.review.thumbnails import LARGE, SMALL, thumbnail
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+log = logging.getLogger(__name__)
+
+_SCRIPTS = ("review", "chooser", "hands", "order", "place", "status", "tiles", "wire", "wording")
 _FILES = {
     "": ("review.html", "text/html; charset=utf-8"),
     "review.css": ("review.css", "text/css; charset=utf-8"),
-    "review.js": ("review.js", "text/javascript; charset=utf-8"),
+    **{f"{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
 }
 _HEADERS = {
     "Content-Security-Policy": (
@@ -43,8 +48,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _FEW = 10  # images of a choice, below which the next one is waited for
-_MOST_ANSWERS = 1000  # at one stroke
+_LARGEST = 100  # images of a screenful
 _MOST_BYTES = 1 << 20  # of a request
+_PATIENCE = 20.0  # seconds for a request to come in whole
 
 
 class Background(Protocol):
@@ -59,10 +65,6 @@ class Background(Protocol):
     def nudge(self) -> None: ...
 
     def in_words(self, text: str) -> np.ndarray: ...
-
-
-class _Refused(Exception):
-    """A request that cannot be answered, with the sentence for whoever sent it."""
 
 
 def application(desk: Desk, background: Background, guard: Guard, max_pixels: int) -> Starlette:
@@ -97,16 +99,24 @@ def application(desk: Desk, background: Background, guard: Guard, max_pixels: in
                 words = "Open the address that `clip2yolo review` printed: it holds a token.\n"
                 return PlainTextResponse(words, 404, _HEADERS)
             try:
-                given = await _body(request) if request.method == "POST" else None
+                given = None
+                if request.method == "POST":
+                    given = await asyncio.wait_for(_body(request), _PATIENCE)
                 said = await run_in_threadpool(answer, request, given)
-            except _Refused as error:
-                return JSONResponse({"error": str(error)}, 400, _HEADERS)
+            except (Refused, asyncio.TimeoutError) as error:
+                return JSONResponse({"error": str(error) or "It took too long."}, 400, _HEADERS)
             except SourceError as error:
                 return JSONResponse({"error": str(error)}, 404, _HEADERS)
             except Clip2YoloError as error:
                 return JSONResponse({"error": str(error)}, 409, _HEADERS)
             except OSError as error:
                 return JSONResponse({"error": describe_os_error(error)}, 507, _HEADERS)
+            except MemoryError:
+                return JSONResponse({"error": "The memory is used up."}, 507, _HEADERS)
+            except Exception as error:  # the page goes on, whatever is wrong here
+                log.exception("a request could not be answered")
+                words = f"An error that nobody expected: {type(error).__name__}."
+                return JSONResponse({"error": words}, 500, _HEADERS)
             if isinstance(said, tuple):
                 content, kind, further = said
                 return Response(content, 200, _HEADERS | further, kind)
@@ -148,7 +158,7 @@ class _Page:
 
     def image(self, request: Request, _: Any) -> tuple[bytes, str, dict[str, str]]:
         image_id = request.path_params["id"]
-        path = self._desk.album.path(image_id)
+        path = self._desk.path(image_id)
         if path is None:
             raise SourceError("This image is none of the run's.")
         size = LARGE if "large" in request.query_params else SMALL
@@ -159,11 +169,10 @@ class _Page:
     def start(self, request: Request, _: Any) -> Any:
         album = self._desk.album
         return {
-            "images": len(album),
             "screenful": SCREENFUL,
             "sources": album.sources[:200] if len(album.sources) > 1 else [],
-            "compares": self._desk.vectors is not None,
-            "audit": None if self._desk.audit is None else len(self._desk.audit),
+            "compares": album.vectors is not None,
+            "audit": None if (drawn := self._desk.audit) is None else len(drawn),
             **self.status(request, None),
         }
 
@@ -177,55 +186,50 @@ class _Page:
                 for name in self._desk.classes
             ],
             "answered": self._desk.answered,
+            "images": len(self._desk.album),
+            "edition": self._desk.edition,
+            "note": self._desk.note,
             **asdict(self._background.progress),
         }  # fmt: skip
 
     def screen(self, request: Request, _: Any) -> Any:
-        if self._desk.audit is not None:
-            return {"tiles": [asdict(tile) for tile in self._desk.drawn()]}
         asked = request.query_params
+        size = _number(asked.get("size", str(SCREENFUL)), "size")
+        if not 0 < size <= _LARGEST:
+            raise Refused(f"`size` is a number from 1 to {_LARGEST}.")
+        if self._desk.audit is not None:
+            return {"tiles": [asdict(tile) for tile in self._desk.drawn(size)]}
         wanted, closed = self._wanted(asked), {"open": False, "answered": True, "all": None}
         closed["teach"] = False
-        state, start = asked.get("state", "open"), _number(asked.get("start", "0"))
+        state, start = asked.get("state", "open"), _number(asked.get("start", "0"), "start")
         if state not in closed:
-            raise _Refused("`state` is one of: teach, open, answered, all.")
+            raise Refused("`state` is one of: teach, open, answered, all.")
         if words := asked.get("words", "").strip():
             vector = self._background.in_words(words[:300])
         elif like := asked.get("like"):
-            if like not in self._desk.album.row_of:
-                raise _Refused("This image is none of the run's.")
-            vector = self._desk.vectors_of([self._desk.album.row_of[like]])[0]
+            album = self._desk.album
+            if (row := album.row_of.get(like)) is None:
+                raise Refused("This image is none of the run's.")
+            vector = album.vectors_at([row])[0]
         elif state == "teach":
             before = self._background.progress
             tiles = self._desk.chosen(wanted, self._background.choice)
             # Where little is left of the last choice, the next one is being made.
             waits = len(tiles) < _FEW and before.busy and before.trouble is None
-            return {"tiles": [asdict(tile) for tile in tiles], "wait": waits}
+            return {"tiles": [asdict(tile) for tile in tiles[:size]], "wait": waits}
         elif state == "open":
-            return {"tiles": [asdict(tile) for tile in self._desk.screen(wanted)]}
+            return {"tiles": [asdict(tile) for tile in self._desk.screen(wanted, size)]}
         else:
-            tiles = self._desk.listed(wanted, closed[state], start)
+            tiles = self._desk.listed(wanted, closed[state], start, size)
             return {"tiles": [asdict(tile) for tile in tiles]}
-        tiles = self._desk.like(wanted, closed[state], vector, start)
+        tiles = self._desk.like(wanted, closed[state], vector, start, size)
         return {"tiles": [asdict(tile) for tile in tiles]}
 
     def answer(self, request: Request, body: Any) -> Any:
-        try:
-            who, given = body["who"], body["answers"]
-            answers = [Given(one["id"], one["kind"], one["class"], one["seen"]) for one in given]
-        except (TypeError, KeyError):
-            raise _Refused("An answer has who, and answers of id, kind, class and seen.") from None
-        if not 0 < len(answers) <= _MOST_ANSWERS or not _is_name(who):
-            raise _Refused(f"Up to {_MOST_ANSWERS:,} answers are taken at once, from somebody.")
-        for one in answers:
-            texts = [one.id, one.kind, one.class_name or "", one.seen or ""]
-            if not all(isinstance(text, str) for text in texts) or one.kind not in get_args(Kind):
-                raise _Refused("An answer is a class, none, skip or withdrawn.")
-            if (one.kind == "class") != bool(one.class_name):
-                raise _Refused("A class needs its name, and nothing else has one.")
+        who, answers = answers_of(body)
         act, conflicts = self._desk.take(answers, who)
         self._background.nudge()
-        tiles = self._desk.tiles([self._desk.album.row_of[one.id] for one in answers])
+        tiles = self._desk.tiles([one.id for one in answers])
         return {
             "act": act,
             "tiles": [asdict(tile) for tile in tiles],
@@ -234,12 +238,10 @@ class _Page:
         }
 
     def undo(self, request: Request, body: Any) -> Any:
-        who = body.get("who") if isinstance(body, dict) else None
-        if not _is_name(who):
-            raise _Refused("To undo, say who you are.")
-        ids, theirs = self._desk.undo(str(who))
+        who = who_of(body)
+        ids, theirs = self._desk.undo(who, body.get("before") is True)
         self._background.nudge()
-        tiles = self._desk.tiles([self._desk.album.row_of[one] for one in ids])
+        tiles = self._desk.tiles(ids)
         return {
             "tiles": [asdict(tile) for tile in tiles],
             "theirs": theirs,
@@ -250,16 +252,16 @@ class _Page:
         album = self._desk.album
         name, split, source = (asked.get(key) or None for key in ("class", "split", "source"))
         if name is not None and name not in album.classes:
-            raise _Refused("No image is called by this class.")
+            raise Refused("No image is called by this class.")
         if split not in (None, "train", "valid", "test", "none"):
-            raise _Refused("`split` is one of: train, valid, test, none.")
+            raise Refused("`split` is one of: train, valid, test, none.")
         if source is not None and source not in album.sources:
-            raise _Refused("No image comes from there.")
+            raise Refused("No image comes from there.")
         moved = {"": None, "yes": True, "no": False}.get(asked.get("moved", ""))
         try:
             doubt = float(asked.get("doubt") or 0.0)
         except ValueError:
-            raise _Refused("`doubt` is a number from 0 to 1.") from None
+            raise Refused("`doubt` is a number from 0 to 1.") from None
         return Wanted(name, split, doubt, moved, source)
 
 
@@ -268,18 +270,14 @@ async def _body(request: Request) -> Any:
     async for chunk in request.stream():
         data += chunk
         if len(data) > _MOST_BYTES:
-            raise _Refused("That is more than is taken at once.")
+            raise Refused("That is more than is taken at once.")
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise _Refused("An answer is sent as JSON.") from None
+        raise Refused("An answer is sent as JSON.") from None
 
 
-def _number(text: str) -> int:
+def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 12):
-        raise _Refused("`start` is a number from 0.")
+        raise Refused(f"`{name}` is a number from 0.")
     return int(text)
-
-
-def _is_name(who: Any) -> bool:
-    return isinstance(who, str) and 0 < len(who) <= 80

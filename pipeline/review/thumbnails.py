@@ -5,16 +5,31 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from pipeline.errors import SourceError
 from pipeline.files import cache_dir, replacing
-from pipeline.pixels import read_bytes, read_rgb
+from pipeline.pixels import read_bytes, read_pixels
 
 SMALL, LARGE = 320, 1280  # pixels of the longer side
 _QUALITY = 84
+_LARGEST = 2 << 30  # bytes of an image file
+_SPARE = 4  # see `pipeline.pixels.MARGIN`: the short side keeps half again as many as are shown
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The small pictures in the cache folder."""
+
+    folder: Path
+    pictures: int
+    size: int  # bytes
+    used: float  # seconds since 1970 when one was last shown
 
 
 def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
@@ -27,15 +42,24 @@ def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
         max_pixels: larger images are refused.
 
     Raises:
-        SourceError: the file is gone, cannot be decoded, or is another picture by now.
+        SourceError: the file is gone, is no file any more, is too large, cannot be decoded, or is
+            another picture by now.
     """
-    kept = cache_dir() / "thumbnails" / image_id[:2] / f"{image_id}-{size}.jpg"
+    kept = _folder() / image_id[:2] / f"{image_id}-{size}.jpg"
     with contextlib.suppress(OSError):
-        return kept.read_bytes()
+        found = kept.read_bytes()
+        os.utime(_folder())  # whoever clears the cache sees what is in use
+        return found
+    if path.exists():  # by now it may be anything
+        if not path.is_file():  # to read a pipe takes for ever
+            raise SourceError("It is no file any more.")
+        if path.stat().st_size > _LARGEST:
+            raise SourceError("The file is too large to be shown.")
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError("The file has changed since it was labeled.")
-    image = read_rgb(data, max_pixels)
+    # A large JPEG is decoded at a part of its size, with a multiple of these pixels.
+    image = Image.fromarray(read_pixels(data, max_pixels, size // _SPARE).array)
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     made = io.BytesIO()
     image.save(made, "JPEG", quality=_QUALITY)
@@ -43,3 +67,25 @@ def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
     with contextlib.suppress(OSError), replacing(kept) as aside:
         aside.write_bytes(made.getvalue())
     return made.getvalue()
+
+
+def kept_thumbnails() -> Kept | None:
+    """Say what is kept of them; None where there are none."""
+    folder = _folder()
+    if not folder.is_dir():
+        return None
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Kept(folder, len(sizes), sum(sizes), folder.stat().st_mtime)
+
+
+def clear_thumbnails() -> None:
+    """Remove all of them; what is shown again is made again."""
+    # Renamed first: a page that is open now begins anew, and finds no half of it.
+    doomed = _folder().with_name(".thumbnails.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    _folder().rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _folder() -> Path:
+    return cache_dir() / "thumbnails"

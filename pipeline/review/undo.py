@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.labels.answers import Answer, Kind, now
 
@@ -12,23 +12,27 @@ _UNDO = "undo:"
 
 
 def taken_back(
-    history: Sequence[Answer], who: str, decided: Mapping[str, str]
+    history: Sequence[Answer],
+    fits: Callable[[Answer], bool],
+    who: str,
+    decided: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> tuple[list[Answer], int]:
-    """Return the answers that take back somebody's last act, and how many answers of it stay as
+    """Return the answers that take back the last act that fits, and how many answers of it stay as
     they are, since somebody has answered after them.
 
     An act that was taken back, or of which nothing stands any more, is passed over.
 
     Args:
         history: all answers of one purpose, in their order.
-        who: somebody.
-        decided: image id → class, by the other tables of decisions.
+        fits: says of an answer whether its act may be taken back.
+        who: takes it back.
+        decided: returns of ids what was decided in other places, image id → class.
     """
     undone = {_taken(a) for a in history if a.act.startswith(_UNDO)}
     mine = dict.fromkeys(
         a.act
         for a in reversed(history)
-        if a.who == who and a.act and not a.act.startswith(_UNDO) and a.act not in undone
+        if a.act and fits(a) and not a.act.startswith(_UNDO) and a.act not in undone
     )
     last = {answer.id: answer for answer in history}
     passed = 0
@@ -36,7 +40,7 @@ def taken_back(
         said = {answer.id for answer in history if answer.act == act}
         stands = [image_id for image_id in said if _origin(last[image_id]) == act]
         if stands:
-            return _mended(history, act, stands, who, decided), len(said) - len(stands)
+            return _mended(history, act, stands, who, decided(stands)), len(said) - len(stands)
         passed = passed or len(said)
     return [], passed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.labels.doubt import doubt
 from pipeline.labels.refine.refine import refine
 from tests.refine.synthetic import World, world
 
@@ -77,6 +78,40 @@ def test_one_answer_by_mistake_does_not_turn_the_rest() -> None:
     honest, mistaken = refine(shown.told(rows).batch), refine(shown.told(rows, classes).batch)
     lost = shown.right(honest.probabilities) - shown.right(mistaken.probabilities)
     assert lost <= 0.02
+
+
+def test_answers_for_odd_images_do_no_harm() -> None:
+    """The most doubtful images are like few others of their classes: they must not stand for
+    them."""
+    lost = []
+    for seed in range(3):
+        shown = world([60] * 6, spread=1.8, fit=0.6, seed=seed)
+        before = refine(shown.batch).probabilities
+        rows = np.argsort(-doubt(shown.batch, before))[:20]
+        others = np.setdiff1d(np.arange(360), rows)
+        after = refine(shown.told(rows).batch).probabilities
+        was, now = ((one.argmax(axis=1) == shown.truth)[others].mean() for one in (before, after))
+        lost.append(was - now)
+    assert np.mean(lost) <= 0.02
+
+
+def test_an_answer_that_the_words_gave_teaches_little() -> None:
+    """What contradicts them teaches; answers the words knew change no label of the others."""
+    shown = world([60] * 6, spread=1.2, fit=0.6)
+    sure = shown.batch.plain.max(axis=1) > 0.99
+    rows = np.flatnonzero(sure & (shown.batch.plain.argmax(axis=1) == shown.truth))[:6]
+    assert len(rows) == 6
+    before, after = (refine(one.batch).probabilities for one in (shown, shown.told(rows)))
+    assert (before.argmax(axis=1) != after.argmax(axis=1)).mean() <= 0.01
+
+
+def test_a_mistake_does_not_turn_a_class_that_nobody_has_shown() -> None:
+    """Three answers, and one of them, the only one for its class, names another."""
+    for seed in range(4):
+        shown = world([60] * 6, spread=1.2, fit=0.6, seed=seed)
+        rows = some(shown, 1)[:3]
+        told = refine(shown.told(rows, np.array([3, 1, 2])).batch).probabilities
+        assert shown.right(told) >= shown.right(refine(shown.batch).probabilities) - 0.02
 
 
 def test_all_images_may_be_known() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-_EACH = 10  # answers that a stratum should get
-_MOST = 20  # strata
+_EACH = 5  # answers that a stratum should get
+_MOST = 100  # strata
 LEAST = 2  # answers of a stratum
 
 
@@ -18,14 +18,16 @@ def strata(doubt: np.ndarray, answers: int) -> np.ndarray:
     """Return each image's stratum, (n,) int64 from 0: parts of equal size along the doubt.
 
     Parts that differ in how right they are make an estimate exact; more of them than these gain
-    little and leave too few answers in each.
+    nothing. Each gets the same whole number of answers where that can be: shares that are rounded
+    away from the strata's sizes cost width.
 
     Args:
         doubt: how likely a label is wrong, (n,); only the order counts.
         answers: how many will be asked for.
     """
     n = len(doubt)
-    parts = max(1, min(_MOST, answers // _EACH, n // (2 * LEAST)))
+    each = max(_EACH, -(-answers // _MOST))
+    parts = max(1, min(answers // each, n // (2 * LEAST)))
     numbers = np.empty(n, np.int64)
     for number, rows in enumerate(np.array_split(np.argsort(doubt, kind="stable"), parts)):
         numbers[rows] = number

@@ -30,6 +30,7 @@ from pipeline.evaluation.metrics import Proportion, proportion
 _Z95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 _SURE = 0.02  # a prediction is not taken for surer than this is from 0 and 1
 _SLOPE = 2.5  # standard deviation that a slope is expected to have, a standard deviation of doubt
+_JOINED = 4  # answers, with fewer of which a stratum is joined with the next
 _BINS = 4  # of a stratum, in which the model is computed
 _GRID = np.linspace(-14.0, 14.0, 281)  # intercepts of the model that are looked at
 _RIDGE = 4.0  # answers that the weight of a prediction must outweigh
@@ -57,7 +58,7 @@ def estimate(
 ) -> Estimates:
     """Return what the answers say of all images.
 
-    Strata without an answer count to the next one below, the lowest to the next above.
+    Strata with too few answers count together with their neighbours.
 
     Args:
         strata: of each image, (n,) int, in the order of the doubt.
@@ -89,9 +90,22 @@ def estimate(
 
 
 def _groups(strata: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Number the strata that have answers from 0, and count the others to them."""
-    answered = np.unique(strata[rows])
-    found: np.ndarray = np.maximum(np.searchsorted(answered, strata, side="right") - 1, 0)
+    """Join neighbouring strata until each group has some answers, and number the groups from 0.
+
+    Where a sheet is half filled in, or few labels of a stratum are accepted, a stratum of one
+    answer would weigh it by far more or less than the others are weighed.
+    """
+    numbers, where = np.unique(strata, return_inverse=True)
+    asked = np.bincount(where[rows], minlength=len(numbers))
+    group_of, group, have = np.zeros(len(numbers), np.int64), 0, 0
+    for number, many in enumerate(asked):
+        if have >= _JOINED:
+            group, have = group + 1, 0
+        group_of[number] = group
+        have += int(many)
+    if have < _JOINED and group:
+        group_of[group_of == group] = group - 1
+    found: np.ndarray = group_of[where]
     return found
 
 
@@ -142,22 +156,26 @@ class _Model:
     ) -> _Model:
         sizes, asked = np.bincount(groups), np.bincount(groups[rows])
         weights = sizes / len(groups)
+        # Each stratum in so many bins along the prediction; `first`: where a stratum's bins begin.
         order = np.lexsort((place, groups))
-        ends = np.cumsum(sizes)
-        parts = [
-            np.array_split(order[begin:end], min(_BINS, end - begin))
-            for begin, end in zip(ends - sizes, ends, strict=True)
-        ]
-        bins = [one for part in parts for one in part]
-        first = np.cumsum([0, *map(len, parts)])[:-1]
-        shares = np.array([len(one) for one in bins]) / len(groups)
-        told = np.array([predicted[one].mean() for one in bins])
+        begin = np.cumsum(sizes) - sizes
+        parts = np.minimum(_BINS, sizes)
+        first = np.cumsum(parts) - parts
+        own = groups[order]
+        number = first[own] + (np.arange(len(order)) - begin[own]) * parts[own] // sizes[own]
+        many = np.bincount(number)
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            means: np.ndarray = np.bincount(number, values[order]) / many
+            return means
+
+        shares, told = many / len(groups), mean(predicted)
 
         def within(values: np.ndarray) -> np.ndarray:
             means: np.ndarray = np.add.reduceat(values * shares, first, axis=-1) / weights
             return means
 
-        along = _slope(place[rows], hits) * np.array([place[one].mean() for one in bins])
+        along = _slope(place[rows], hits) * mean(place)
         right = 1 / (1 + np.exp(-(_GRID[:, None] + along[None])))
         found = np.bincount(groups[rows], hits) / asked
         foreseen = np.bincount(groups[rows], predicted[rows]) / asked
@@ -165,7 +183,7 @@ class _Model:
             answers=len(rows),
             census=len(rows) == len(groups),
             hits=float(hits.sum()),
-            mean=float(weights @ found),
+            mean=round(float(weights @ found), 12),  # of nothing but right ones exactly 1
             corrected=float(predicted.mean() - weights @ foreseen),
             open=weights**2 * (1 - asked / sizes) / asked,
             truth=right @ shares,

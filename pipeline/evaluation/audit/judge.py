@@ -12,7 +12,7 @@ from pipeline.evaluation.audit.estimate import Estimates, estimate
 from pipeline.evaluation.audit.frame import ROUND
 from pipeline.values import counted
 
-_FEW = 10  # answers, below which no figure is given
+FEW = 10  # answers, below which no figure is given
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def figures(
         labels: all images that a machine has labeled; columns id, class, guess, plain, doubt and
             decision.
         truth: image id → what people said; None: of no class.
-        student: image id → what the student says of the answered images; None: it is not judged.
+        student: image id → what the student says of those answered images that are new to it;
+            None: it is not judged.
         notes: sentences that belong to it.
     """
     rows = frame.join(labels, "id", "inner", maintain_order="left")
@@ -58,7 +59,7 @@ def figures(
             f"{counted(len(late), 'image')} came later or stand apart, none of them answered yet, "
             "and the figures do not speak of them.",
         )
-    if answered < _FEW:
+    if answered < FEW:
         return AuditFigures(len(rows), drawn, answered, None, None, None, None, notes)
     rows = rows.filter((pl.col("stratum") // ROUND).is_in(spoken_of.implode())).sort(
         "stratum", "place"
@@ -71,18 +72,16 @@ def figures(
         labels=_estimate(accepted, truth, "guess"),
         guesses=_estimate(rows, truth, "guess"),
         teacher=_estimate(rows, truth, "plain"),
-        student=None
-        if student is None
-        else _estimate(
-            rows.with_columns(
-                student=pl.col("id").replace_strict(
-                    dict(student), default=None, return_dtype=pl.String
-                )
-            ),
-            truth,
-            "student",
-        ),
+        student=None if student is None else _estimate(_judged_by(rows, student), truth, "student"),
         notes=notes,
+    )
+
+
+def _judged_by(rows: pl.DataFrame, student: Mapping[str, str]) -> pl.DataFrame:
+    """The images with what the student says; those it was not asked about count as unanswered."""
+    said = pl.col("id").replace_strict(dict(student), default=None, return_dtype=pl.String)
+    return rows.with_columns(student=said).with_columns(
+        answered=pl.col("answered") & pl.col("student").is_not_null()
     )
 
 

@@ -10,10 +10,12 @@ import polars as pl
 from pipeline.config import Config
 from pipeline.errors import Clip2YoloError, SourceError
 from pipeline.evaluation.audit.frame import FRAME, grown
-from pipeline.evaluation.audit.judge import AuditFigures, figures
+from pipeline.evaluation.audit.judge import FEW, AuditFigures, figures
 from pipeline.evaluation.audit.sheet import NONE, filled_in, write_sheet
 from pipeline.evaluation.audit.truth import learned_by_student
 from pipeline.evaluation.measure import predict_files
+from pipeline.evaluation.sample import look_alikes
+from pipeline.images.examples import read_examples
 from pipeline.labels.answers import Answer, AnswerLog, now, read_answers
 from pipeline.listener import SILENT, Listener
 from pipeline.records import DATASET, LABELS, read_table, write_table
@@ -65,16 +67,20 @@ def audit(config: Config, answers: int | None = None, listener: Listener = SILEN
             frame, fresh = grown(frame, _with_groups(run, labels), wanted, config.dataset.seed)
             write_table(space.audit_frame, frame)
         drawn = _drawn(frame, labels)
-        write_sheet(space.audit, drawn.select("id", "path", "guess"), log.audited, fresh)
+        write_sheet(space.audit, drawn.select("id", "path"), log.audited, fresh)
     if answers is not None and len(drawn) < answers:
         notes.append(
             f"There are no more than {counted(len(drawn), 'image')} to ask about; look-alikes "
             "count once, and what people decided is not asked again."
         )
+    if answers is not None and len(drawn) > answers:
+        notes.append(
+            f"{counted(len(drawn), 'image')} have been drawn before, and an audit only grows."
+        )
     truth = {one: answer.class_name for one, answer in log.audited.items()}
     asked = drawn.filter(pl.col("id").is_in(list(truth)))
-    student, why = _student(run, asked)
-    return figures(frame, labels, truth, student, (*notes, *([why] if why and len(asked) else [])))
+    student, said = _student(run, asked)
+    return figures(frame, labels, truth, student, (*notes, *said))
 
 
 def _drawn(frame: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
@@ -128,32 +134,48 @@ def _with_groups(run: Run, labels: pl.DataFrame) -> pl.DataFrame:
     return labels.join(plan, "id", "left", maintain_order="left")
 
 
-def _student(run: Run, asked: pl.DataFrame) -> tuple[dict[str, str] | None, str | None]:
-    """What the student says of answered images, or why it is not judged by them."""
+def _student(run: Run, asked: pl.DataFrame) -> tuple[dict[str, str] | None, list[str]]:
+    """What the student says of answered images that are new to it, and what is to be said of that;
+    None where it is not judged."""
     if asked.is_empty() or not run.workspace.weights.is_file():
-        return None, None
+        return None, []
     learned = learned_by_student(run)
     if learned is None:
-        return None, (
+        return None, [
             "The student is not judged: it was trained on other labels than these. Run `clip2yolo "
             "run`, which trains it without what was audited, and then this again."
-        )
+        ]
     if known := int(asked["id"].is_in(list(learned)).sum()):
-        return None, (
+        return None, [
             f"The student is not judged: it has learned from {counted(known, 'image')} of the "
             "audit. Run `clip2yolo run`, which trains it without them, and then this again."
-        )
+        ]
     try:
+        plan = read_table(run.workspace.dataset_table, DATASET, "label", ["id", "path", "split"])
+        alike = look_alikes(run, plan, asked, read_examples(run.config).table)
+        fresh = asked.filter(~pl.Series(alike))
+        if len(fresh) < FEW <= len(asked):
+            return None, [
+                f"The student is not judged: of the {counted(len(asked), 'audited image')} all but "
+                f"{len(fresh)} look like what it has learned from. A larger audit has others."
+            ]
         student = Student.load(run.workspace.student, run.config.student.device)
         with run.listener.bar("Student", "images") as progress:
             answers = predict_files(
                 student,
-                [Path(place) for place in asked["path"]],
+                [Path(place) for place in fresh["path"]],
                 max_pixels=run.config.max_pixels,
                 progress=progress,
             )
     except Clip2YoloError as error:
-        return None, f"The student is not judged. {error}"
+        return None, [f"The student is not judged. {error}"]
     best = np.asarray(answers.probabilities).argmax(axis=1).tolist()
     names = [student.classes[index] for index in best]
-    return dict(zip(asked["id"], names, strict=True)), None
+    notes = []
+    if count := int(alike.sum()):
+        images = "1 audited image looks" if count == 1 else f"{count:,} audited images look"
+        notes.append(
+            f"{images} like what the student has learned from, so the student is judged by the "
+            f"{counted(len(fresh), 'other')}."
+        )
+    return dict(zip(fresh["id"], names, strict=True)), notes

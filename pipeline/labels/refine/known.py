@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.labels.refine.batch import Batch
+from pipeline.labels.refine.readings import probabilities_of
 
-_HALF = 2.0  # images of a class after which their looks count as much as its words
-_HALVES = (0.1, 0.5, 2.0, 8.0)  # what may be found instead where there are enough of them
-_WORST = 5.0  # nats that one image may cost: it may have been named by mistake
-_NEAREST = 4  # the share of a class, 1 / (4 classes), whose likeness stands for "one of them"
-_FEWEST = 5  # images of that share
+# By how many nats images may answer otherwise than the words, and how many times softer than they
+# say the words are taken: the first is expected, the others where words are known to mislead.
+_PRIORS = ((3.0, 2.0), (8.0, 6.0), (20.0, 6.0))
+FREE = _PRIORS[0][0]
+_SURELY = 4.0  # nats by which another must tell what people said better
+_JUDGED = 500  # answers by which one of these is chosen, at most
+_MISTAKEN = 0.1  # share of what people say that is taken to be wrong
+_ROUNDS = 50
+_STILL = 1e-2  # nats: change of an answer at which the rounds end
+_SAME = 1e-6  # length of what is seen that is rounding error
 _CHANCE = 0.5  # standard deviation of one of so many coin tosses
 _ENOUGH = 10  # answers from which they are asked whether the batch or the words are right
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What the images of classes that people have named look like."""
+    """What images that people have named look like, where the words say something else of them."""
 
-    classes: np.ndarray  # (c,) int, those of which there are any
-    prototypes: np.ndarray  # (c, dims): their mean
-    reach: np.ndarray  # (c,): likeness of the images nearest to them
-    usual: np.ndarray  # (c,): mean likeness of all images
-    trust: np.ndarray  # (c,): 0 to 1, beside the words
-    ground: float  # what a prompt answers to images of other classes
-    gain: float  # and how much more to its own
+    weights: np.ndarray  # (dims, classes): what is seen → nats beside the words
 
     def shown(self, answers: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """Return answers (m, classes) in which the looks of known images have a say, each row
@@ -38,15 +38,7 @@ class Looks:
             answers: logits (m, classes) of the words, each row centred.
             seen: the same images (m, dims).
         """
-        return self.from_likeness(answers, seen @ self.prototypes.T)
-
-    def from_likeness(self, answers: np.ndarray, likeness: np.ndarray) -> np.ndarray:
-        """Return the same for the images' likeness (m, c) to the prototypes."""
-        height = (likeness - self.usual) / np.maximum(self.reach - self.usual, 1e-6)
-        pictured = self.ground + self.gain * np.clip(height, -1, 1.5)
-        found = answers.astype(np.float32)
-        worded = answers[:, self.classes]
-        found[:, self.classes] = self.trust * pictured + (1 - self.trust) * worded
+        found: np.ndarray = (answers + unit(seen) @ self.weights).astype(np.float32)
         found -= found.mean(axis=1, keepdims=True)
         return found
 
@@ -54,10 +46,12 @@ class Looks:
 def looks_of(answers: np.ndarray, seen: np.ndarray, known: np.ndarray) -> Looks | None:
     """Learn what known images look like; None where none is known.
 
-    A class's images answer for it as a prompt made of pictures would (prototypical networks: Snell
-    et al., 2017): by n / (n + h) for n images, the words by the rest. Likenesses are brought to the
-    scale of the prompts' answers, since two images are more alike than an image and a sentence. How
-    soon the looks outweigh the words, h, is what names the known images best when each is left out.
+    A linear classifier of what is seen is added to the words, with a Gaussian prior around nothing:
+    logistic regression with an offset, or a Gaussian process whose mean the words give (Rasmussen
+    and Williams, 2006, ch. 3). An answer that the words gave, too, moves hardly anything, so that
+    odd images of a class do not stand for it; one that contradicts them moves all images alike. It
+    does so the less, the surer the words are and the other answers: people err
+    (Bootkrajang and Kabán, "Label-noise robust logistic regression", 2012).
 
     Args:
         answers: logits (n, classes), each row centred.
@@ -67,43 +61,76 @@ def looks_of(answers: np.ndarray, seen: np.ndarray, known: np.ndarray) -> Looks 
     given = np.flatnonzero(known >= 0)
     if not len(given):
         return None
-    n, count = answers.shape
-    classes, which, sizes = np.unique(known[given], return_inverse=True, return_counts=True)
-    members = np.zeros((len(classes), len(given)), np.float32)
-    members[which, np.arange(len(given))] = 1
-    sums = members @ seen[given]
-    likeness = seen @ (sums / sizes[:, None]).T
-    nearest = min(max(_FEWEST, n // (_NEAREST * count)), n)
-    heights = np.partition(answers, -nearest, axis=0)[-nearest:].mean(axis=0)
-    grounds = np.median(answers, axis=0)
-    found = Looks(
-        classes=classes,
-        prototypes=sums / sizes[:, None],
-        reach=np.partition(likeness, -nearest, axis=0)[-nearest:].mean(axis=0),
-        usual=likeness.mean(axis=0),
-        trust=(sizes / (sizes + _HALF)).astype(np.float32),
-        ground=float(np.median(grounds)),
-        gain=float(np.median(heights - grounds)),
-    )
-    several = sizes[which] > 1
-    if several.sum() < _ENOUGH:
-        return found
-    # The likeness of each known image to its class without it.
-    own = np.einsum("ij,ij->i", seen[given], sums[which] - seen[given]) / np.maximum(
-        sizes[which] - 1, 1
-    )
-    alike = likeness[given].copy()
-    alike[np.arange(len(given)), which] = own
-    words, mine = answers[given][several], known[given][several]
+    points, words, said = unit(seen[given]), answers[given].astype(np.float64), known[given]
+    prior = _PRIORS[0] if len(given) < _ENOUGH else _best_prior(points, words, said)
+    return Looks(_learned(points, words, said, prior).astype(np.float32))
+
+
+def _best_prior(points: np.ndarray, words: np.ndarray, said: np.ndarray) -> tuple[float, float]:
+    """Return the prior with which one half of what people said is told best by the other half."""
+    order = np.random.default_rng(0).permutation(len(said))[:_JUDGED]
     losses = []
-    for half in _HALVES:
-        trust = (sizes / (sizes + half)).astype(np.float32)
-        told = replace(found, trust=trust).from_likeness(words, alike[several])
-        told -= told.max(axis=1, keepdims=True)
-        right = told[np.arange(len(mine)), mine] - np.log(np.exp(told).sum(axis=1))
-        losses.append(-float(np.maximum(right, -_WORST).mean()))
-    best = _HALVES[int(np.argmin(losses))]
-    return replace(found, trust=(sizes / (sizes + best)).astype(np.float32))
+    for prior in _PRIORS:
+        loss = 0.0
+        for hidden, left in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+            weights = _learned(points[left], words[left], said[left], prior)
+            told = probabilities_of((words[hidden] + points[hidden] @ weights) / prior[1])
+            right = told[np.arange(len(hidden)), said[hidden]]
+            loss -= float(np.log((1 - _MISTAKEN) * right + _MISTAKEN / words.shape[1]).sum())
+        losses.append(loss)
+    best = int(np.argmin(losses))
+    return _PRIORS[best if losses[best] < losses[0] - _SURELY else 0]
+
+
+def _learned(
+    points: np.ndarray, words: np.ndarray, said: np.ndarray, prior: tuple[float, float]
+) -> np.ndarray:
+    """Return weights (dims, classes) by which images (m, dims) answer as people said, beside the
+    words (m, classes)."""
+    free, softer = prior
+    # Nothing is learned about directions in which no known image lies.
+    few = len(points) < points.shape[1]
+    basis, triangle = np.linalg.qr(points.T) if few else (None, None)
+    features = points if triangle is None else triangle.T
+    found = softer * _fitted(features, words / softer, said, free)
+    return found if basis is None else basis @ found
+
+
+def _fitted(features: np.ndarray, offsets: np.ndarray, said: np.ndarray, free: float) -> np.ndarray:
+    """Return the likeliest weights (dims, classes) where some of what people said is wrong.
+
+    Newton's steps with a bound in place of the curvature, which never step too far (Böhning, 1992).
+
+    Args:
+        features: (m, dims).
+        offsets: logits (m, classes) to which `features @ weights` is added.
+        said: class indices (m,).
+        free: standard deviation of the prior, in nats.
+    """
+    count, dims = features.shape
+    classes = offsets.shape[1]
+    mine = np.arange(count)
+    tight = np.eye(dims) / free**2
+    step = np.linalg.inv(features.T @ features / 2 + tight)
+    weights = np.zeros((dims, classes))
+    for _ in range(_ROUNDS):
+        shares = probabilities_of(offsets + features @ weights)
+        right = (1 - _MISTAKEN) * shares[mine, said]
+        wrong = _MISTAKEN / max(classes - 1, 1) * (1 - shares[mine, said])
+        shares[mine, said] -= 1
+        pull = (right / (right + wrong))[:, None] * shares
+        change = step @ (features.T @ pull + weights / free**2)
+        weights -= change
+        if float(np.abs(features @ change).max()) < _STILL:
+            break
+    return weights
+
+
+def unit(seen: np.ndarray) -> np.ndarray:
+    """Return what is seen (m, dims) at length 1; what is like nothing keeps length 0."""
+    lengths = np.linalg.norm(seen, axis=1, keepdims=True)
+    scaled: np.ndarray = seen / np.maximum(lengths, _SAME)
+    return scaled
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,20 @@ from pipeline.labels.refine.batch import Batch
 from pipeline.labels.refine.evidence import moves
 from pipeline.labels.refine.known import Looks, looks_of
 from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
-from pipeline.labels.refine.readings import Readings, agreement, centred_logits, read
+from pipeline.labels.refine.readings import (
+    Readings,
+    agreement,
+    centred_logits,
+    probabilities_of,
+    read,
+    voted,
+)
 from pipeline.labels.refine.sample import sample_rows, vectors_of
 
 if TYPE_CHECKING:
     from scipy import sparse
 
+_SHOWN = 5  # images by which a class is known
 _CERTAIN = 1.02  # keeps the odds of a space that agrees with itself everywhere finite
 
 
@@ -41,8 +49,31 @@ class Fitted:
     votes: np.ndarray  # (s,)
     readings: Readings
     looks: Looks | None
+    # Probabilities (s, classes) by the neighbours' vote of the words alone; None where nobody is
+    # known by looks.
+    worded: np.ndarray | None
+    unshown: np.ndarray  # (classes,) bool: of which people have named few images, or none
     allowed: np.ndarray  # (classes, classes) bool: from where to where images may move
     shares: np.ndarray  # probabilities (s, classes) float32, refined
+
+    def may_move(
+        self, local: np.ndarray, joint: np.ndarray, worded: np.ndarray | None
+    ) -> np.ndarray:
+        """Say which images (m,) may have the mixture's class in place of their neighbours'.
+
+        Answers for odd images, or a mistaken one, may turn the looks of a whole class that nobody
+        has shown: what the mixture and the words alone both say of it needs no more evidence.
+
+        Args:
+            local: probabilities (m, classes) by the neighbours' vote.
+            joint: the same by the mixture.
+            worded: by the neighbours' vote of the words alone, where images are known by looks.
+        """
+        now = joint.argmax(axis=1)
+        found: np.ndarray = self.allowed[local.argmax(axis=1), now]
+        if worded is not None:
+            found = found | (self.unshown[now] & (worded.argmax(axis=1) == now))
+        return found
 
 
 def learn(batch: Batch, known: np.ndarray, everywhere: bool = False) -> Fitted | None:
@@ -88,8 +119,16 @@ def learn(batch: Batch, known: np.ndarray, everywhere: bool = False) -> Fitted |
         allowed = np.ones((len(batch.classes),) * 2, bool)
     else:
         allowed = moves(readings.smoothed, local, joint, found.links)
-    shares = np.where(allowed[local, joint][:, None], readings.batch, readings.local)
-    return Fitted(rows, eye, found.seen, votes, readings, found.looks, allowed, shares)
+    worded = None
+    if found.looks is not None:
+        worded = voted(probabilities_of(logits), found.links, given)
+    shown = np.bincount(given[given >= 0], minlength=len(batch.classes))
+    fitted = Fitted(
+        rows, eye, found.seen, votes, readings, found.looks, worded, shown < _SHOWN, allowed,
+        readings.batch,
+    )  # fmt: skip
+    may = fitted.may_move(readings.local, readings.batch, worded)
+    return replace(fitted, shares=np.where(may[:, None], readings.batch, readings.local))
 
 
 def _earned(looks: Iterable[_Look]) -> tuple[float, ...]:

@@ -76,11 +76,7 @@ def read(
     """
     given = np.flatnonzero(known >= 0)
     plain = probabilities_of(answers)
-    local = plain.copy()
-    for _ in range(_VOTES):
-        local[given] = 0
-        local[given, known[given]] = 1
-        local = mixed(plain, links @ local)
+    local = voted(plain, links, known)
     smoothed = answers
     for _ in range(_ROUNDS):
         smoothed = mixed(answers, links @ smoothed)
@@ -100,10 +96,27 @@ def read(
         weights *= np.exp((fits - fits[weights > 0].max()).clip(max=0) / _SURE)
         weights /= weights.sum()
     batch = _together(found, weights)
-    for shares in (local, batch):
-        shares[given] = 0
-        shares[given, known[given]] = 1
+    batch[given] = 0
+    batch[given, known[given]] = 1
     return Readings(answers, smoothed, local, mixtures, tuple(weights.tolist()), batch)
+
+
+def voted(plain: np.ndarray, links: sparse.csr_array, known: np.ndarray) -> np.ndarray:
+    """Return probabilities (n, classes) float32 by the vote of the neighbours.
+
+    Args:
+        plain: probabilities (n, classes), each image's own.
+        links: weights (n, n) of each image's neighbours.
+        known: (n,) int, index of the class that a person gave; -1: nobody has.
+    """
+    given = np.flatnonzero(known >= 0)
+    local: np.ndarray = plain.copy()
+    for turn in range(_VOTES + 1):
+        if turn:
+            local = mixed(plain, links @ local)
+        local[given] = 0
+        local[given, known[given]] = 1
+    return local
 
 
 def mixed(own: np.ndarray, others: np.ndarray) -> np.ndarray:

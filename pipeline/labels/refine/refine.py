@@ -81,7 +81,7 @@ def _applied(batch: Batch, fitted: Fitted, together: bool = True) -> np.ndarray:
     for start in range(0, n, _BLOCK):
         part = slice(start, min(start + _BLOCK, n))
         seen = fitted.eye.see([vectors_of(space, part) for space in batch.spaces])
-        answers = centred_logits(batch.spoken[part])
+        words = answers = centred_logits(batch.spoken[part])
         if fitted.looks is not None:
             answers = fitted.looks.shown(answers, seen)
         plain = probabilities_of(answers)
@@ -91,7 +91,10 @@ def _applied(batch: Batch, fitted: Fitted, together: bool = True) -> np.ndarray:
         links = neighbours(seen, fitted.seen, fitted.votes)
         local = mixed(plain, links @ readings.local)
         joint = readings.joint(mixed(answers, links @ readings.smoothed))
-        may = fitted.allowed[local.argmax(axis=1), joint.argmax(axis=1)]
+        worded = None
+        if fitted.worded is not None:
+            worded = mixed(probabilities_of(words), links @ fitted.worded)
+        may = fitted.may_move(local, joint, worded)
         found[part] = np.where(may[:, None], joint, local)
     found[fitted.rows] = mine
     given = np.flatnonzero(batch.known >= 0)
@@ -120,7 +123,8 @@ def _way(batch: Batch, fitted: Fitted, known: Acquaintance) -> tuple[str, str]:
 
     expected = _BATCH if known.enough else _WORDS if fitted.looks is None else _LOOKS
     asked = trial(batch, ways)
-    way = expected if asked is None else asked.best(expected)
+    # Where people have said enough, the batch can help them, whatever the words know.
+    way = expected if asked is None else asked.best(_BATCH)
     alone = f"Each image is labeled alone, by the words{' and what people named' * (way == _LOOKS)}"
     if asked is not None:
         words, looks, joint = asked.found[_WORDS], asked.found[_LOOKS], asked.found[_BATCH]

@@ -1,262 +1,168 @@
 // The review page. Names of classes and files come from anybody: they are only ever textContent.
 
+import { choose, remember } from "./chooser.js";
+import { keyboard, touch } from "./hands.js";
+import { isBusy, oneAtATime } from "./order.js";
+import { filters, isList, leave, narrowed, note, place, query, restore, state } from "./place.js";
+import { looked, run, tell } from "./status.js";
+import { called, enlarged, fit, isAnswered, isDoubtful, lay, made, pictures, reasons, refresh, tileOf } from "./tiles.js";
+import { confirming, many, nothing, notice, question, saved } from "./wording.js";
+import { aware, call, identify } from "./wire.js";
+
 const at = (id) => document.getElementById(id);
-const who = crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2);
-const FILTERS = { state: "state-filter", class: "class-filter", doubt: "doubt", split: "split",
-                  moved: "moved", source: "source" };
 
 let tiles = [];          // what is on the screen, as the server said it
 let selected = new Set();
 let framed = 0;
-let classes = [];
-let like = null;         // id of the image that more are wanted of
-let start = 0;           // in lists: number of the first
+let columns = 1;
 let screenful = 24;
-let busy = false;
-let waiting = false;     // filters were changed while something else was done
-let audit = null;        // how many images an audit asks about; null: answers are to teach
-let undone = false;      // the screen shows what an undo opened again
+let last = null;         // the answer before: { kind, name }
+let title = null;        // of a screen that is none of the list's: what an undo opened, what is left
+let before = false;      // whether an undo is of answers from before the server started
+let touched = false;     // something was done on this screen
 
-async function call(path, body) {
-  let answer;
-  try {
-    answer = await fetch(path, body === undefined ? {} : {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    });
-  } catch {
-    throw new Error("The server does not answer. Nothing was saved; start `clip2yolo review` again.");
-  }
-  const said = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Error(said?.error ?? "The server refused. Open the address it printed.");
-  return said;
-}
-
-// One thing at a time, so that no key is taken for the next screenful's. What another list is asked
-// for with is not lost: the last of it is done afterwards.
-async function doing(work) {
-  if (busy) {
-    if (work === load) waiting = true;
-    return;
-  }
-  busy = true;
-  document.body.setAttribute("aria-busy", "true");
-  try {
-    await work();
-  } catch (error) {
-    notice(error.message);
-  } finally {
-    busy = false;
-    document.body.removeAttribute("aria-busy");
-  }
-  if (waiting) {
-    waiting = false;
-    await doing(load);
-  }
-}
-
-function notice(words) {
-  at("notice").textContent = words ?? "";
-  at("notice").hidden = !words;
-}
-
-function made(tag, name, words) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  if (words !== undefined) element.textContent = words;
-  return element;
-}
-
-const isList = () => Boolean(like || at("words").value.trim() || !["open", "teach"].includes(at("state-filter").value));
-const isAnswered = (tile) => tile.kind !== null;
+const doing = (work) => oneAtATime(work, work === load, (words) => notice(words, true));
+const unknown = () => (run.audit === null ? "no class" : "?");
 const openOnes = () => tiles.filter((tile) => !isAnswered(tile));
-
-function called(tile) {
-  if (tile.kind === "none") return "none of these";
-  if (tile.kind === "skip") return "skipped";
-  return tile.answer ?? tile.guess ?? (audit === null ? "no class" : "?");
-}
+const chosen = () => tiles.filter((tile) => selected.has(tile.id));
+// Enter leaves out what is selected.
+const others = () => openOnes().filter((tile) => !selected.has(tile.id));
+const heard = (said) => tell(said, (name) => give("class", name));
 
 async function load() {
-  const asked = new URLSearchParams();
-  for (const [key, id] of Object.entries(FILTERS)) if (at(id).value) asked.set(key, at(id).value);
-  const words = at("words").value.trim();
-  if (like) asked.set("like", like); else if (words) asked.set("words", words);
-  asked.set("start", String(start));
-  let said = await call(`api/screen?${asked}`);
+  screenful = fit().shown;
+  let said = await call(`api/screen?${query(screenful)}`);
   while (said.wait) {
     at("question").textContent = "Working out what to ask next …";
     await new Promise((done) => setTimeout(done, 300));
-    said = await call(`api/screen?${asked}`);
+    said = await call(`api/screen?${query(screenful)}`);
   }
-  show(said.tiles);
+  note();
+  const seen = show(said.tiles);
+  notice(null);
+  if (tiles.length <= fit().shown) return seen;
+  // What is written around the pictures has left less room than there was.
+  screenful = fit().shown;
+  return show(tiles.slice(0, screenful));
 }
 
-function show(fresh) {
+// Shows pictures; nothing is taken for an answer about them before they can be seen.
+async function show(fresh, heading = null, selection = []) {
   tiles = fresh;
-  undone = false;
-  selected = new Set();
+  title = heading;
+  touched = false;
+  selected = new Set(selection);
   framed = 0;
-  draw();
-  window.scrollTo(0, 0);
-}
-
-function draw() {
-  const grid = at("grid");
-  grid.replaceChildren(...tiles.map(tileOf));
-  if (!tiles.length) {
-    const words = audit !== null ? "All that was drawn is answered. Go on with: clip2yolo audit"
-      : at("state-filter").value === "teach" ? "Nothing is chosen here. Widen the filters, or press t for what is open."
-      : isList() ? "Nothing more is found here. Esc leaves the list."
-      : "Nothing is open here. Widen the filters, or go on with: clip2yolo label";
-    grid.append(made("p", "empty", words));
-  }
-  ask();
+  at("grid").replaceChildren(...tiles.map(tileOf));
+  touch([...at("grid").children], { tapped, held: (number) => { framed = number; enlarge(); } });
+  if (!tiles.length) at("grid").append(made("p", "empty", nothing()));
+  at("grid").scrollTop = 0;
+  columns = lay(tiles.length);
   mark();
+  focus();
+  await pictures();
 }
 
-function tileOf(tile, number) {
-  const button = made("button", "tile");
-  button.type = "button";
-  button.dataset.id = tile.id;
-  button.title = tile.place;
-  const image = made("img");
-  image.alt = tile.place;
-  image.loading = "lazy";
-  image.decoding = "async";
-  image.src = `image/${encodeURIComponent(tile.id)}`;
-  image.addEventListener("error", () => image.replaceWith(made("span", "gone", "cannot be shown any more")));
-  const words = made("span", "words");
-  words.append(made("span", "name", called(tile)), made("span", "doubt", tile.doubt === null ? "" : tile.doubt.toFixed(2)));
-  words.lastChild.title = "doubt, from 0 to 1";
-  button.append(image, words);
-  button.addEventListener("click", () => { framed = number; toggle(number); });
-  button.addEventListener("dblclick", () => { framed = number; enlarge(); });
-  return button;
+// The keyboard's focus goes with the frame, unless it is at work elsewhere.
+function focus() {
+  const there = document.activeElement;
+  if (there !== document.body && !at("grid").contains(there)) return;
+  at("grid").querySelector(".tile.framed")?.focus({ preventScroll: true });
 }
 
 function mark() {
   [...at("grid").querySelectorAll(".tile")].forEach((element, number) => {
     const tile = tiles[number];
-    element.classList.toggle("framed", number === framed);
-    element.classList.toggle("selected", selected.has(tile.id));
-    element.classList.toggle("answered", isAnswered(tile));
-    element.setAttribute("aria-pressed", String(selected.has(tile.id)));
-    element.querySelector(".name").textContent = called(tile);
+    refresh(element, tile, number, { framed: number === framed, selected: selected.has(tile.id), unknown: unknown() });
   });
-  const left = openOnes().length;
-  const names = new Set(openOnes().map((tile) => tile.guess));
+  const open = openOnes(), left = others();
   const button = at("accept");
-  button.replaceChildren(made("kbd", "", "Enter"));
-  if (!left) button.append("next screenful");
-  else if (audit !== null) button.append(`${left} to say; s skips what cannot be said`);
-  else if (names.size === 1) button.append(left === 1 ? `it is ${[...names][0]}` : `all ${left} are ${[...names][0]}`);
-  else button.append(`all ${left} are what they are called`);
-  button.disabled = !tiles.length || (audit !== null && left > 0);
-  at("earlier").hidden = !isList() || start === 0;
+  button.replaceChildren(made("kbd", "", "Enter"), confirming(open.length, left));
+  button.disabled = !tiles.length || (open.length > 0 && (run.audit !== null || !left.length));
+  at("confirm").hidden = !selected.size || run.audit !== null;
+  at("escape").hidden = !selected.size && !title && !isList() && state() !== "teach" && !at("class-filter").value;
+  at("escape").querySelector("span").textContent = selected.size ? "select nothing" : "back";
+  at("earlier").hidden = !isList() || place.start === 0;
   at("later").hidden = !isList() || tiles.length < screenful;
+  at("doubtful").disabled = !tiles.some(isDoubtful);
+  at("fold").textContent = narrowed() ? `filters (${narrowed()})` : "filters";
+  ask();
 }
 
 function ask() {
-  const title = at("question");
   const names = [...new Set(tiles.map((tile) => tile.guess))];
-  title.replaceChildren();
-  if (!tiles.length) title.textContent = "All done here";
-  else if (audit !== null) title.textContent = "Audit: what does each show?";
-  else if (undone) title.textContent = "Taken back: what are these?";
-  else if (like) title.textContent = "More like the picture you chose";
-  else if (at("words").value.trim()) title.append("Found by ", made("em", "", at("words").value.trim()));
-  else if (at("state-filter").value === "teach") title.textContent = "These teach most: is each what it is called?";
-  else if (isList()) title.textContent = "Most doubtful first";
-  else if (names.length === 1) title.append(tiles.length === 1 ? "Is this " : "Are these all ", made("em", "", names[0] ?? "without a class"), "?");
-  else title.textContent = "Is each what it is called?";
+  const about = run.audit === null && !isList() && names.length === 1 ? names[0] : null;
+  looked(about ?? (at("class-filter").value || null));
+  at("question").replaceChildren(...question(tiles, title));
 }
 
-function tell(said) {
-  classes = said.classes;
-  const parts = [`${said.answered.toLocaleString("en")} answered`];
-  if (audit !== null) parts[0] += ` of ${audit.toLocaleString("en")} drawn`;
-  else if (said.trouble) parts.push("labels are not refined");
-  else if (!said.ready) parts.push("loading the teacher …");
-  else if (said.busy) parts.push("refining …");
-  else {
-    parts.push(`${said.moved.toLocaleString("en")} labels moved by your answers`);
-    if (said.accuracy) {
-      const share = (value) => `${(100 * value).toFixed(1)}`;
-      parts.push(`${share(said.accuracy.value)} % right by the audit (${share(said.accuracy.low)}–${share(said.accuracy.high)})`);
-    }
-    if (said.enough) parts.push("enough: one more minute would change next to nothing");
-    else if (said.gain !== null) parts.push(`one more minute: about ${Math.round(said.gain).toLocaleString("en")} labels put right`);
-  }
-  at("state").textContent = parts.join(" · ");
-  at("state").title = said.trouble ?? "";
-  const box = at("classes");
-  box.replaceChildren(...classes.map((one, number) => {
-    const button = made("button");
-    button.type = "button";
-    if (number < 9) button.append(made("kbd", "", String(number + 1)));
-    button.append(one.name);
-    if (audit === null) {
-      button.append(made("span", "count", one.images.toLocaleString("en")));
-      button.title = `${one.images} images are called so, ${one.open} of them open`;
-    }
-    button.addEventListener("click", () => give("class", one.name));
-    return button;
-  }));
-  const filter = at("class-filter");
-  const chosen = filter.value;
-  const options = [new Option("any class", ""), ...classes.filter((one) => one.images).map((one) => new Option(one.name, one.name))];
-  filter.replaceChildren(...options);
-  filter.value = chosen;
-  if (filter.selectedIndex < 0) filter.value = "";
-}
-
-const answerOf = (tile, kind, name) => ({ id: tile.id, kind, class: name, seen: tile.act });
-
-async function send(answers) {
-  const said = await call("api/answer", { who, answers });
+// Writes answers; says what they were once the server has them on its disk.
+async function send(some, kind, name) {
+  const answers = some.map((tile) => ({ id: tile.id, kind, class: kind === "class" ? name ?? tile.guess : null, seen: tile.act }));
+  const said = await call("api/answer", { who: aware.who, answers });
+  before = false;
   const fresh = new Map(said.tiles.map((tile) => [tile.id, tile]));
   tiles = tiles.map((tile) => fresh.get(tile.id) ?? tile);
-  tell(said);
-  const others = said.conflicts.length;
-  notice(others ? `Somebody else had answered about ${others === 1 ? "one" : others} of these meanwhile (${called({ kind: said.conflicts[0].kind, answer: said.conflicts[0].class_name })}). Both answers are kept, yours stands; u takes it back.` : "");
+  heard(said);
+  const text = saved(answers, said.conflicts);
+  return () => (said.conflicts.length ? notice(text, true) : notice(text, false, ["undo (u)", undo]));
 }
 
 // What is selected, or what has the frame, gets an answer.
-function give(kind, name = null, all = false) {
+function give(kind, name = null) {
   return doing(async () => {
-    let some = tiles.filter((tile) => selected.has(tile.id));
-    if (all) some = openOnes();
-    else if (!some.length && tiles[framed]) some = [tiles[framed]];
+    const some = selected.size ? chosen() : tiles.slice(framed, framed + 1);
     if (!some.length) return;
-    await send(some.map((tile) => answerOf(tile, kind, name)));
+    const told = await send(some, kind, name);
+    if (kind === "class" && name) remember(name);
+    last = { kind, name };
+    at("again").hidden = false;
+    at("again").querySelector("span").textContent = `again: ${kind === "class" ? name ?? "as called" : called({ kind })}`;
     selected = new Set();
-    if (!openOnes().length && !isList()) return load();
-    const next = tiles.findIndex((tile, number) => number > framed && !isAnswered(tile));
-    framed = next >= 0 ? next : Math.max(0, tiles.findIndex((tile) => !isAnswered(tile)));
-    mark();
+    touched = true;
+    if (!openOnes().length && !isList()) await load();
+    else {
+      const open = tiles.map((tile, number) => (isAnswered(tile) ? -1 : number)).filter((number) => number >= 0);
+      framed = open.find((number) => number >= framed) ?? open[0] ?? Math.min(framed + 1, tiles.length - 1);
+      mark();
+      focus();
+    }
+    told();
   });
 }
 
+// What is open and not selected is what it is called; what is selected stays, to be told.
 function accept() {
   return doing(async () => {
-    const some = openOnes().filter((tile) => tile.guess !== null);
-    if (audit !== null && openOnes().length) return;
-    if (some.length) await send(some.map((tile) => answerOf(tile, "class", tile.guess)));
-    if (isList() && ["answered", "all"].includes(at("state-filter").value)) start += screenful;
-    await load();
+    const open = openOnes(), some = others().filter((tile) => tile.guess !== null);
+    if (open.length && run.audit !== null) return notice("Say what each shows; s skips what cannot be said.");
+    if (open.length && !some.length) {
+      return notice("Say what these show: a number, c, n or s. Shift+Enter: they are what they are called.");
+    }
+    const told = some.length ? await send(some, "class") : () => {};
+    const rest = openOnes();
+    if (rest.length && some.length) {
+      const heading = rest.length === 1 ? "And what is this one?" : `And what are these ${rest.length}?`;
+      await show(rest, heading, rest.map((tile) => tile.id));
+    } else {
+      if (isList() && ["answered", "all"].includes(state())) place.start += screenful;
+      await load();
+    }
+    told();
   });
 }
 
 function undo() {
   return doing(async () => {
-    const said = await call("api/undo", { who });
-    tell(said);
-    if (said.theirs) notice(`${said.theirs} of these have another's answer by now, which stays.`);
-    else notice(said.tiles.length ? "" : "There is nothing of yours to take back.");
-    if (!said.tiles.length) return;
-    show(said.tiles);
-    undone = true;
-    ask();
+    const said = await call("api/undo", { who: aware.who, before });
+    heard(said);
+    if (said.tiles.length) await show(said.tiles, "Taken back: what are these?");
+    if (said.theirs) return notice(`${many(said.theirs)} of these have another's answer by now, which stays.`, true);
+    if (said.tiles.length) return notice(`Taken back: ${many(said.tiles.length)}.`);
+    if (before) return notice("There is nothing to take back.");
+    before = true;
+    return notice("Nothing of yours is left to take back. Once more takes back the last answers from before this start.",
+      false, ["take them back (u)", undo]);
   });
 }
 
@@ -264,178 +170,129 @@ function toggle(number) {
   const tile = tiles[number];
   if (!tile) return;
   if (!selected.delete(tile.id)) selected.add(tile.id);
+  touched = true;
   mark();
+  focus();
 }
 
-function selectAll() {
-  selected = selected.size ? new Set() : new Set(openOnes().map((tile) => tile.id));
-  mark();
+function tapped(number, range) {
+  const from = framed;
+  framed = number;
+  if (!range) return toggle(number);
+  for (const tile of tiles.slice(Math.min(from, number), Math.max(from, number) + 1)) selected.add(tile.id);
+  touched = true;
+  return mark();
 }
 
-function turn(by) {
-  if (!isList()) return;
-  start = Math.max(0, start + by * screenful);
-  doing(load);
+function select(some) {
+  const all = some.length > 0 && some.every((tile) => selected.has(tile.id));
+  for (const tile of some) if (all) selected.delete(tile.id); else selected.add(tile.id);
+  touched = true;
+  mark();
 }
 
 function move(key) {
-  const elements = [...at("grid").querySelectorAll(".tile")];
-  if (!elements.length) return;
-  const columns = elements.filter((element) => element.offsetTop === elements[0].offsetTop).length;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
-  if (framed + step >= 0 && framed + step < elements.length) framed += step;
+  if (framed + step < 0 || framed + step >= tiles.length) return;
+  framed += step;
   mark();
-  elements[framed].scrollIntoView({ block: "nearest" });
+  const element = at("grid").querySelector(".tile.framed");
+  element.focus({ preventScroll: true });
+  element.scrollIntoView({ block: "nearest" });
 }
 
 function enlarge() {
   const tile = tiles[framed];
   if (!tile) return;
-  at("large").src = `image/${encodeURIComponent(tile.id)}?large=1`;
-  at("large").alt = tile.place;
-  at("about").textContent = `${tile.place} · ${called(tile)}${tile.doubt === null ? "" : ` · doubt ${tile.doubt.toFixed(2)}`}${tile.moved ? " · moved by the batch" : ""}`;
-  at("picture").showModal();
+  const where = `${framed + 1} of ${tiles.length}: ${tile.place}`;
+  enlarged(tile, [where, isAnswered(tile) ? `answered: ${called(tile)}` : called(tile, unknown()), ...reasons(tile)], selected.has(tile.id));
+}
+
+// Another list, or another page of it.
+function go(change) {
+  change();
+  if (document.activeElement?.closest("#filters")) document.activeElement.blur();
+  return doing(load);
+}
+
+function turn(by) {
+  if (isList()) go(() => { place.start = Math.max(0, place.start + by * screenful); });
 }
 
 function more() {
   const tile = tiles[framed];
-  if (!tile || audit !== null) return;
-  like = tile.id;
-  start = 0;
-  doing(load);
+  if (tile && run.audit === null && !at("like").hidden) go(() => { place.start = 0; place.like = tile.id; });
 }
 
 function teach() {
-  if (audit !== null) return;
-  const filter = at("state-filter");
-  filter.value = filter.value === "teach" ? "open" : "teach";
-  like = null;
-  start = 0;
-  at("words").value = "";
-  doing(load);
+  if (run.audit === null) go(() => { leave(); at("state-filter").value = state() === "teach" ? "open" : "teach"; });
 }
 
-function leave() {
+function escape() {
   if (selected.size) { selected = new Set(); return mark(); }
-  if (!isList()) return;
-  like = null;
-  start = 0;
-  at("words").value = "";
-  at("state-filter").value = "open";
-  notice("");
-  doing(load);
+  if (title) return go(() => {});
+  if (isList() || state() === "teach") return go(() => { leave(); at("state-filter").value = "open"; });
+  return at("class-filter").value ? go(() => { at("class-filter").value = ""; }) : null;
 }
 
-// The chooser: classes that hold what is typed, and what is typed as a new one.
-let offered = [];
-let marked = 0;
+const classNames = () => run.classes.map((one) => one.name);
+const pick = () => choose("Which class?", classNames(), { taken: (name) => give("class", name), fresh: true });
+const one = () => run.audit === null && choose("Look at one class", [...at("class-filter").options].slice(1).map((option) => option.value),
+  { taken: (name) => go(() => { leave(); at("class-filter").value = name; }), fresh: false, first: [["", "any class"]] });
 
-function offer() {
-  const typed = at("typed").value.trim();
-  const low = typed.toLowerCase();
-  const names = classes.map((one) => one.name);
-  const begins = names.filter((name) => name.toLowerCase().startsWith(low));
-  const holds = names.filter((name) => !begins.includes(name) && name.toLowerCase().includes(low));
-  offered = [...begins, ...holds].map((name) => ({ name, words: name }));
-  if (typed && !names.includes(typed)) offered.push({ name: typed, words: `new class: ${typed}` });
-  marked = Math.min(marked, Math.max(0, offered.length - 1));
-  at("matches").replaceChildren(...offered.map((one, number) => {
-    const item = made("li");
-    const button = made("button", number === marked ? "marked" : "", one.words);
-    button.type = "button";
-    button.tabIndex = -1;
-    button.addEventListener("click", () => choose(number));
-    item.append(button);
-    return item;
-  }));
-}
-
-function choose(number) {
-  const one = offered[number];
-  at("chooser").close();
-  if (one) give("class", one.name);
-}
-
-function pick() {
-  at("typed").value = "";
-  marked = 0;
-  offer();
-  at("chooser").showModal();
-  at("typed").focus();
-}
-
-at("typed").addEventListener("input", () => { marked = 0; offer(); });
-at("typed").addEventListener("keydown", (event) => {
-  if (event.key === "ArrowDown") marked = Math.min(offered.length - 1, marked + 1);
-  else if (event.key === "ArrowUp") marked = Math.max(0, marked - 1);
-  else if (event.key === "Enter") { event.preventDefault(); return choose(marked); }
-  else return;
-  event.preventDefault();
-  offer();
-  at("matches").children[marked]?.scrollIntoView({ block: "nearest" });
-});
-
-const KEYS = {
-  Enter: accept, c: pick, 0: () => give("none"), s: () => give("skip"),
-  S: () => give("skip", null, true), a: selectAll, u: undo, z: undo, m: more, f: enlarge,
-  " ": () => toggle(framed), t: teach, Escape: leave, PageDown: () => turn(1), PageUp: () => turn(-1),
-  "/": () => { at("words").focus(); at("words").select(); }, "?": () => at("keys").showModal(),
+const HANDS = {
+  accept, pick, undo, enlarge, move, turn, escape, teach,
+  none: () => give("none"), skip: () => give("skip"), again: () => last && give(last.kind, last.name),
+  confirm: () => run.audit === null && give("class"), like: more, goto: one, toggle: (number = framed) => toggle(number),
+  doubtful: () => select(tiles.filter(isDoubtful)), "select-all": () => (selected.size ? select(chosen()) : select(openOnes())),
+  earlier: () => turn(-1), later: () => turn(1), help: () => at("keys").showModal(),
+  number: (number) => run.classes[number] && give("class", run.classes[number].name),
+  search: () => { fold(true); at("words").focus(); at("words").select(); },
+  found: () => go(() => { place.like = null; place.start = 0; }), filtered: () => go(() => { place.start = 0; }),
+  back: () => at("grid").querySelector(".tile.framed")?.focus({ preventScroll: true }),
 };
 
-document.addEventListener("keydown", (event) => {
-  const open = document.querySelector("dialog[open]");
-  if (open) {
-    if (open.id !== "chooser" && ["Enter", "f", "?"].includes(event.key)) { event.preventDefault(); open.close(); }
-    return;
-  }
-  if (event.target === at("words")) {
-    if (event.key === "Enter") { event.preventDefault(); at("words").blur(); like = null; start = 0; doing(load); }
-    if (event.key === "Escape") { at("words").blur(); leave(); }
-    return;
-  }
-  if (event.target.tagName === "SELECT" || event.ctrlKey || event.metaKey || event.altKey) return;
-  // A key that is held down answers once: the next screenful is to be looked at.
-  if (event.repeat && !event.key.startsWith("Arrow")) return event.preventDefault();
-  if (event.key.startsWith("Arrow")) { event.preventDefault(); return move(event.key); }
-  if (/^[1-9]$/.test(event.key)) {
-    const one = classes[Number(event.key) - 1];
-    if (one) { event.preventDefault(); give("class", one.name); }
-    return;
-  }
-  const act = KEYS[event.key];
-  if (act) { event.preventDefault(); act(); }
-});
-
-at("filters").addEventListener("submit", (event) => event.preventDefault());
-for (const id of Object.values(FILTERS)) {
-  at(id).addEventListener("change", () => { at(id).blur(); start = 0; doing(load); });
+function fold(open) {
+  at("filters").classList.toggle("open", open);
+  at("fold").setAttribute("aria-expanded", String(at("filters").classList.contains("open")));
 }
-at("words").addEventListener("search", () => { if (!at("words").value) { start = 0; doing(load); } });
-const BUTTONS = { accept, pick, none: () => give("none"), skip: () => give("skip"),
-                  "select-all": selectAll, undo, like: more, enlarge, teach, earlier: () => turn(-1),
-                  later: () => turn(1), help: () => at("keys").showModal() };
-for (const [id, act] of Object.entries(BUTTONS)) at(id).addEventListener("click", () => act());
 
 async function watch() {
-  if (!document.hidden && !busy) {
+  if (!document.hidden && !isBusy()) {
+    const was = aware.gone;
     try {
-      tell(await call("api/status"));
+      const anew = heard(await call("api/status"));
+      if (anew) heard(await call("api/start"));
+      if (was && aware.unsure) {
+        aware.unsure = false;
+        await doing(load);
+        notice("The server is back. What is shown is what it has on its disk.");
+      } else if (anew && (touched || selected.size || document.querySelector("dialog[open]"))) {
+        notice("New labels were made.", false, ["show them", () => doing(load)]);
+      } else if (anew) {
+        await doing(load);
+        notice("New labels were made; this is what is open now.");
+      }
+      ask();
     } catch (error) {
-      notice(error.message);
+      if (error.message) notice(error.message, true);
     }
   }
-  setTimeout(watch, 3000);
+  setTimeout(watch, aware.gone ? 1500 : 3000);
 }
 
+keyboard(HANDS, filters());
+at("fold").addEventListener("click", () => fold());
+new ResizeObserver(() => { columns = lay(tiles.length); }).observe(at("grid"));
+window.addEventListener("popstate", () => { restore(); doing(load); });
+
 doing(async () => {
+  await identify();
   const said = await call("api/start");
-  screenful = said.screenful;
-  audit = said.audit;
-  if (audit !== null) for (const id of ["filters", "like", "teach"]) at(id).hidden = true;
-  document.title = `${said.images.toLocaleString("en")} images · clip2yolo review`;
-  at("source").replaceChildren(new Option("anywhere", ""), ...said.sources.map((name) => new Option(name.length > 40 ? `…${name.slice(-39)}` : name, name)));
-  at("source-label").hidden = !said.sources.length;
-  at("like").hidden = !said.compares || audit !== null;
-  tell(said);
+  run.audit = said.audit;
+  if (run.audit !== null) for (const id of ["filters", "fold", "like", "teach", "goto", "doubtful"]) at(id).hidden = true;
+  at("like").hidden = !said.compares || run.audit !== null;
+  heard(said);
+  restore();
   await load();
 }).then(() => setTimeout(watch, 3000));
