@@ -17,6 +17,7 @@ BENCHMARKS = {
     "labels": "how right labels are, of lucky and unlucky batches; doubt, rejection, cost",
     "answers": "labels after so many answers, by what was asked about; intervals of audits",
     "everyday": "labels, student and teacher on real photos of ten everyday things",
+    "distillation": "students of soft and hard labels beside ultralytics' own, three seeds",
     "labels_students": "students of refined labels beside those of plain ones, three seeds",
 }
 
@@ -43,9 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--draws", type=int, default=3, metavar="N",
         help="with labels and answers: how often what is left to chance is drawn (3)",
     )  # fmt: skip
+    parser.add_argument(
+        "--only", default="", metavar="WORDS",
+        help="with distillation: words that say which students, as 'everyday auto soft 0'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N",
+        help="with distillation: students that are trained at a time (1)",
+    )  # fmt: skip
     asked = parser.parse_args(argv)
     said: dict[str, dict[str, Any]] = {
         "speed": {"gpu": True} if asked.gpu else {},
+        "distillation": {"only": asked.only, "jobs": asked.jobs},
         "answers": {"data": asked.data, "teacher": asked.teacher, "draws": asked.draws},
         "labels": {
             "data": asked.data,

@@ -65,6 +65,22 @@ DATASET: Schema = {
 }
 SPLITS = ("train", "valid", "test")
 
+# What every image that may teach is believed to be; none of them resembles what a student is chosen
+# or tested on.
+BELIEFS: Schema = {
+    "id": pl.String,
+    "path": pl.String,  # of the source image
+    "file": pl.String,  # below the dataset folder; null where it does not lie there
+    "class": pl.String,  # its label; null where it has none
+    "kind": pl.String,  # one of KINDS
+    "group": pl.String,  # as in DATASET; an undecided image is its own
+    "human": pl.Boolean,  # whether a person said so
+    "probabilities": pl.List(pl.Float32),  # of the dataset's classes, sorted; they sum to 1
+    "weight": pl.Float32,  # how much it counts beside the others
+}
+# "label": in the train split; "belief": undecided; "outside": of none of the dataset's classes.
+KINDS = ("label", "belief", "outside")
+
 # What lies in the dataset's folder, as it was written there; kept in that folder, so that the two
 # are replaced in one step.
 EXPORTED: Schema = {
@@ -210,4 +226,12 @@ def digest_of_columns(table: pl.DataFrame, *columns: str) -> str:
             block = cells[start : start + 100_000].to_list()
             digest.update("\n".join(block).encode() + b"\n")
         digest.update(b"\0\0")
+    return digest.hexdigest()
+
+
+def digest_of_numbers(*columns: pl.Series) -> str:
+    """Return a SHA-256 over columns of numbers, bit by bit."""
+    digest = hashlib.sha256()
+    for column in columns:
+        digest.update(np.ascontiguousarray(column.to_numpy()).tobytes() + b"\0\0")
     return digest.hexdigest()

@@ -224,7 +224,8 @@ def test_a_student_answers_in_its_classes(photos: Path, tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             for seed in range(4):
                 picture(name, seed).save(folder / f"{seed}.png")
-    config = StudentConfig(model="yolov8n-cls.yaml", imgsz=32, epochs=1, batch=4, workers=0)
+    quick = {"imgsz": 32, "epochs": 1, "batch": 4, "workers": 0, "distill": "hard"}
+    config = StudentConfig.model_validate({"model": "yolov8n-cls.yaml"} | quick)
     train(tmp_path / "dataset", tmp_path / "run" / "student", config, ["red", "blue"])
     done = clip2yolo("classify", str(photos), "--student", str(tmp_path / "run"), "--json")
     assert done.exit_code == 0, done.stderr

@@ -187,7 +187,8 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         },
         "student": {
             "model": "yolov8n-cls.yaml", "imgsz": 224, "epochs": 30, "batch": 32, "seed": 0,
-            "device": "auto", "workers": 2, "start": "scratch", "keep": 5, "train": {},
+            "device": "auto", "workers": 2, "start": "scratch", "keep": 5, "distill": "soft",
+            "balance": "none", "rounds": 1, "train": {},
         },
         "evaluate": {"latency_images": 100, "disagreements": 24, "gates": {}, "margin": 0.01},
         "review": {"until": 0.001},

@@ -23,7 +23,14 @@ STATE = ".student.training"
 
 
 def settings(**changed: Any) -> StudentConfig:
-    quick = {"imgsz": 32, "epochs": 4, "batch": 16, "workers": 0, "device": "cpu"}
+    quick = {
+        "imgsz": 32,
+        "epochs": 4,
+        "batch": 16,
+        "workers": 0,
+        "device": "cpu",
+        "distill": "hard",
+    }
     return StudentConfig.model_validate({"model": "yolov8n-cls.yaml"} | quick | changed)
 
 

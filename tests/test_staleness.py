@@ -21,12 +21,13 @@ from PIL import Image
 
 from pipeline import stages
 from pipeline.config import Config, parse_config
+from pipeline.dataset.beliefs import plan_beliefs
 from pipeline.errors import WorkspaceError
 from pipeline.evaluation.against import ANSWERS
 from pipeline.labels.counts import LabelInputs
 from pipeline.labels.stage import LABEL as LABELING
 from pipeline.listener import Listener
-from pipeline.records import DATASET, IMAGES, read_table, write_table
+from pipeline.records import DATASET, IMAGES, LABELS, read_table, write_table
 from pipeline.records import digest_of_columns as digest_of
 from pipeline.run.stage import Run as StageRun
 from pipeline.run.stage import next_command
@@ -141,6 +142,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
         for path, file in plan.select("path", "file").iter_rows():
             shutil.copy(path, run.workspace.dataset / file)
         write_table(run.workspace.dataset_table, plan)
+        labels = read_table(run.workspace.labels, LABELS, "label")
+        write_table(run.workspace.beliefs, plan_beliefs(labels, plan, COLORS))
         stages.train(run.config())
         stages.evaluate(run.config())
     shutil.copytree(root, root.with_name("kept"))
@@ -196,6 +199,8 @@ def test_a_finished_run_has_nothing_to_do(made: Run) -> None:
     ({"student": {"model": "yolov8s-cls.yaml"}}, TRAIN),
     ({"student": {"train": {"lr0": 0.002}}}, TRAIN),
     ({"student": {"start": "promoted"}}, TRAIN),
+    ({"student": {"distill": "hard"}}, TRAIN),
+    ({"student": {"balance": "loss"}}, TRAIN),
     ({"truth": None}, EVALUATE),
     ({"truth": "pool.csv"}, EVALUATE),
     ({"pool_truth": None}, EVALUATE),
@@ -302,7 +307,7 @@ def test_the_command_that_goes_on_is_that_of_the_first_stage_missing(run: Run) -
     assert next_command(stages.status(run.config())) == "label"
 
 
-@pytest.mark.parametrize("table, stage", [("dataset_table", 2), ("labels", 1)])
+@pytest.mark.parametrize("table, stage", [("dataset_table", 2), ("beliefs", 2), ("labels", 1)])
 def test_a_damaged_table_is_out_of_date_and_no_error(run: Run, table: str, stage: int) -> None:
     getattr(run.workspace, table).write_bytes(b"no table")
     assert run.states()[stage] == "out of date"
@@ -400,7 +405,8 @@ def test_a_student_of_other_classes_is_no_rival_and_no_beginning(run: Run, tmp_p
     for split in ("train", "valid", "test"):
         (tmp_path / "dataset" / split / "red").rename(tmp_path / "dataset" / split / "violet")
     others = ("violet", "green", "blue")
-    train(tmp_path / "dataset", tmp_path / "odd", run.config().student, others)
+    hard = run.config(student={"distill": "hard"}).student
+    train(tmp_path / "dataset", tmp_path / "odd", hard, others)
     odd = run.students.keep(tmp_path / "odd")
     run.students.promote(odd)
     told = Told()

@@ -26,6 +26,9 @@ from tests.tiny_student import CLASSES, config, make_dataset
 LESSONS = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
 
 
+NOTHING = np.zeros((0, 8), np.float32)
+
+
 def features(rng: np.random.Generator, kind: int, n: int) -> np.ndarray:
     """Of pictures of a kind: two of eight features are strong, the others noise."""
     found = rng.normal(0, 0.1, (n, 8))
@@ -46,22 +49,28 @@ def layer(kinds: int) -> tuple[np.ndarray, np.ndarray]:
 def known() -> Unlike:
     rng = np.random.default_rng(0)
     taught, held_out = of_kinds(rng, 3, 30), of_kinds(rng, 3, 33)
-    return fit(taught, np.repeat([0, 1, 2], 30), *layer(3), held_out)
+    return fit(taught, np.repeat([0, 1, 2], 30), *layer(3), held_out, NOTHING)
 
 
 def with_scores(scores: np.ndarray) -> Unlike:
     return replace(fit(*EMPTY), held_out=scores.astype(np.float32))
 
 
-EMPTY = (np.eye(2, dtype=np.float32), np.array([0, 1]), np.eye(2, dtype=np.float32),
-         np.zeros(2, np.float32), np.zeros((0, 2), np.float32))  # fmt: skip
+EMPTY = (
+    np.eye(2, dtype=np.float32),
+    np.array([0, 1]),
+    np.eye(2, dtype=np.float32),
+    np.zeros(2, np.float32),
+    np.zeros((0, 2), np.float32),
+    np.zeros((0, 2), np.float32),
+)
 
 
 @pytest.mark.parametrize("kinds", [2, 3])
 def test_a_kind_that_was_never_taught_is_unlike_all(kinds: int) -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat(range(kinds), 30)
-    known = fit(of_kinds(rng, kinds, 30), labels, *layer(kinds), of_kinds(rng, kinds, 50))
+    known = fit(of_kinds(rng, kinds, 30), labels, *layer(kinds), of_kinds(rng, kinds, 50), NOTHING)
     own, limit = of_kinds(rng, kinds, 100), known.threshold()
     assert limit is not None
     assert (known.scores(features(rng, 3, 50)) > limit).all()
@@ -84,7 +93,7 @@ def test_each_of_the_three_tells_something() -> None:
         return np.concatenate([pictures(0, n), pictures(1, n)])
 
     head = np.eye(4, dtype=np.float32)[:2], np.zeros(2, np.float32)
-    known = fit(both(2), np.array([0, 0, 1, 1]), *head, both(100))
+    known = fit(both(2), np.array([0, 0, 1, 1]), *head, both(100), NOTHING[:, :4])
     assert known.space.shape == (2, 4)
     usual = np.array([[4, 0.2, 0, 0]], np.float32)
     between = np.array([[2.8, 2.8, 0, 0]], np.float32)  # as likely of one class as of the other
@@ -94,6 +103,28 @@ def test_each_of_the_three_tells_something() -> None:
     limit = known.threshold()
     assert limit is not None and low < limit
     assert known.scores(between) > limit and known.scores(beyond) > limit
+
+
+def test_other_things_that_are_known_are_told_apart_better() -> None:
+    rng = np.random.default_rng(4)
+
+    def mixed(n: int) -> np.ndarray:  # of a kind like the first, with a little of the fourth
+        return features(rng, 0, n) + 0.3 * features(rng, 3, n)
+
+    taught, labels = of_kinds(rng, 3, 60), np.repeat([0, 1, 2], 60)
+    told = (taught, labels, *layer(3), of_kinds(rng, 3, 60))
+    plain, told_apart = fit(*told, NOTHING), fit(*told, mixed(40))
+    assert (len(plain.middle), len(told_apart.middle)) == (3, 4)
+    assert fit(*told, mixed(7)).outside.shape == (0, 8)  # too few to say anything
+    own, other = of_kinds(rng, 3, 200), mixed(200)
+    areas = [
+        area_under_roc(known.scores(own), known.scores(other)) or 0.0
+        for known in (plain, told_apart)
+    ]
+    assert areas[1] > areas[0]
+    limit = told_apart.threshold()
+    assert limit is not None
+    assert (told_apart.scores(own) > limit).mean() == pytest.approx(0.05, abs=0.05)
 
 
 def test_a_score_is_told_in_spreads_above_the_median(known: Unlike) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline.dataset.beliefs import plan_beliefs, without_leaks
 from pipeline.dataset.export import export_dataset
 from pipeline.dataset.plan import plan_dataset, warnings_about
 from pipeline.errors import SourceError, WorkspaceError
@@ -23,6 +24,7 @@ from pipeline.records import (
     LABELS,
     SPLITS,
     digest_of_columns,
+    digest_of_numbers,
     read_table,
     write_table,
 )
@@ -33,6 +35,7 @@ from pipeline.teachers.panel import cached_vectors
 from pipeline.values import counted
 
 _BLOCK = 20_000  # vectors copied together
+_SAID = ["id", "path", "class", "guess", "unlike", "probabilities", "decision"]
 _LINKS = (
     "`dataset.files: link`: the files in dataset/ are your own photos under a second name. A tool "
     "that writes into the dataset changes them."
@@ -44,6 +47,8 @@ class DatasetInputs:
     """The labels that the dataset is made of."""
 
     accepted: pl.DataFrame  # columns id, path and class
+    beliefs: pl.DataFrame  # what is said of all images that may teach: the columns `_SAID`
+    nothing: list[str]  # ids of images that a person said to be of none of the classes
     labels: int  # how many images there are labels of, accepted or not
     audited: int = 0  # images that are kept out, as they measure
 
@@ -69,16 +74,23 @@ class DatasetCounts:
 
 
 def _look(run: Run) -> DatasetInputs:
-    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "path", "class"])
-    accepted = labels.filter(pl.col("class").is_in(list(run.ontology.dataset_classes)))
+    labels = read_table(run.workspace.labels, LABELS, "label", _SAID)
+    answers = read_answers(run.workspace.said)
     # What was audited is truth: it measures, so that nothing may learn from it.
-    audited = pl.Series(list(read_answers(run.workspace.said).audited), dtype=pl.String)
-    kept = accepted.filter(~pl.col("id").is_in(audited.implode()))
-    return DatasetInputs(kept, len(labels), len(accepted) - len(kept))
+    audited = pl.Series(list(answers.audited), dtype=pl.String)
+    said = labels.filter(~pl.col("id").is_in(audited.implode()))
+    of_dataset = pl.col("class").is_in(list(run.ontology.dataset_classes))
+    kept = said.filter(of_dataset).select("id", "path", "class")
+    # An answer that gave no label was "none of these", or a class that the ontology lacks.
+    of_none = said.filter(pl.col("class").is_null() & pl.col("id").is_in(list(answers.taught)))
+    return DatasetInputs(
+        kept, said, of_none["id"].to_list(), len(labels), len(labels.filter(of_dataset)) - len(kept)
+    )
 
 
 def _digest(run: Run, inputs: DatasetInputs) -> str:
-    """Name what the dataset depends on: who is in which class, and how it is dealt."""
+    """Name what the dataset depends on: who is in which class, how it is dealt, and what is
+    believed of all."""
     return fingerprint(
         digest_of_columns(
             inputs.accepted.with_columns(without_place(run, inputs.accepted["path"])),
@@ -86,11 +98,22 @@ def _digest(run: Run, inputs: DatasetInputs) -> str:
         ),
         run.ontology.dataset_classes,
         run.config.dataset.model_dump(),
+        digest_of_columns(inputs.beliefs, "id", "guess", "decision"),
+        digest_of_numbers(inputs.beliefs["probabilities"].explode(), inputs.beliefs["unlike"]),
+        _limit(run),
+        sorted(inputs.nothing),
     )
+
+
+def _limit(run: Run) -> float | None:
+    """From where on an image fits no class; None where labels were not refused for that."""
+    stamp = LABEL.stamp(run.workspace)
+    return None if stamp is None else stamp.counts.limit
 
 
 def _leaves(run: Run) -> Iterator[Path]:
     yield run.workspace.dataset_table
+    yield run.workspace.beliefs
     yield from (run.workspace.dataset / split for split in SPLITS)
 
 
@@ -133,6 +156,7 @@ def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
             progress=progress,
         )
     write_table(workspace.dataset_table, plan)
+    write_table(workspace.beliefs, _beliefs(run, inputs, plan))
     left_out = len(accepted) - len(plan)
     warnings = [
         *([] if state is None else _mended(state)),
@@ -150,6 +174,25 @@ def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
         left_out=left_out,
         dealt=dealt,
         warnings=warnings,
+    )
+
+
+def _beliefs(run: Run, inputs: DatasetInputs, plan: pl.DataFrame) -> pl.DataFrame:
+    ontology = run.ontology
+    beliefs = plan_beliefs(
+        inputs.beliefs,
+        plan,
+        ontology.classes,
+        left_out=None if ontology.keep_background else ontology.background,
+        nothing=inputs.nothing,
+        limit=_limit(run),
+    )
+    return without_leaks(
+        beliefs,
+        plan,
+        lambda images: vectors_of(run, images),
+        lambda images: _with_video(images, run.workspace),
+        run.config.dataset.near_duplicate,
     )
 
 
@@ -229,7 +272,7 @@ EXPORT = Stage(
     leaves=_leaves,
     intact=_is_intact,
     work=_work,
-    makes=lambda space: (space.dataset_table, space.dataset),
+    makes=lambda space: (space.dataset_table, space.beliefs, space.dataset),
     summary=lambda counts: ", ".join(
         f"{sum(part.values()):,} {split}" for split, part in counts.splits.items()
     ),

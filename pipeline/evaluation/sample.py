@@ -22,6 +22,7 @@ from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead
 from pipeline.run.stage import Run
+from pipeline.student.stage import learned_by
 from pipeline.values import counted
 
 _TOLD = 5  # files that cannot be used, of which each is named
@@ -102,7 +103,7 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
             [name in known for name in names],
             "of the background class, which the dataset leaves out",
         )
-        learned = set(plan.filter(pl.col("split") != "test")["id"])
+        learned = set(learned_by(run, plan)["id"])
         sample.keep([image_id not in learned for image_id in sample.ids], _LEARNED)
         shown = set(read_examples(run.config).table["id"])
         sample.keep([image_id not in shown for image_id in sample.ids], _SHOWN)
@@ -180,7 +181,7 @@ def look_alikes(
     Raises:
         SourceError: images have changed since they were labeled.
     """
-    learned = plan.filter(pl.col("split") != "test").select("id", "path")
+    learned = learned_by(run, plan)
     shown = examples.select("id", "path")
     both = pl.concat([images.select("id", "path"), learned, shown])
     both = both.unique("id", keep="first", maintain_order=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Sequence
 
@@ -57,6 +58,36 @@ def straddling(images: pl.DataFrame, splits: Sequence[str | None]) -> list[int]:
         else:
             last = (video, seconds, split)
     return out
+
+
+def near_frames(images: pl.DataFrame, others: pl.DataFrame) -> list[bool]:
+    """Say of each image whether it is a frame that belongs to one of the others: of the same
+    stretch of a video, or no further from it than half a stretch.
+
+    Args:
+        images: columns video, seconds and length (of the whole video), null for stills.
+        others: the same.
+    """
+    times: dict[str, list[float]] = {}
+    for video, seconds, _ in _frames(others):
+        if video is not None:
+            times.setdefault(video, []).append(seconds)
+    for known in times.values():
+        known.sort()
+    found = []
+    for video, seconds, length in _frames(images):
+        known = [] if video is None else times.get(video, [])
+        if not known:
+            found.append(False)
+            continue
+        at, stretch = bisect.bisect(known, seconds), _stretch(length)
+        found.append(
+            any(
+                abs(time - seconds) <= stretch / 2 or time // stretch == seconds // stretch
+                for time in known[max(at - 1, 0) : at + 1]
+            )
+        )
+    return found
 
 
 def _stretch(length: float) -> float:

@@ -66,13 +66,17 @@ def near_duplicates(vectors: np.ndarray, threshold: float, missed: float = MISSE
     return np.stack([found // n, found % n], axis=1)
 
 
-def resembling(vectors: np.ndarray, count: int, threshold: float) -> np.ndarray:
+def resembling(
+    vectors: np.ndarray, count: int, threshold: float, films: np.ndarray | None = None
+) -> np.ndarray:
     """Say which of the first `count` rows look like any of the others, (count,) bool. Every pair is
     compared.
 
     Args:
         vectors: unit vectors (n, dim), of any float type.
         threshold: cosine after centring, 0 to 1, as for `near_duplicates`.
+        films: number of each row's film (n,), below 0 for stills; frames of one film are not
+            compared, since a fixed camera sees the same scene again and again.
     """
     centred = _Centred(vectors)
     found = np.zeros(count, bool)
@@ -80,6 +84,9 @@ def resembling(vectors: np.ndarray, count: int, threshold: float) -> np.ndarray:
         rows = centred[slice(first, min(first + _BLOCK, count))]
         for start in range(count, len(vectors), _EXACT):
             alike = rows @ centred[slice(start, start + _EXACT)].T >= threshold
+            if films is not None:
+                own = films[first : first + len(rows), np.newaxis]
+                alike &= (own < 0) | (own != films[start : start + _EXACT])
             found[first : first + len(rows)] |= alike.any(axis=1)
     return found
 

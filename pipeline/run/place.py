@@ -26,7 +26,7 @@ def settle_in(run: Run) -> None:
     if before is not None and before != here:
         run.listener.say(f"The run was moved here from {before}.")
         space = run.workspace
-        for path in (space.images, space.labels, space.dataset_table):
+        for path in (space.images, space.labels, space.dataset_table, space.beliefs):
             if path.is_file():
                 table = pl.read_parquet(path, glob=False)
                 columns = [name for name in ("path", "video") if name in table.columns]

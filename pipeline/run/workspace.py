@@ -42,6 +42,7 @@ class Workspace:
         self.audit = root / "audit.csv"
         self.audit_frame = root / "audit.parquet"
         self.dataset_table = root / "dataset.parquet"
+        self.beliefs = root / "beliefs.parquet"
         self.dataset = root / "dataset"
         self.student = root / "student"
         self.weights = self.student / "weights.pt"
@@ -60,6 +61,7 @@ class Workspace:
                 self.labels,
                 self.notices,
                 self.dataset_table,
+                self.beliefs,
                 self.dataset,
             ),
             *(self.student, self.students, self.answers, self.evaluation),

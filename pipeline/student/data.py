@@ -18,6 +18,7 @@ from pipeline.records import SPLITS
 # Decoded pictures are kept in memory up to this many bytes, shared by both splits: decoding big
 # photos again in every epoch would take longer than training on them.
 _KEEP_BYTES = 512 << 20
+_FAR = 1 << 31  # epochs; no training has as many
 
 
 class FolderImages:
@@ -32,6 +33,7 @@ class FolderImages:
         transforms: from an RGB image to a float32 tensor (3, H, W).
         max_pixels: larger images are refused.
         seed: of what the transforms draw by chance.
+        targets: what is learned in the place of the class index, (samples, classes) float32.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class FolderImages:
         transforms: Callable[[Image.Image], Any],
         max_pixels: int,
         seed: int = 0,
+        targets: np.ndarray | None = None,
     ) -> None:
         self.samples = list(samples)
+        self._targets = targets
         self.torch_transforms = transforms
         self._max_pixels, self._seed = max_pixels, seed
         self._kept: dict[int, Image.Image] = {}
@@ -71,7 +75,8 @@ class FolderImages:
                 self._kept[row] = image
                 self._room -= size
         with seeded(self._seed, epoch, row):
-            return {"img": self.torch_transforms(image), "cls": index}
+            shown = self.torch_transforms(image)
+        return {"img": shown, "cls": index if self._targets is None else self._targets[row]}
 
 
 class EpochOrder:
@@ -82,18 +87,38 @@ class EpochOrder:
         rows: how many there are.
         seed: of the order.
         epoch: the first one, from 0.
+        draws: how often each row is seen in an epoch, on average, (rows,); they sum to `rows`. By
+            default once.
     """
 
-    def __init__(self, rows: int, seed: int, epoch: int) -> None:
-        self._rows, self._seed, self._epoch = rows, seed, epoch
+    def __init__(self, rows: int, seed: int, epoch: int, draws: np.ndarray | None = None) -> None:
+        self._rows, self._seed, self._epoch, self._draws = rows, seed, epoch, draws
 
     def __len__(self) -> int:
         return self._rows
 
     def __iter__(self) -> Iterator[int]:
         epoch, self._epoch = self._epoch, self._epoch + 1
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._rows)
-        yield from (epoch * self._rows + order).tolist()
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(self._rows)
+        if self._draws is not None:
+            # Systematic sampling: no row is seen more than once more or less often than its share.
+            ends = np.cumsum(self._draws[order])
+            drawn = np.searchsorted(ends, rng.random() + np.arange(self._rows), side="right")
+            order = rng.permutation(order[np.minimum(drawn, self._rows - 1)])
+        # A row that is seen again in an epoch is seen as in an epoch far away, not as before.
+        epochs = epoch + _FAR * _times_before(order)
+        yield from (epochs * self._rows + order).tolist()
+
+
+def _times_before(rows: np.ndarray) -> np.ndarray:
+    """How often each row was there before, (n,)."""
+    by_row = np.argsort(rows, kind="stable")
+    ordered = rows[by_row]
+    first = np.searchsorted(ordered, ordered)
+    before = np.empty_like(rows)
+    before[by_row] = np.arange(len(rows)) - first
+    return before
 
 
 @contextlib.contextmanager

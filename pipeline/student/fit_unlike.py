@@ -9,19 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import SourceError
 from pipeline.machine import cores
 from pipeline.pixels import read_rgb
 from pipeline.pool import work_ahead
+from pipeline.student.lessons import Lessons
 from pipeline.student.predict import Student
 from pipeline.student.unlike import Unlike, fit
 
 _BATCH = 64
 _EACH = 100  # pictures of a class: their mean direction moves little beyond
 _HELD_OUT = 5000  # pictures that say how far off those of the classes lie
+_OUTSIDE = 2000  # pictures of no class
 
 
 def fit_unlike(
-    student: Student, samples: dict[str, list[tuple[Path, int]]], max_pixels: int
+    student: Student, lessons: Lessons, outside: Sequence[Path], max_pixels: int
 ) -> Unlike:
     """Return what a student knows of pictures like those that it was taught.
 
@@ -30,13 +33,15 @@ def fit_unlike(
 
     Args:
         student: that was trained on train and on nothing of valid.
-        samples: (file, class index) pairs by split.
+        lessons: the images of both; what has no label in train says nothing here.
+        outside: pictures of no class. Of those that cannot be read any more nothing is learned.
         max_pixels: larger pictures are refused.
 
     Raises:
-        SourceError: a picture cannot be read.
+        SourceError: a picture of train or valid cannot be read.
     """
-    train = samples["train"]
+    samples = lessons.samples
+    train = samples["train"][: len(samples["train"]) - lessons.undecided]
     labels = np.array([index for _, index in train])
     rows = [
         row
@@ -45,12 +50,23 @@ def fit_unlike(
     ]
     valid = samples["valid"]
     held_out = [valid[row][0] for row in _some(np.arange(len(valid)), _HELD_OUT)]
+    others = [outside[row] for row in _some(np.arange(len(outside)), _OUTSIDE)]
     return fit(
         _features(student, [train[row][0] for row in rows], max_pixels),
         labels[rows],
         *student.last_layer,
         _features(student, held_out, max_pixels),
+        _features(student, _readable(others, max_pixels), max_pixels),
     )
+
+
+def _readable(files: Sequence[Path], max_pixels: int) -> list[Path]:
+    found = []
+    for path in files:
+        with contextlib.suppress(SourceError):
+            read_rgb(path, max_pixels)
+            found.append(path)
+    return found
 
 
 def _features(student: Student, files: Sequence[Path], max_pixels: int) -> np.ndarray:
@@ -65,7 +81,9 @@ def _features(student: Student, files: Sequence[Path], max_pixels: int) -> np.nd
     ) as ready:
         while some := list(itertools.islice(ready, _BATCH)):
             seen.append(student.see(some)[1])
-    return np.concatenate(seen)
+    return (
+        np.concatenate(seen) if seen else np.zeros((0, student.last_layer[0].shape[1]), np.float32)
+    )
 
 
 def _some(rows: np.ndarray, most: int) -> list[int]:

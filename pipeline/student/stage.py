@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -10,11 +11,12 @@ from pipeline.config import StudentConfig
 from pipeline.errors import ConfigError, StudentError, WorkspaceError
 from pipeline.labels.moved import look_at_folder
 from pipeline.machine import check_device
-from pipeline.records import DATASET, digest_of_columns, read_table
+from pipeline.records import BELIEFS, DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
 from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
+from pipeline.student.lessons import Lessons, balance_sentence, learned_images, skew_warning
 from pipeline.student.train import TrainResult, check_settings, train, training_digest
 from pipeline.student.unlike import FEWEST, NONE, Unlike
 from pipeline.student.unlike import FILE as UNLIKE
@@ -34,34 +36,46 @@ def _check(run: Run) -> None:
         raise ConfigError(str(error)) from error
 
 
-def _look(run: Run) -> pl.DataFrame:
-    state = look_at_folder(run.workspace)
+@dataclass(frozen=True)
+class TrainInputs:
+    """What a student is made from."""
+
+    plan: pl.DataFrame  # dataset.parquet
+    beliefs: pl.DataFrame | None  # beliefs.parquet, where the student learns it
+
+    @property
+    def classes(self) -> list[str]:
+        """Those that there are images of, in the order in which folders are numbered."""
+        return sorted(self.plan["class"].unique())
+
+
+def _look(run: Run) -> TrainInputs:
+    space = run.workspace
+    state = look_at_folder(space)
     if state is not None and not state.whole:
         raise WorkspaceError(
-            f"{run.workspace.dataset} is not as it was exported: files were moved, changed or "
+            f"{space.dataset} is not as it was exported: files were moved, changed or "
             "removed. Run `clip2yolo label`: what was moved counts as decided by you, and what is "
             "missing or damaged is written again."
         )
-    return read_table(run.workspace.dataset_table, DATASET, "label")
+    plan = read_table(space.dataset_table, DATASET, "label")
+    soft = run.config.student.distill == "soft"
+    return TrainInputs(plan, read_table(space.beliefs, BELIEFS, "label") if soft else None)
 
 
-def _digest_with(run: Run, plan: pl.DataFrame, settings: StudentConfig) -> str:
-    pictures = digest_of_columns(plan.select("file", "id").sort("file"), "file", "id")
-    return training_digest(pictures, settings, _classes(plan))
+def _digest_with(inputs: TrainInputs, settings: StudentConfig) -> str:
+    pictures = digest_of_columns(inputs.plan.select("file", "id").sort("file"), "file", "id")
+    return training_digest(pictures, settings, inputs.classes, inputs.beliefs)
 
 
-def _classes(plan: pl.DataFrame) -> list[str]:
-    """The classes that there are images of, in the order in which folders are numbered."""
-    return sorted(plan["class"].unique())
+def _digest(run: Run, inputs: TrainInputs) -> str:
+    """Name what the student depends on: pictures, their classes and splits, what is believed of
+    them, the settings."""
+    return _digest_with(inputs, run.config.student)
 
 
-def _digest(run: Run, plan: pl.DataFrame) -> str:
-    """Name what the student depends on: pictures, their classes and splits, the settings."""
-    return _digest_with(run, plan, run.config.student)
-
-
-def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
-    classes = _classes(plan)
+def _work(run: Run, inputs: TrainInputs) -> TrainResult:
+    classes, space = inputs.classes, run.workspace
     if len(classes) < 2:
         raise StudentError(
             f"All images of the dataset are of one class ({', '.join(classes)}), so there is "
@@ -76,22 +90,59 @@ def _work(run: Run, plan: pl.DataFrame) -> TrainResult:
             run.listener.epoch(report)
 
         result = train(
-            run.workspace.dataset,
-            run.workspace.student,
+            space.dataset,
+            space.student,
             settings,
             classes,
-            digest=_digest_with(run, plan, settings),
-            files=plan["file"].to_list(),
+            digest=_digest_with(inputs, settings),
+            files=inputs.plan["file"].to_list(),
+            beliefs=inputs.beliefs,
             max_pixels=run.config.max_pixels,
             on_epoch=on_epoch,
+            say=run.listener.say,
+            on_lessons=lambda lessons: _tell(run, lessons, classes),
         )
-    known = Unlike.load(run.workspace.student, len(classes))
+    known = Unlike.load(space.student, len(classes))
     if known is None or known.threshold() is None:
         run.listener.warn(
             f"Fewer than {FEWEST} images of the valid split were there to learn from what is "
             f"unlike the classes, so this student cannot answer {NONE}. Add images."
         )
     return result
+
+
+def _tell(run: Run, lessons: Lessons, classes: list[str]) -> None:
+    """Say what is learned beyond the labels, and how rare classes are treated."""
+    balance = run.config.student.balance
+    if lessons.undecided:
+        run.listener.say(
+            f"The student also learns what is believed of {counted(lessons.undecided, 'image')} "
+            "without a label."
+        )
+    if balance != "none":
+        run.listener.say(balance_sentence(lessons, classes, balance))
+    elif sentence := skew_warning(lessons, classes):
+        run.listener.warn(sentence)
+
+
+def learned_by(run: Run, plan: pl.DataFrame) -> pl.DataFrame:
+    """Return the images that the student was trained or chosen on, or would be where there is none
+    yet; columns id and path.
+
+    Args:
+        run: whose student.
+        plan: dataset.parquet, which it was trained on.
+
+    Raises:
+        StudentError: its card is damaged.
+        WorkspaceError: it learned what is believed of images, and nobody can tell of which.
+    """
+    settings = run.config.student.model_dump()
+    if run.workspace.student.is_dir():
+        settings = read_card(run.workspace.student).trained_with
+    soft = settings.get("distill") == "soft"
+    beliefs = read_table(run.workspace.beliefs, BELIEFS, "label") if soft else None
+    return learned_images(plan, beliefs)
 
 
 def _from_promoted(run: Run, wanted: list[str]) -> StudentConfig:

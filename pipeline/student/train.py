@@ -9,11 +9,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
+from pipeline.student.lessons import (
+    Lessons,
+    balanced,
+    digest_of_beliefs,
+    hard_lessons,
+    outside_of,
+    soft_lessons,
+)
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.yolo.apart import undisturbed
 
@@ -43,10 +53,11 @@ class TrainResult:
 
     epochs: int
     valid_top1: float  # of the weights that were kept, against the labels of the valid split
-    images: int  # of the train split
+    images: int  # that it learned from
     parameters: int
     file_bytes: int
     classes: list[str]  # in the order of its answers
+    undecided: int = 0  # of the images those that have no label
 
 
 def train(
@@ -57,8 +68,11 @@ def train(
     *,
     digest: str | None = None,
     files: Collection[str] | None = None,
+    beliefs: pl.DataFrame | None = None,
     max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    say: Callable[[str], None] = lambda sentence: None,
+    on_lessons: Callable[[Lessons], None] = lambda lessons: None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, unlike.npz, curve.csv,
     curve.png.
@@ -74,29 +88,67 @@ def train(
         digest: names pictures and settings, see `training_digest`; by default the pictures' names
             and sizes stand for them.
         files: the images, below `dataset`; by default all pictures that lie there.
+        beliefs: what is believed of the images, with the schema `records.BELIEFS` and probabilities
+            in the order of the student's answers; `distill: soft` learns them, and from those that
+            are of no class what is unlike the classes.
         on_epoch: told after each epoch.
+        say: told what is trained, where that is more than the student.
+        on_lessons: told what is learned, before it is.
 
     Raises:
         StudentError: a split, model or setting that cannot be trained with, or a training that
             failed; nothing that was there before is lost.
         SourceError: an image of the dataset cannot be read.
     """
+    check_settings(config)
+    classes = sorted(classes)
+    lessons = lessons_of(dataset, config, classes, files, beliefs)
+    on_lessons(lessons)
+    folder = out.parent / f".{out.name}.training"
+    plan = digest or training_digest(_listing(lessons.samples), config, classes, beliefs)
+    if _read_text(folder / "plan.txt") != plan:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "plan.txt", plan)
+
+    def fit(taught: Lessons, place: Path) -> list[EpochReport]:
+        taught = balanced(taught, len(classes), config.balance)
+        return fit_in(place, config, taught, classes, max_pixels, on_epoch)
+
+    if config.rounds == 2:
+        from pipeline.student.rounds import second_round
+
+        lessons = second_round(lessons, folder, fit, config, max_pixels, say)
+    reports = fit(lessons, folder)
+    outside = outside_of(beliefs) if config.distill == "soft" else []
+    result = _finish(folder, out, config, classes, reports, lessons, outside, max_pixels)
+    shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def fit_in(
+    folder: Path,
+    config: StudentConfig,
+    lessons: Lessons,
+    classes: Sequence[str],
+    max_pixels: int,
+    on_epoch: Callable[[EpochReport], None],
+) -> list[EpochReport]:
+    """Train in a folder what was not trained there yet, and return all epochs; weights.pt and
+    curve.csv are left there.
+
+    Args:
+        classes: in the order of the student's answers.
+
+    Raises:
+        StudentError, SourceError: as `train`.
+    """
     from pipeline.machine import model_threads, pick_device
-    from pipeline.student.data import list_samples
     from pipeline.student.states import describe_failure
     from pipeline.yolo.library import find_model
 
-    check_settings(config)
-    classes = sorted(classes)
-    samples = list_samples(dataset, classes, files)
     settings = _settings(config, pick_device(config.device))
     start = find_model(config.model)
-    folder = out.parent / f".{out.name}.training"
-    plan = digest or training_digest(_listing(samples), config, classes)
-    state, reports = _resume(folder, plan)
-    if state is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_text(folder / "plan.txt", plan)
+    state, reports = _resume(folder)
 
     def after_epoch(report: EpochReport) -> None:
         reports.append(report)
@@ -110,7 +162,7 @@ def train(
             with undisturbed(), model_threads():
                 Trainer(
                     settings | {"project": str(folder.parent.absolute()), "name": folder.name},
-                    samples,
+                    lessons,
                     classes,
                     start,
                     state,
@@ -121,11 +173,8 @@ def train(
             raise
         except (MemoryError, RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise StudentError(describe_failure(error, config.batch)) from error
-
-    refuse_exploded(reports[-1], [index for _, index in samples["valid"]])
-    result = _finish(folder, out, config, classes, reports, samples, max_pixels)
-    shutil.rmtree(folder, ignore_errors=True)
-    return result
+    refuse_exploded(reports[-1], [index for _, index in lessons.samples["valid"]])
+    return reports
 
 
 def check_settings(config: StudentConfig) -> None:
@@ -146,11 +195,9 @@ def check_settings(config: StudentConfig) -> None:
     check_model(config.model)
 
 
-def _resume(folder: Path, plan: str) -> tuple[dict[str, Any] | None, list[EpochReport]]:
+def _resume(folder: Path) -> tuple[dict[str, Any] | None, list[EpochReport]]:
     """Return the state of a half-finished training and its epochs; None and none where there is no
-    whole one of this plan."""
-    if _read_text(folder / "plan.txt") != plan:
-        return None, []
+    whole one."""
     from pipeline.student.states import load_state
 
     state = load_state(folder / "state.pt")
@@ -192,13 +239,50 @@ def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
     }
 
 
-def training_digest(pictures: str, config: StudentConfig, classes: Sequence[str]) -> str:
+def lessons_of(
+    dataset: Path,
+    config: StudentConfig,
+    classes: Sequence[str],
+    files: Collection[str] | None,
+    beliefs: pl.DataFrame | None,
+) -> Lessons:
+    """Return what a student with these settings learns of each image (see `train`).
+
+    Args:
+        classes: in the order of its answers.
+
+    Raises:
+        StudentError: a split that cannot be trained with, or beliefs that are of something else.
+    """
+    lessons = hard_lessons(dataset, classes, files)
+    if config.distill == "soft":
+        if beliefs is None:
+            raise StudentError(
+                "`student.distill: soft` needs what is believed of the images, and a folder of "
+                "images does not say it. Set `distill: hard`."
+            )
+        return soft_lessons(dataset, lessons, beliefs)
+    if config.rounds == 2:
+        raise StudentError(
+            "`student.rounds: 2` corrects what is believed of the images, and `distill: hard` does "
+            "not learn that. Set `distill: soft`, or `rounds: 1`."
+        )
+    return lessons
+
+
+def training_digest(
+    pictures: str,
+    config: StudentConfig,
+    classes: Sequence[str],
+    beliefs: pl.DataFrame | None = None,
+) -> str:
     """Name all that a student depends on, and so what a half-finished training belongs to.
 
     Args:
         pictures: names the images with their classes and splits.
         config: of it counts what changes the weights.
         classes: in any order.
+        beliefs: what is believed of the images; they count where the student learns them.
     """
     return fingerprint(
         pictures,
@@ -206,6 +290,7 @@ def training_digest(pictures: str, config: StudentConfig, classes: Sequence[str]
         DEFAULTS,
         config.model_dump(exclude={"device", "workers", "keep"}),
         names_and_hashes([Path(config.model)]),
+        digest_of_beliefs(beliefs) if beliefs is not None and config.distill == "soft" else None,
     )
 
 
@@ -225,7 +310,8 @@ def _finish(
     config: StudentConfig,
     classes: Sequence[str],
     reports: list[EpochReport],
-    samples: dict[str, list[tuple[Path, int]]],
+    lessons: Lessons,
+    outside: Sequence[Path],
     max_pixels: int,
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
@@ -243,7 +329,8 @@ def _finish(
         result = TrainResult(
             epochs=len(reports),
             valid_top1=reports[-1].valid_top1,
-            images=len(samples["train"]),
+            images=len(lessons.samples["train"]),
+            undecided=lessons.undecided,
             parameters=parameters,
             file_bytes=(aside / "weights.pt").stat().st_size,
             classes=list(classes),
@@ -262,7 +349,8 @@ def _finish(
             json.dumps(about, indent=2, ensure_ascii=False), "utf-8"
         )
         with model_threads():
-            fit_unlike(Student.load(aside, config.device), samples, max_pixels).save(aside)
+            student = Student.load(aside, config.device)
+            fit_unlike(student, lessons, outside, max_pixels).save(aside)
     return result
 
 

@@ -12,6 +12,7 @@ from pipeline.errors import StudentError
 from pipeline.files import replacing
 from pipeline.machine import cores
 from pipeline.student.data import EpochOrder, FolderImages
+from pipeline.student.lessons import Lessons
 from pipeline.student.states import in_order
 from pipeline.yolo.library import ClassificationModel
 
@@ -93,7 +94,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
 
     Args:
         settings: what ultralytics calls overrides.
-        samples: (file, class index) pairs by split.
+        lessons: the images of each split, and what is learned of them.
         classes: in the order of the answers.
         start: a model to take weights from, or an architecture as a dict.
         state: what an earlier state file of the same training held, or None.
@@ -109,14 +110,14 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
     def __init__(
         self,
         settings: dict[str, Any],
-        samples: dict[str, list[tuple[Path, int]]],
+        lessons: Lessons,
         classes: Sequence[str],
         start: Any,
         state: dict[str, Any] | None,
         max_pixels: int,
         after_epoch: Callable[[EpochReport], None],
     ) -> None:
-        self._samples, self._classes = samples, list(classes)
+        self._lessons, self._classes = lessons, list(classes)
         self._start, self._state = start, state
         self._max_pixels, self._after_epoch = max_pixels, after_epoch
         super().__init__(overrides=dict(settings))
@@ -161,12 +162,19 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         return batch
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> FolderImages:
-        """Return a split's images with ultralytics' own transforms."""
-        args = self.args
+        """Return a split's images with ultralytics' own transforms. The loss takes probabilities
+        as it takes class indices; validation has the latter always."""
+        args, lessons = self.args, self._lessons
         transforms = (
             _augmentations(args) if mode == "train" else classify_transforms(size=args.imgsz)
         )
-        return FolderImages(self._samples[img_path], transforms, self._max_pixels, args.seed)
+        return FolderImages(
+            lessons.samples[img_path],
+            transforms,
+            self._max_pixels,
+            args.seed,
+            lessons.targets if mode == "train" else None,
+        )
 
     def get_dataloader(
         self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
@@ -183,7 +191,9 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         return InfiniteDataLoader(
             dataset,
             size,
-            sampler=EpochOrder(rows, self.args.seed, first) if train else None,
+            sampler=(
+                EpochOrder(rows, self.args.seed, first, self._lessons.draws) if train else None
+            ),
             # Batch norm cannot learn from a batch of one, which the last one may be.
             drop_last=train and rows > size and rows % size == 1,
             num_workers=workers,

@@ -8,9 +8,14 @@ pictures of training hardly have (the residual of Wang et al., 2022, "ViM: Out-o
 virtual-logit matching")? And how far are they off the mean direction of the nearest class? There
 each feature counts by its square root, so that a few strong ones do not speak for all.
 
-Each is told in spreads above the median of pictures that the student was not trained on, and the
-three are added. No one of them was good on all that it was tried on, the sum was; see
-docs/student.md. All of it is a few lines of numpy on numbers that lie beside the weights.
+Where there are pictures of something else, of a background class that was left out, say, a fourth
+is asked: are they nearer to one of those than to the classes? Such pictures are not trained on:
+trained to be equally likely of every class, they made the student worse at its classes, and made
+it notice fewer of the kinds that were not among them.
+
+Each is told in spreads above the median of pictures that the student was not trained on, and all
+are added. No one of them was good on all that it was tried on, the sum was; see docs/student.md.
+All of it is a few lines of numpy on numbers that lie beside the weights.
 """
 
 from __future__ import annotations
@@ -33,6 +38,9 @@ AUTO = 0.05  # share of pictures of its classes that may be turned away
 FEWEST = 10  # held-out pictures below which no threshold is set
 _HALF = 2.0  # spreads above the median where a score is 0.5, as in labels.parquet
 _DIRECTIONS = 64  # that pictures of training have, at most
+_KINDS = 8  # of other things that are told apart, at most
+_OF_A_KIND = 8  # pictures that there are for each
+_ROUNDS = 15  # of finding them
 _LEAST = 1e-12
 
 
@@ -45,8 +53,9 @@ class Unlike:
     centre: np.ndarray  # (features,) mean of pictures of training
     space: np.ndarray  # (directions, features), orthonormal: in which they vary
     means: np.ndarray  # (classes, features), unit vectors: where each class lies
-    middle: np.ndarray  # (3,) median of the three measures, of held-out pictures
-    spread: np.ndarray  # (3,) and how much they differ
+    outside: np.ndarray  # (kinds, features), unit vectors: where other things lie, if any
+    middle: np.ndarray  # (measures,) their median, of held-out pictures
+    spread: np.ndarray  # (measures,) and how much they differ
     held_out: np.ndarray  # (n,) rising: scores of pictures that the student was not trained on
 
     def scores(self, features: np.ndarray) -> np.ndarray:
@@ -109,8 +118,9 @@ class Unlike:
             "centre": (size,),
             "space": (len(self.space), size),
             "means": (classes, size),
-            "middle": (3,),
-            "spread": (3,),
+            "outside": (len(self.outside), size),
+            "middle": (4 if len(self.outside) else 3,),
+            "spread": (4 if len(self.outside) else 3,),
             "held_out": (len(self.held_out),),
         }
         for name, shape in shapes.items():
@@ -123,11 +133,16 @@ class Unlike:
             raise ValueError("nothing differs")
 
     def _measures(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, 3), each higher of a picture that is unlike."""
+        """Return (n, 3), or (n, 4) where other things are known, each higher of a picture that is
+        unlike."""
         within = features @ self.space.T
         beyond = np.sqrt(np.maximum((features**2).sum(axis=1) - (within**2).sum(axis=1), 0))
-        apart = 1 - (_unit(_roots(features)) @ self.means.T).max(axis=1)
-        return np.stack([-self._to_boundaries(features), beyond, apart], axis=1)
+        seen = _unit(_roots(features))
+        likeness = (seen @ self.means.T).max(axis=1)
+        measures = [-self._to_boundaries(features), beyond, 1 - likeness]
+        if len(self.outside):
+            measures.append((seen @ self.outside.T).max(axis=1) - likeness)
+        return np.stack(measures, axis=1)
 
     def _to_boundaries(self, features: np.ndarray) -> np.ndarray:
         """Return the mean distance (n,) to where each other class would be as likely as the best,
@@ -149,6 +164,7 @@ def fit(
     weights: np.ndarray,
     bias: np.ndarray,
     held_out: np.ndarray,
+    outside: np.ndarray,
 ) -> Unlike:
     """Return what a student knows of pictures like those that it was taught.
 
@@ -158,6 +174,7 @@ def fit(
         weights: (classes, features) of its last layer.
         bias: (classes,) of it.
         held_out: (m, features) of pictures that it was not trained on.
+        outside: (k, features) of pictures of no class; few say nothing.
     """
     means = np.zeros(weights.shape, np.float64)
     np.add.at(means, labels, _unit(_roots(features)))
@@ -168,12 +185,15 @@ def fit(
         centre=features.mean(axis=0, dtype=np.float64).astype(np.float32),
         space=_space(features),
         means=_unit(means),
-        middle=np.zeros(3, np.float32),
-        spread=np.ones(3, np.float32),
+        outside=_kinds(_unit(_roots(outside))),
+        middle=nothing,
+        spread=nothing,
         held_out=nothing,
     )
     if not len(held_out):
-        return known
+        count = 4 if len(known.outside) else 3
+        zeros, ones = np.zeros(count, np.float32), np.ones(count, np.float32)
+        return replace(known, middle=zeros, spread=ones)
     low, middle, high = np.quantile(known._measures(held_out), [0.16, 0.5, 0.84], axis=0)
     known = replace(
         known,
@@ -191,6 +211,21 @@ def _space(features: np.ndarray) -> np.ndarray:
     count = min(_DIRECTIONS, len(features) // 2)
     directions: np.ndarray = found[:, ::-1][:, :count].T.astype(np.float32)
     return directions
+
+
+def _kinds(seen: np.ndarray) -> np.ndarray:
+    """Return the mean directions (kinds, features) of groups of pictures alike: k-means on the
+    sphere (Dhillon and Modha, 2001), from starts that are spread over the pictures."""
+    count = min(_KINDS, len(seen) // _OF_A_KIND)
+    if not count:
+        return np.zeros((0, seen.shape[1]), np.float32)
+    kinds: np.ndarray = seen[np.linspace(0, len(seen) - 1, count).astype(int)]
+    for _ in range(_ROUNDS):
+        nearest = (seen @ kinds.T).argmax(axis=1)
+        sums = np.zeros(kinds.shape, np.float64)
+        np.add.at(sums, nearest, seen)
+        kinds = _unit(sums[np.bincount(nearest, minlength=len(kinds)) > 0])
+    return kinds
 
 
 def _roots(features: np.ndarray) -> np.ndarray:

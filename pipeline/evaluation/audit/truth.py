@@ -8,7 +8,7 @@ from pipeline.errors import WorkspaceError
 from pipeline.labels.answers import read_answers
 from pipeline.records import DATASET, LABELS, TRUTH, read_table
 from pipeline.run.stage import Run, current_stamp
-from pipeline.student.stage import TRAIN
+from pipeline.student.stage import TRAIN, learned_by
 
 
 def audited_truth(run: Run) -> pl.DataFrame:
@@ -42,5 +42,4 @@ def learned_by_student(run: Run) -> set[str] | None:
         return None
     if stamp is None:
         return None
-    plan = read_table(run.workspace.dataset_table, DATASET, "label", ["id", "split"])
-    return set(plan.filter(pl.col("split") != "test")["id"])
+    return set(learned_by(run, read_table(run.workspace.dataset_table, DATASET, "label"))["id"])
