@@ -21,6 +21,8 @@ from pipeline.evaluation.sample import choose_sample
 from pipeline.records import DATASET, read_table
 from pipeline.run.stage import Run
 from pipeline.student import Student, train
+from pipeline.student.fit_unlike import fit_unlike
+from pipeline.student.lessons import hard_lessons
 from tests.evaluations import compare
 from tests.fakes import Told, photos, picture
 from tests.tiny_student import CLASSES, config, make_dataset
@@ -137,3 +139,43 @@ def test_truth_of_a_background_that_is_left_out_is_of_no_class(tmp_path: Path) -
     sample = choose_sample(run, read_table(run.workspace.dataset_table, DATASET, "label"))
     assert {path.parent.name for path in sample.others} == {"rest"} and len(sample.others) == 3
     assert {path.parent.name for path in sample.paths} == {"warm", "fruit"}
+
+
+def test_what_is_of_no_class_is_learned_from(student: Student, tmp_path: Path) -> None:
+    make_dataset(tmp_path / "dataset", 20)
+    lessons = hard_lessons(tmp_path / "dataset", student.classes)
+    outside = photos(tmp_path / "outside", {"gray": 12, "yellow": 12})
+    outside[3].write_bytes(b"no picture")  # nothing is learned of it, and nothing fails
+    plain = fit_unlike(student, lessons, [], 10**8)
+    taught = fit_unlike(student, lessons, outside, 10**8)
+    assert (len(plain.outside), len(taught.outside)) == (0, 2)
+    # Images without a label in train say nothing of where the classes lie.
+    files = [(path, 0) for path in outside if path != outside[3]]
+    more = {**lessons.samples, "train": lessons.samples["train"] + files}
+    undecided = replace(lessons, samples=more, undecided=len(files))
+    assert (fit_unlike(student, undecided, [], 10**8).means == plain.means).all()
+
+
+def test_on_real_photos_it_is_better_than_confidence(shared: Path, tmp_path: Path) -> None:
+    everyday, weights = shared / "data" / "everyday", shared / "students"
+    for folder in sorted((everyday / "test").iterdir()):
+        for number, path in enumerate(sorted(folder.glob("*.jpg"))[:24]):
+            split = ("train", "valid", "test")[(0, 0, 1, 2)[number % 4]]
+            place = tmp_path / "dataset" / split / folder.name
+            place.mkdir(parents=True, exist_ok=True)
+            (place / path.name).symlink_to(path)
+    known = config(
+        model=str(weights / "yolov8n-cls-features.pt"), imgsz=64, epochs=6,
+        train={"auto_augment": "", "erasing": 0.0},
+    )  # fmt: skip
+    classes = [path.name for path in (everyday / "test").iterdir()]
+    train(tmp_path / "dataset", tmp_path / "student", known, classes)
+    student = Student.load(tmp_path / "student", "cpu")
+    own = ask_student(student, sorted((tmp_path / "dataset" / "test").rglob("*.jpg")), 10**8)
+    other = ask_student(student, sorted((everyday / "test_other").rglob("*.jpg")), 10**8)
+    assert own.unlike is not None and other.unlike is not None
+    area = area_under_roc(own.unlike, other.unlike)
+    sure = area_under_roc(
+        1 - own.prediction.probabilities.max(axis=1), 1 - other.prediction.probabilities.max(axis=1)
+    )
+    assert area is not None and sure is not None and area > max(0.7, sure)

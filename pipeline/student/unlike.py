@@ -10,8 +10,7 @@ each feature counts by its square root, so that a few strong ones do not speak f
 
 Where there are pictures of something else, of a background class that was left out, say, a fourth
 is asked: are they nearer to one of those than to the classes? Such pictures are not trained on:
-trained to be equally likely of every class, they made the student worse at its classes, and made
-it notice fewer of the kinds that were not among them.
+that gained on the very kinds that were shown, and lost elsewhere.
 
 Each is told in spreads above the median of pictures that the student was not trained on, and all
 are added. No one of them was good on all that it was tried on, the sum was; see docs/student.md.
