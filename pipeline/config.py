@@ -160,6 +160,7 @@ class StudentConfig(Section):
 
     model: str = "yolov8n-cls.yaml"
     imgsz: Annotated[int, Field(ge=32, le=2048)] = 224
+    fit: Literal["crop", "pad", "stretch"] = "stretch"  # how a picture becomes a square
     epochs: PositiveInt = 30
     batch: PositiveInt = 32
     seed: NotNegative = 0

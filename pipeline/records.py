@@ -73,7 +73,6 @@ BELIEFS: Schema = {
     "file": pl.String,  # below the dataset folder; null where it does not lie there
     "class": pl.String,  # its label; null where it has none
     "kind": pl.String,  # one of KINDS
-    "group": pl.String,  # as in DATASET; an undecided image is its own
     "human": pl.Boolean,  # whether a person said so
     "probabilities": pl.List(pl.Float32),  # of the dataset's classes, sorted; they sum to 1
     "weight": pl.Float32,  # how much it counts beside the others

@@ -361,6 +361,19 @@ def test_the_student_in_use_is_sent_under_a_name_in_lower_case(
     assert [fingerprint(data) for _, data in fruit.weights] == pytest.approx(sums[::-1], rel=1e-3)
 
 
+def test_one_that_learned_otherwise_than_it_will_be_asked_there_says_so(
+    tmp_path: Path, server: FakeRoboflow, weights: list[Path]
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    name = promoted(tmp_path, "run", weights[0], "yolov8n-cls.yaml")
+    assert f"{name} learned with `student: {{fit: crop}}`, and Roboflow's Inference stretches" in (
+        " ".join(call("deploy").stderr.split())
+    )
+    card = tmp_path / "run" / "students" / name / "student.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"fit": "stretch"}))
+    assert "stretch" not in call("deploy").stderr
+
+
 def checkpoint(path: Path, name: str, **about: Any) -> Path:
     """Write the weights of a student that knows nothing, of an architecture by its name."""
     model = ClassificationModel(name, nc=3, verbose=False)

@@ -1,7 +1,8 @@
-"""The second round: students that have not seen an image correct what is believed of it."""
+"""The second round: what a first student has learned to see corrects what is believed."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +11,46 @@ import polars as pl
 import pytest
 import torch
 
+from pipeline import stages
+from pipeline.config import SpaceConfig, load_config, parse_config
 from pipeline.errors import StudentError
+from pipeline.labels.again import look_again
+from pipeline.records import BELIEFS, LABELS, read_table
+from pipeline.run.stage import Run
+from pipeline.run.workspace import Workspace
 from pipeline.student import EpochReport, train
 from pipeline.student.lessons import Lessons
-from pipeline.student.rounds import FOLDS, folds, second_round
-from pipeline.student.train import fit_in, lessons_of
+from pipeline.student.rounds import second_round
+from pipeline.student.train import lessons_of
+from tests.fakes import Told
 from tests.test_soft_labels import ORDER, beliefs_of, weights_of
 from tests.tiny_student import CLASSES, make_dataset
 from tests.tiny_student import config as quick
-
-# Enough to tell three colors apart.
-LESSONS = {"lr0": 0.003, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
 
 
 def settings(**changes: Any) -> Any:
     return quick(distill="soft", rounds=2, **changes)
 
 
-def lessons(groups: str, classes: str) -> Lessons:
-    samples = [(Path(f"{number}.png"), int(index)) for number, index in enumerate(classes)]
-    return Lessons({"train": samples}, groups=tuple(groups))
+class Onlooker:
+    """Looks at images by a first student, and finds each to be of the class in its file's path."""
+
+    def __init__(self, beliefs: pl.DataFrame) -> None:
+        self.asked: list[Path] = []
+        places = ["/".join(Path(path).parts[-2:]) for path in beliefs["path"]]
+        sure = [[0.9 if name in place else 0.05 for name in ORDER] for place in places]
+        self._found = pl.DataFrame(
+            {"id": beliefs["id"], "probabilities": sure},
+            schema={"id": pl.String, "probabilities": pl.List(pl.Float32)},
+        )
+
+    def __call__(self, weights: Path, kept: Path) -> pl.DataFrame:
+        assert weights.is_file()
+        self.asked.append(weights)
+        return self._found
 
 
-def test_folds_keep_look_alikes_together_and_deal_each_class_alike() -> None:
-    found = folds(lessons("aabcdeffghij", "000000111111"))
-    assert found[0] == found[1] and found[6] == found[7]
-    for rows in (found[1:6], found[7:12]):
-        assert sorted(np.bincount(rows, minlength=FOLDS).tolist()) == [1, 2, 2]
-    # The order of the images is none of its business.
-    other = folds(lessons("jihgffedcbaa", "111111000000"))
-    assert other[::-1].tolist() == found.tolist()
-
-
-def with_wrong_labels(dataset: Path, beliefs: pl.DataFrame) -> pl.DataFrame:
+def with_wrong_beliefs(beliefs: pl.DataFrame) -> pl.DataFrame:
     """The same, with two red images believed to be blue, and one that a person calls blue."""
     wrong = pl.col("file").is_in(["train/red/0.png", "train/red/1.png"])
     human = pl.col("file") == "train/red/2.png"
@@ -54,29 +62,27 @@ def with_wrong_labels(dataset: Path, beliefs: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def test_wrong_beliefs_are_corrected_and_a_persons_are_not(tmp_path: Path) -> None:
-    dataset = make_dataset(tmp_path / "dataset", 30)
-    beliefs = with_wrong_labels(dataset, beliefs_of(dataset, tmp_path / "undecided"))
-    config = settings(epochs=10, train=LESSONS)
-    found: list[Lessons] = []
-    given = lessons_of(dataset, config, ORDER, None, beliefs)
-    assert given.believed is not None
-    corrected = second_round(
-        given, tmp_path / "rounds",
-        lambda part, place: found.append(part) or fit_in(  # type: ignore[func-returns-value]
-            place, config, part, ORDER, 10**6, lambda report: None),
-        config, 10**6, lambda sentence: None,
-    )  # fmt: skip
-    assert corrected.targets is not None
-    row_of = {str(path): row for row, (path, _) in enumerate(given.samples["train"])}
-    for number in (0, 1):
-        row = row_of[str(dataset / "train" / "red" / f"{number}.png")]
-        assert given.believed[row].argmax() == 0 and corrected.targets[row].argmax() == 2
-    row = row_of[str(dataset / "train" / "red" / "2.png")]
-    assert corrected.targets[row].tolist() == [1.0, 0.0, 0.0]
-    assert corrected.targets.sum(axis=1) == pytest.approx(np.ones(len(row_of)))
-    # No student was asked about what it had learned.
-    assert sum(len(part.samples["train"]) for part in found) == 2 * len(row_of)
+def test_beliefs_are_corrected_and_a_persons_decision_is_not(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 4)
+    beliefs = with_wrong_beliefs(beliefs_of(dataset, tmp_path / "undecided"))
+    # Of one image nothing was found: it cannot be read any more.
+    onlooker = Onlooker(beliefs.filter(pl.col("file").ne_missing("train/red/1.png")))
+    given, said = lessons_of(dataset, settings(), ORDER, None, beliefs), list[str]()
+
+    def fit(lessons: Lessons, place: Path) -> list[EpochReport]:
+        assert lessons is given
+        (place / "weights.pt").touch()
+        return []
+
+    found = second_round(given, tmp_path / "rounds", fit, onlooker, said.append)
+    assert given.targets is not None and found.targets is not None
+    rows = {path.name: row for row, (path, _) in enumerate(found.samples["train"])
+            if path.parent.name == "red"}  # fmt: skip
+    assert given.targets[rows["0.png"]].argmax() == 0 and found.targets[rows["0.png"]].argmax() == 2
+    assert found.targets[rows["1.png"]].tolist() == given.targets[rows["1.png"]].tolist()
+    assert found.targets[rows["2.png"]].tolist() == [1.0, 0.0, 0.0]
+    assert found.targets.sum(axis=1) == pytest.approx(np.ones(len(found.ids)))
+    assert f"1 of {len(found.ids)} images are believed to be others now" in said[-1]
 
 
 class Stopped(Exception):
@@ -85,24 +91,27 @@ class Stopped(Exception):
 
 def test_two_rounds_end_the_same_wherever_they_were_interrupted(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 4)
-    beliefs = beliefs_of(dataset, tmp_path / "undecided")
-    said: list[str] = []
-    config, epochs = settings(epochs=2, train={"dropout": 0.2}), 2 * (FOLDS + 1)
-    train(dataset, tmp_path / "whole", config, CLASSES, beliefs=beliefs, say=said.append)
-    assert len(said) == FOLDS + 1 and "student 2 of 3" in said[1] and "is kept" in said[3]
-    seen: list[int] = []
+    beliefs = with_wrong_beliefs(beliefs_of(dataset, tmp_path / "undecided"))
+    config, first = settings(epochs=2, train={"dropout": 0.2}), Onlooker(beliefs)
+    train(dataset, tmp_path / "whole", config, CLASSES, beliefs=beliefs, look_again=first)
+    onlooker, seen = Onlooker(beliefs), list[int]()
 
     def stop(report: EpochReport) -> None:
         seen.append(report.epoch)
         if len(seen) in stops:
             raise Stopped
 
-    stops = {2, 5, 10}  # after an epoch of the first fold, of the second, and of the kept student
+    def go() -> None:
+        train(dataset, tmp_path / "again", config, CLASSES, beliefs=beliefs, on_epoch=stop,
+              look_again=onlooker)  # fmt: skip
+
+    stops = {2, 4}  # in the first round, and in the second
     for _ in stops:
         with pytest.raises(Stopped):
-            train(dataset, tmp_path / "again", config, CLASSES, beliefs=beliefs, on_epoch=stop)
-    train(dataset, tmp_path / "again", config, CLASSES, beliefs=beliefs, on_epoch=stop)
-    assert len(seen) == epochs + len(stops)  # an interruption costs one epoch
+            go()
+    go()
+    assert len(seen) == 2 * 2 + len(stops)  # an interruption costs one epoch
+    assert len(onlooker.asked) == len(first.asked) == 1  # and no look at the images
     whole, again = weights_of(tmp_path / "whole"), weights_of(tmp_path / "again")
     assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
     assert not list(tmp_path.glob(".again*"))
@@ -112,7 +121,77 @@ def test_two_rounds_end_the_same_wherever_they_were_interrupted(tmp_path: Path) 
         tmp_path / "once").items())  # fmt: skip
 
 
-def test_hard_labels_have_no_second_round(tmp_path: Path) -> None:
+def test_folders_alone_have_no_second_round(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 4)
     with pytest.raises(StudentError, match=r"`student\.rounds: 2`.*`distill: hard`"):
         train(dataset, tmp_path / "s", quick(distill="hard", rounds=2), CLASSES)
+    beliefs = beliefs_of(dataset, tmp_path / "undecided")
+    with pytest.raises(StudentError, match=r"`student\.rounds: 2`.*no teacher.*`rounds: 1`"):
+        train(dataset, tmp_path / "s", settings(), CLASSES, beliefs=beliefs)
+
+
+def test_a_run_has_a_second_round(colors: Path, tmp_path: Path) -> None:
+    shutil.copytree(colors, tmp_path / "here")
+    config = load_config(tmp_path / "here" / "run.yaml")
+    before = config.student.model_copy(update={"imgsz": 32, "epochs": 2, "rounds": 2})
+    config, told = config.model_copy(update={"student": before}), Told()
+    stages.train(config, told)
+    assert any("Second round" in sentence for sentence in told.said)
+    assert stages.train(config).skipped
+    assert not list(config.workspace.glob(".student*"))
+
+
+def test_a_further_space_is_asked_about_every_image(colors: Path, tmp_path: Path) -> None:
+    shutil.copytree(colors, tmp_path / "here")
+    config = load_config(tmp_path / "here" / "run.yaml")
+    student = config.student.model_copy(update={"imgsz": 32, "epochs": 1})
+    config = config.model_copy(update={"student": student})
+    stages.train(config)
+    space = SpaceConfig(kind="student", model=str(Workspace(config.workspace).weights), size=32)
+    run = Run.of(config)
+    found = look_again(run, space, tmp_path / "seen", ["green", "blue"])
+    labels = read_table(run.workspace.labels, LABELS, "label")
+    assert sorted(found["id"]) == sorted(labels["id"])
+    shares = np.array(found["probabilities"].to_list())
+    assert shares.shape == (len(labels), 2) and shares.sum(axis=1) == pytest.approx(1)
+    of_green = found.join(labels, "id").filter(pl.col("path").str.contains("green_"))
+    assert (of_green["probabilities"].list.get(0) > 0.5).mean() > 0.8
+    assert (tmp_path / "seen").is_dir()
+
+
+@pytest.mark.slow
+def test_beliefs_about_real_photos_become_better(shared: Path, tmp_path: Path) -> None:
+    """As measured: 86.7 % of the labels are right, and 89 % by what the first student sees, too."""
+    data = shared / "data" / "everyday"
+    things = ("chair", "dog", "elephant", "house", "motorcycle", "person", "pizza", "scorpion",
+              "sunflower", "umbrella")  # fmt: skip
+    config = parse_config(
+        {
+            "source": str(data / "pool"),
+            "ontology": {f"a photo of a {name}": name for name in things},
+            "teacher": {"model": f"local-dir:{shared / 'teachers' / 'natural-tiny'}"},
+            "student": {
+                "model": str(shared / "students" / "yolov8n-cls-features.pt"),
+                "imgsz": 96, "epochs": 8,
+            },
+        },
+        tmp_path / "run.yaml",
+    )  # fmt: skip
+    stages.label(config)
+    stages.train(config)
+    run = Run.of(config)
+    space = SpaceConfig(kind="student", model=str(run.workspace.weights), size=96)
+    beliefs = read_table(run.workspace.beliefs, BELIEFS, "label")
+    known = sorted(read_table(run.workspace.dataset_table, {"class": pl.String}, "label")["class"]
+                   .unique())  # fmt: skip
+    found = look_again(run, space, tmp_path / "seen", known)
+    truth = dict(pl.read_csv(data / "pool_truth.csv").select(
+        pl.col("path").str.split("/").list.last(), "class").iter_rows())  # fmt: skip
+    both = beliefs.select("id", "path", before="probabilities").join(found, "id")
+    right = [truth[Path(path).name] for path in both["path"]]
+
+    def accuracy(column: str) -> float:
+        guesses = [known[int(np.argmax(shares))] for shares in both[column]]
+        return float(np.mean([one == other for one, other in zip(guesses, right, strict=True)]))
+
+    assert accuracy("probabilities") > accuracy("before") + 0.01

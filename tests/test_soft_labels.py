@@ -37,17 +37,16 @@ def beliefs_of(dataset: Path, undecided: Path, sure: float = 0.8) -> pl.DataFram
     for path in sorted((dataset / "train").glob("*/*.png")):
         name = path.parent.name
         shares = [sure if one == name else (1 - sure) / 2 for one in ORDER]
-        rows.append([path.name, str(path), path.relative_to(dataset).as_posix(), name, "label"])
-        rows[-1] += [path.name, False, shares, 1.0]
+        rows.append([f"{name} {path.name}", str(path), path.relative_to(dataset).as_posix()])
+        rows[-1] += [name, "label"]
+        rows[-1] += [False, shares, 1.0]
     undecided.mkdir(exist_ok=True)
     for name in ORDER:
         path = undecided / f"{name}.png"
         picture(name, 4000).save(path)
         shares = [0.5 if one == name else 0.25 for one in ORDER]
-        rows.append([name, str(path), None, None, "belief", name, False, shares, 1.0])
-    rows.append(
-        ["o", str(undecided / "gone.png"), None, None, "outside", "o", False, [1 / 3] * 3, 1.0]
-    )
+        rows.append([name, str(path), None, None, "belief", False, shares, 1.0])
+    rows.append(["o", str(undecided / "gone.png"), None, None, "outside", False, [1 / 3] * 3, 1.0])
     return pl.DataFrame(rows, BELIEFS, orient="row")
 
 

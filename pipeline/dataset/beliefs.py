@@ -44,7 +44,7 @@ def plan_beliefs(
     """
     known = sorted(plan["class"].unique())
     columns = np.array([classes.index(name) for name in known])
-    train = plan.filter(pl.col("split") == "train").select("id", "file", "group")
+    train = plan.filter(pl.col("split") == "train").select("id", "file")
     rows = (
         labels.join(train, "id", "left")
         .with_columns(open=pl.col("class").is_null() | pl.col("class").eq_missing(pl.lit(left_out)))
@@ -60,7 +60,6 @@ def plan_beliefs(
         .when(outside)
         .then(pl.lit("outside"))
         .otherwise(pl.lit("belief")),
-        group=pl.coalesce("group", "id"),
         human=(pl.col("decision") == "human") | of_none,
         **{"class": pl.when(pl.col("file").is_not_null()).then("class")},
     )

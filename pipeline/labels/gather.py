@@ -51,7 +51,7 @@ def refuse_impossible(panel: Panel, settings: LabelConfig) -> None:
 def verdicts_on(
     run: Run,
     asked: Asked,
-    seen: Seen | None,
+    seen: Sequence[Seen],
     images: pl.DataFrame,
     beside: pl.DataFrame,
     human: Mapping[str, str],
@@ -62,7 +62,7 @@ def verdicts_on(
     Args:
         run: whose settings and folder.
         asked: about the images.
-        seen: by the second space.
+        seen: by spaces beside the teachers'.
         images: with the schema `records.IMAGES`, those of `asked.ids` in their order.
         beside: the examples that are none of the images, with the schema `records.EXAMPLES`.
         human: image id → class, decided by a person.
@@ -79,7 +79,7 @@ def verdicts_on(
 def batch_of(
     run: Run,
     asked: Asked,
-    seen: Seen | None,
+    seen: Sequence[Seen],
     images: pl.DataFrame,
     beside: pl.DataFrame,
     human: Mapping[str, str],
@@ -130,8 +130,8 @@ def why_alone(panel: Panel, settings: LabelConfig) -> str | None:
 
 def seen_by_space(
     run: Run, panel: Panel, images: pl.DataFrame, beside: pl.DataFrame, asked: Asked
-) -> Seen | None:
-    """Show what the teachers could read to the config's space; None where there is none, or where
+) -> tuple[Seen, ...]:
+    """Show what the teachers could read to the config's space; () where there is none, or where
     nothing would come of it.
 
     Args:
@@ -143,14 +143,14 @@ def seen_by_space(
     """
     config = run.config
     if config.label.space is None or why_alone(panel, config.label) is not None:
-        return None
+        return ()
     readable = pl.concat(
         [
             images.filter(pl.col("id").is_in(asked.ids.implode())).select("id", "path"),
             beside.select("id", "path"),
         ]
     )
-    return see(config.label.space, config.student, readable, config.max_pixels, run.listener)
+    return (see(config.label.space, config.student, readable, config.max_pixels, run.listener),)
 
 
 def _words(panel: Panel) -> Callable[[], Words] | None:
@@ -177,7 +177,7 @@ def _plain(asked: Asked) -> Iterator[np.ndarray]:
         yield asked.answers(start, start + _BLOCK).together
 
 
-def _spaces(asked: Asked, seen: Seen | None) -> Iterator[tuple[str, Vectors]]:
+def _spaces(asked: Asked, seen: Sequence[Seen]) -> Iterator[tuple[str, Vectors]]:
     """The name of each space, and what gives its vectors. A space that is a teacher's own tower is
     that teacher's, once."""
     known = set()
@@ -185,8 +185,10 @@ def _spaces(asked: Asked, seen: Seen | None) -> Iterator[tuple[str, Vectors]]:
         if member.teacher.gives_vectors and member.teacher.fingerprint not in known:
             known.add(member.teacher.fingerprint)
             yield member.name, cache.vectors
-    if seen is not None and seen.fingerprint not in known:
-        yield seen.name, seen.vectors
+    for one in seen:
+        if one.fingerprint not in known:
+            known.add(one.fingerprint)
+            yield one.name, one.vectors
 
 
 def _blocks(vectors: Vectors, ids: pl.Series) -> Iterator[np.ndarray]:

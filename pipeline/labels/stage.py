@@ -121,7 +121,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     asked = ask(panel, usable, config.max_pixels, listener)
     beside = examples_beside(panel, usable)
     seen = seen_by_space(run, panel, usable, beside, asked)
-    failures = asked.failures | ({} if seen is None else seen.failures)
+    failures = asked.failures | {one: why for each in seen for one, why in each.failures.items()}
     asked, beside = asked.without(failures), beside.filter(~pl.col("id").is_in(list(failures)))
     images = with_failures(inputs.images, failures)
     if failures:
@@ -169,7 +169,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         refined=verdicts.refined,
         why=verdicts.why,
         weights=verdicts.weights,
-        space=None if seen is None else seen.name,
+        space=seen[0].name if seen else None,
         moved=int(labels["moved"].sum()),
         rejected=verdicts.rejected,
         limit=verdicts.limit,

@@ -14,26 +14,16 @@ from pipeline.errors import Clip2YoloError, describe_os_error
 from pipeline.evaluation.audit.frame import FRAME
 from pipeline.evaluation.audit.judge import figures
 from pipeline.evaluation.metrics import Proportion
-from pipeline.images.examples import read_examples
-from pipeline.labels.gather import (
-    batch_of,
-    examples_among,
-    examples_beside,
-    seen_by_space,
-    verdicts_on,
-    why_alone,
-)
+from pipeline.labels.again import Gathered, gather_again
+from pipeline.labels.gather import batch_of, verdicts_on, why_alone
 from pipeline.labels.judge import judge
 from pipeline.labels.refine.batch import Batch, Refined
 from pipeline.labels.verdicts import Verdicts
-from pipeline.listener import SILENT
-from pipeline.records import IMAGES, read_table
+from pipeline.records import read_table
 from pipeline.review.album import Album
 from pipeline.review.choose import A_MINUTE, Tally, choose, enough, expected
 from pipeline.review.desk import Desk
 from pipeline.run.stage import Run
-from pipeline.spaces.see import Seen
-from pipeline.teachers.panel import Asked, ask, load_panel
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +54,7 @@ class _Batch:
 
     run: Run
     album: Album
-    asked: Asked
-    seen: Seen | None
-    images: pl.DataFrame
-    beside: pl.DataFrame
-    shown: dict[str, str]  # image id → class, of examples that are images of the run
+    images: Gathered
 
 
 class Refiner:
@@ -132,7 +118,7 @@ class Refiner:
             trouble = self._progress.trouble
             raise Clip2YoloError(trouble or "The teacher is still being loaded; try again soon.")
         teacher = next(
-            (m.teacher for m in batch.asked.panel.members if m.teacher.gives_vectors), None
+            (m.teacher for m in batch.images.asked.panel.members if m.teacher.gives_vectors), None
         )
         if teacher is None:
             raise Clip2YoloError("This teacher gives no vectors, so nothing can be searched for.")
@@ -173,43 +159,22 @@ class Refiner:
             # Of two labelings at once, a million images would lie in memory twice.
             self._batch, self._choice, self._asked = None, (), {}
             self._progress = replace(self._progress, ready=False)
-            self._batch = self._gathered(run, album)
+            self._batch = _Batch(run, album, gather_again(run, album.ids))
             self._progress = replace(self._progress, ready=True)
         return self._batch
-
-    def _gathered(self, run: Run, album: Album) -> _Batch:
-        config = run.config
-        examples = read_examples(config)
-        panel = load_panel(
-            config.teachers, run.ontology, run.ontology.classes, SILENT, examples.table,
-            config.max_pixels,
-        )  # fmt: skip
-        images = read_table(run.workspace.images, IMAGES, "label")
-        labeled = pl.DataFrame({"id": album.ids}, schema={"id": pl.String})
-        images = labeled.join(
-            images.filter(pl.col("status") == "ok").unique("id"), "id", maintain_order="left"
-        )
-        asked = ask(panel, images, config.max_pixels, SILENT)
-        beside = examples_beside(panel, images)
-        seen = seen_by_space(run, panel, images, beside, asked)
-        failures = asked.failures | ({} if seen is None else seen.failures)
-        lost = pl.col("id").is_in(list(failures))
-        images, beside = images.filter(~lost), beside.filter(~lost)
-        asked = asked.without(failures)
-        shown = examples_among(examples.table, images)
-        return _Batch(run, album, asked, seen, images, beside, shown)
 
     def _refine(self, batch: _Batch) -> None:
         run, album = batch.run, batch.album
         answers, human = self._desk.answered, self._desk.decisions(album)
-        given = batch.asked, batch.seen, batch.images, batch.beside, batch.shown | human
+        one = batch.images
+        given = one.asked, one.seen, one.images, one.beside, one.shown | human
         together = None
-        if why_alone(batch.asked.panel, run.config.label) is None:
+        if why_alone(one.asked.panel, run.config.label) is None:
             together = batch_of(run, *given)
-            verdicts = judge(together, batch.asked.ids, run.config.label, None)
+            verdicts = judge(together, one.asked.ids, run.config.label, None)
         else:
             verdicts = verdicts_on(run, *given, None)
-        rows = album.row_of.find(batch.asked.ids.to_list())
+        rows = album.row_of.find(one.asked.ids.to_list())
         guess = np.where(verdicts.known >= 0, verdicts.known, verdicts.guess)
         moved = album.relabel(guess, verdicts.doubt, rows)
         if together is not None:

@@ -32,6 +32,15 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
     family = _family(promoted)
     project = open_project(config)
     name = f"{workspace.root.name}-{promoted.name}".lower()
+    fit = read_card(promoted).fit
+    if fit != "stretch":
+        # roboflow/inference, inference/core/models/roboflow.py: `resize_method`.
+        listener.warn(
+            f"{promoted.name} learned with `student: {{fit: {fit}}}`, and Roboflow's Inference "
+            "stretches pictures to a square unless it is told otherwise. There it will answer "
+            "differently on pictures that are not square. One trained with "
+            "`student: {fit: stretch}` will not."
+        )
     for sentence in project.deploy(promoted, name, family):
         listener.warn(sentence)
     return {

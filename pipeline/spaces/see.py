@@ -61,6 +61,7 @@ def see(
     images: pl.DataFrame,
     max_pixels: int = MAX_PIXELS,
     listener: Listener = SILENT,
+    cache_root: Path | None = None,
 ) -> Seen:
     """Show images to a space; what its cache holds is not computed again.
 
@@ -70,6 +71,7 @@ def see(
         images: columns id and path.
         max_pixels: larger images are refused before they are decoded.
         listener: told what is waited for, and what is doubtful about the weights.
+        cache_root: where vectors are kept; by default the cache of all runs.
 
     Raises:
         ConfigError: the settings are wrong, see `check_space`.
@@ -82,7 +84,7 @@ def see(
     sight = load_space(settings)
     for sentence in sight.doubts:
         listener.warn(sentence)
-    cache = cache_of(sight)
+    cache = cache_of(sight, cache_root)
     embed = engine_for(settings, len(images))
     with listener.bar(sight.name, "images") as progress:
         done = embed(Onlooker(sight, settings), images, cache, max_pixels, progress)

@@ -42,18 +42,24 @@ def load(settings: SpaceConfig) -> Tower:
         StudentError: there are none, they cannot be downloaded, or they are no classifier.
         TeacherError: they give no vectors.
     """
-    from pipeline.yolo.features import features, preparation, without_classes
+    from pipeline.yolo.features import features, without_classes
+    from pipeline.yolo.geometry import Preparation, fit_of
     from pipeline.yolo.library import open_weights
 
     device = pick_device(settings.device)
-    model = without_classes(open_weights(settings.model, "label.space.model"))
+    given = open_weights(settings.model, "label.space.model")
+    fit = fit_of(given.model, given.imgsz)
+    model = without_classes(given)
     precision = pick_precision(settings.precision, device, model)
     size = settings.size
     assert size is not None  # `check_space` has seen to it
-    digest = weights_digest({"imgsz": size}, model)
-    # As `preparation` does it, and faster: ultralytics resizes with bilinear weights and leaves the
+    digest = weights_digest({"imgsz": size} | ({} if fit == "crop" else {"fit": fit}), model)
+    # As `Preparation` does it, and faster: ultralytics resizes with bilinear weights and leaves the
     # colors on the scale 0 to 1.
-    geometry = Geometry(size, "bilinear", squash=False, mean=(0, 0, 0), std=(1, 1, 1))
+    geometry = None
+    if fit != "pad":
+        squash = fit == "stretch"
+        geometry = Geometry(size, "bilinear", squash=squash, mean=(0, 0, 0), std=(1, 1, 1))
     # Convolution and batch norm become one; the features stay, the time falls.
     model = model.fuse(verbose=False).to(device)
     return space_of(
@@ -62,7 +68,7 @@ def load(settings: SpaceConfig) -> Tower:
         features(model),
         fingerprint("student", digest, READING, precision),
         geometry,
-        preparation(size),
+        Preparation(fit, size),
         device,
         precision,
     )

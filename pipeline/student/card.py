@@ -10,6 +10,13 @@ from typing import Any
 
 from pipeline.errors import StudentError
 
+# What becomes of a picture before the student sees it, by `fit`.
+PREPROCESSING = {
+    "crop": "short side to imgsz (bilinear), center crop, RGB, 0 to 1",
+    "pad": "long side to imgsz (bilinear), centered on a square of grey 114, RGB, 0 to 1",
+    "stretch": "both sides to imgsz (bilinear), RGB, 0 to 1",
+}
+
 
 @dataclass(frozen=True)
 class StudentCard:
@@ -17,6 +24,7 @@ class StudentCard:
 
     classes: tuple[str, ...]  # in the order of the student's answers
     imgsz: int  # pixels, the side of the square that it sees
+    fit: str  # how a picture becomes that square: crop, pad or stretch
     model: str  # that it was trained from: a name or a path
     trained_with: dict[str, Any]  # the settings of `student`, as JSON has them
 
@@ -31,8 +39,11 @@ def read_card(folder: Path) -> StudentCard:
     try:
         known = json.loads(file.read_text("utf-8"))
         settings = dict(known["trained_with"])
+        fit = str(known.get("fit", "crop"))  # before there was a choice it was that
+        if fit not in PREPROCESSING:
+            raise ValueError(fit)
         return StudentCard(
-            tuple(known["classes"]), int(known["imgsz"]), str(settings["model"]), settings
+            tuple(known["classes"]), int(known["imgsz"]), fit, str(settings["model"]), settings
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudentError(f"{file} is damaged. Run `clip2yolo train` again.") from error

@@ -32,19 +32,8 @@ class Lessons:
     undecided: int = 0  # images of train that have no label
     believed: np.ndarray | None = None  # of train, (n, classes) float64: what the targets come from
     weights: np.ndarray | None = None  # of train, (n,), their mean is 1
-    groups: tuple[str, ...] = ()  # of train: images that are near-duplicates share one
-
-    def part(self, rows: np.ndarray) -> Lessons:
-        """Return the same with some of the images of train, by their numbers."""
-        train = [self.samples["train"][row] for row in rows]
-        return replace(
-            self,
-            samples=self.samples | {"train": train},
-            targets=None if self.targets is None else self.targets[rows],
-            believed=None if self.believed is None else self.believed[rows],
-            weights=None if self.weights is None else self.weights[rows],
-            groups=tuple(self.groups[row] for row in rows),
-        )
+    ids: tuple[str, ...] = ()  # of train, where something is believed of them
+    certain: np.ndarray | None = None  # of train, (n,) bool: a person decided
 
     def learning(self, believed: np.ndarray, temperature: float = TEMPERATURE) -> Lessons:
         """Return the same with what is believed (n, classes) of each image of train as its target:
@@ -107,7 +96,8 @@ def soft_lessons(dataset: Path, lessons: Lessons, beliefs: pl.DataFrame) -> Less
         samples=lessons.samples | {"train": lessons.samples["train"] + more},
         undecided=len(undecided),
         weights=weights / weights.mean(),
-        groups=tuple(rows["group"]),
+        ids=tuple(rows["id"]),
+        certain=rows["human"].to_numpy(),
     ).learning(believed)
 
 
@@ -180,7 +170,7 @@ def digest_of_beliefs(beliefs: pl.DataFrame) -> str:
     taught = beliefs.filter(pl.col("kind").is_in(TAUGHT))
     outside = beliefs.filter(pl.col("kind") == "outside").sort("id")
     return (
-        digest_of_columns(taught, "id", "file", "kind", "group")
+        digest_of_columns(taught, "id", "file", "kind")
         + (digest_of_columns(outside, "id") if len(outside) else "")
         + digest_of_numbers(taught["probabilities"].explode(), taught["weight"])
         + f" {TEMPERATURE}"

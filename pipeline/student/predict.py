@@ -26,10 +26,12 @@ class Student(Predictor):
         imgsz: int | tuple[int, int],
         file: Path,
         device: str,
+        fit: str = "crop",
         unlike: Unlike | None = None,
     ) -> None:
         from torch.nn import Identity
-        from ultralytics.data.augment import classify_transforms
+
+        from pipeline.yolo.geometry import Preparation
 
         self.name = name
         self.classes = classes
@@ -42,7 +44,7 @@ class Student(Predictor):
         # Its last layer is asked apart, since what it is given is of use, too.
         self._decide = self._model.model[-1].linear
         self._model.model[-1].linear = Identity()
-        self._transforms = classify_transforms(size=imgsz)
+        self._preparation = Preparation(fit, imgsz)
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> Student:
@@ -64,13 +66,14 @@ class Student(Predictor):
                 f"{weights} answers in other classes than student.json beside it says. Train again."
             )
         name = architecture(model, card)
-        unlike = Unlike.load(folder, len(card.classes))
-        return cls(name, model, card.classes, card.imgsz, weights, pick_device(device), unlike)
+        chosen, unlike = pick_device(device), Unlike.load(folder, len(card.classes))
+        return cls(name, model, card.classes, card.imgsz, weights, chosen, card.fit, unlike)
 
     @classmethod
     def of_weights(cls, name: str, device: str = "auto") -> Student:
         """Open any classification weights that ultralytics saved, with the classes and the size
-        that they say of themselves; a size that is not said is ultralytics' own default.
+        that they say of themselves; a size that is not said is ultralytics' own default. Those
+        of other trainings see the middle of a picture, as ultralytics crops it.
 
         Args:
             name: an absolute path, or weights that ultralytics publishes.
@@ -79,14 +82,14 @@ class Student(Predictor):
             StudentError: there are none, they do not classify, or the device is absent.
         """
         from pipeline.machine import pick_device
+        from pipeline.yolo.geometry import fit_of
         from pipeline.yolo.library import open_weights
 
         given = open_weights(name)
         names = given.model.names
         classes = tuple(str(names[index]) for index in range(len(names)))
-        return cls(
-            given.file.stem, given.model, classes, given.imgsz, given.file, pick_device(device)
-        )
+        fit, chosen = fit_of(given.model, given.imgsz), pick_device(device)
+        return cls(given.file.stem, given.model, classes, given.imgsz, given.file, chosen, fit)
 
     @property
     def last_layer(self) -> tuple[np.ndarray, np.ndarray]:
@@ -100,9 +103,9 @@ class Student(Predictor):
         return self.unlike is not None and self.unlike.threshold() is not None
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return float32 (3, imgsz, imgsz) of an RGB image, exactly as ultralytics prepares one for
-        prediction."""
-        return self._transforms(image).numpy()  # type: ignore[no-any-return]
+        """Return float32 (3, imgsz, imgsz) of an RGB image, as the training validated on it and as
+        ultralytics prepares one for prediction with these weights."""
+        return self._preparation(image).numpy()
 
     def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Return probabilities (n, classes) float32 for prepared images, (3, H, W) each."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
-from pipeline.config import StudentConfig
+from pipeline.config import SpaceConfig, StudentConfig
 from pipeline.errors import ConfigError, StudentError, WorkspaceError
+from pipeline.labels.again import look_again
 from pipeline.labels.moved import look_at_folder
+from pipeline.listener import Progress
 from pipeline.machine import check_device
 from pipeline.records import BELIEFS, DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
@@ -83,11 +86,23 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             "`label.min_confidence`."
         )
     settings = _from_promoted(run, classes)
-    with run.listener.bar("Training", "epochs") as progress:
+    with contextlib.ExitStack() as bars:
+
+        def bar() -> Progress:
+            return bars.enter_context(run.listener.bar("Training", "epochs"))
+
+        progress = bar()
 
         def on_epoch(report: EpochReport) -> None:
             progress(report.epoch, report.epochs)
             run.listener.epoch(report)
+
+        def by_student(weights: Path, kept: Path) -> pl.DataFrame:
+            nonlocal progress
+            bars.close()  # only one can be shown at a time
+            found = look_again(run, _sight(settings, weights), kept, classes)
+            progress = bar()
+            return found
 
         result = train(
             space.dataset,
@@ -101,6 +116,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             on_epoch=on_epoch,
             say=run.listener.say,
             on_lessons=lambda lessons: _tell(run, lessons, classes),
+            look_again=by_student,
         )
     known = Unlike.load(space.student, len(classes))
     if known is None or known.threshold() is None:
@@ -109,6 +125,16 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             f"unlike the classes, so this student cannot answer {NONE}. Add images."
         )
     return result
+
+
+def _sight(settings: StudentConfig, weights: Path) -> SpaceConfig:
+    """A student's features as a space, at the size at which it sees."""
+    return SpaceConfig(
+        kind="student",
+        model=str(weights.absolute()),
+        size=settings.imgsz,
+        device=settings.device,
+    )
 
 
 def _tell(run: Run, lessons: Lessons, classes: list[str]) -> None:

@@ -15,6 +15,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
+from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 from pipeline.student.lessons import (
     Lessons,
@@ -24,6 +25,7 @@ from pipeline.student.lessons import (
     outside_of,
     soft_lessons,
 )
+from pipeline.student.rounds import LookAgain, second_round
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.yolo.apart import undisturbed
 
@@ -73,6 +75,7 @@ def train(
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     say: Callable[[str], None] = lambda sentence: None,
     on_lessons: Callable[[Lessons], None] = lambda lessons: None,
+    look_again: LookAgain | None = None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, unlike.npz, curve.csv,
     curve.png.
@@ -94,6 +97,7 @@ def train(
         on_epoch: told after each epoch.
         say: told what is trained, where that is more than the student.
         on_lessons: told what is learned, before it is.
+        look_again: what `rounds: 2` asks about the images, see `pipeline.student.rounds`.
 
     Raises:
         StudentError: a split, model or setting that cannot be trained with, or a training that
@@ -115,9 +119,12 @@ def train(
         return fit_in(place, config, taught, classes, max_pixels, on_epoch)
 
     if config.rounds == 2:
-        from pipeline.student.rounds import second_round
-
-        lessons = second_round(lessons, folder, fit, config, max_pixels, say)
+        if look_again is None:
+            raise StudentError(
+                "`student.rounds: 2` looks at labeled images once more, and a folder of images "
+                "alone has no teacher to do that. Set `rounds: 1`."
+            )
+        lessons = second_round(lessons, folder, fit, look_again, say)
     reports = fit(lessons, folder)
     outside = outside_of(beliefs) if config.distill == "soft" else []
     result = _finish(folder, out, config, classes, reports, lessons, outside, max_pixels)
@@ -167,6 +174,7 @@ def fit_in(
                     start,
                     state,
                     max_pixels,
+                    config.fit,
                     after_epoch,
                 ).train()
         except Clip2YoloError:
@@ -339,7 +347,8 @@ def _finish(
         draw_curve(reports, aside / "curve.png")
         about = {
             "imgsz": config.imgsz,
-            "preprocessing": "short side to imgsz (bilinear), center crop, RGB, 0 to 1",
+            "fit": config.fit,
+            "preprocessing": PREPROCESSING[config.fit],
             "trained_with": config.model_dump(mode="json"),
             "defaults": DEFAULTS,
             "ultralytics": ultralytics_version,

@@ -20,13 +20,13 @@ from pipeline.yolo.library import ClassificationModel
 # After `library`, which has to set the environment first.
 import torch
 from ultralytics.cfg import CFG_BOOL_KEYS, get_cfg
-from ultralytics.data.augment import classify_augmentations, classify_transforms
 from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from pipeline.student.epochs import OVERFLOWN, EpochReport, report_of
+from pipeline.yolo.geometry import Preparation, augmentation, saved_steps
 
 # In the folder of a training.
 STATE = "state.pt"  # to go on from
@@ -48,7 +48,7 @@ def refusal(settings: dict[str, Any], key: str) -> str | None:
         return "It is the number of layers that stay as they are."
     try:
         args = get_cfg(overrides=settings)
-        _augmentations(args)
+        augmentation("crop", args)
         if key in ("optimizer", "momentum"):  # only there: torch takes seconds to load optimizers
             _one_step(args)
     except (TypeError, ValueError, NotImplementedError, AssertionError) as error:
@@ -71,20 +71,6 @@ def _one_step(args: Any) -> None:
     optimizer.step()
 
 
-def _augmentations(args: Any) -> Any:
-    return classify_augmentations(
-        size=args.imgsz,
-        scale=(1.0 - args.scale, 1.0),
-        hflip=args.fliplr,
-        vflip=args.flipud,
-        erasing=args.erasing,
-        auto_augment=args.auto_augment,
-        hsv_h=args.hsv_h,
-        hsv_s=args.hsv_s,
-        hsv_v=args.hsv_v,
-    )
-
-
 class Trainer(ClassificationTrainer):  # type: ignore[misc]
     """A training that depends on its settings alone, wherever it was interrupted.
 
@@ -99,6 +85,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         start: a model to take weights from, or an architecture as a dict.
         state: what an earlier state file of the same training held, or None.
         max_pixels: larger images are refused.
+        fit: how a picture becomes a square, see `geometry`.
         after_epoch: told when an epoch's figures are known, before its state is saved.
     """
 
@@ -115,11 +102,12 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         start: Any,
         state: dict[str, Any] | None,
         max_pixels: int,
+        fit: str,
         after_epoch: Callable[[EpochReport], None],
     ) -> None:
         self._lessons, self._classes = lessons, list(classes)
         self._start, self._state = start, state
-        self._max_pixels, self._after_epoch = max_pixels, after_epoch
+        self._max_pixels, self._fit, self._after_epoch = max_pixels, fit, after_epoch
         super().__init__(overrides=dict(settings))
         self.callbacks = {event: [] for event in self.callbacks}  # the validator's, too
 
@@ -162,11 +150,11 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         return batch
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> FolderImages:
-        """Return a split's images with ultralytics' own transforms. The loss takes probabilities
+        """Return a split's images, as the student's geometry has them. The loss takes probabilities
         as it takes class indices; validation has the latter always."""
         args, lessons = self.args, self._lessons
         transforms = (
-            _augmentations(args) if mode == "train" else classify_transforms(size=args.imgsz)
+            augmentation(self._fit, args) if mode == "train" else Preparation(self._fit, args.imgsz)
         )
         return FolderImages(
             lessons.samples[img_path],
@@ -185,7 +173,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         size = min(batch_size, rows)
         batches = -(-rows // size)
         if not train:
-            self.model.transforms = dataset.torch_transforms
+            self.model.transforms = saved_steps(self._fit, self.args.imgsz)
         first = 0 if self._state is None else self._state["epoch"] + 1
         workers = min(self.args.workers, cores(), batches if batches > 1 else 0)
         return InfiniteDataLoader(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -295,9 +296,9 @@ def prompt_warnings(panel: Panel, ontology: Ontology) -> list[str]:
     ]
 
 
-def cache_of(sight: Sight) -> EmbeddingCache:
-    """Return a teacher's, or a space's, part of the embedding cache."""
-    return EmbeddingCache(cache_dir() / "embeddings", sight.fingerprint, sight.name)
+def cache_of(sight: Sight, root: Path | None = None) -> EmbeddingCache:
+    """Return a teacher's, or a space's, part of the embedding cache; by default of all runs'."""
+    return EmbeddingCache(root or cache_dir() / "embeddings", sight.fingerprint, sight.name)
 
 
 def cached_vectors(

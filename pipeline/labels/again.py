@@ -1,0 +1,109 @@
+"""All images of a labeled run once more, by what teachers and spaces have seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import SpaceConfig
+from pipeline.images.examples import read_examples
+from pipeline.labels.gather import (
+    batch_of,
+    examples_among,
+    examples_beside,
+    seen_by_space,
+)
+from pipeline.labels.judge import judge
+from pipeline.listener import SILENT
+from pipeline.records import IMAGES, LABELS, read_table
+from pipeline.run.stage import Run
+from pipeline.spaces.see import Seen, see
+from pipeline.teachers.panel import Asked, ask, load_panel
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The images of a run, with what is known of each but the decisions of people."""
+
+    asked: Asked
+    seen: tuple[Seen, ...]
+    images: pl.DataFrame  # with the schema `records.IMAGES`, row by row those of `asked.ids`
+    beside: pl.DataFrame  # examples that are none of the images, with the schema `records.EXAMPLES`
+    shown: dict[str, str]  # image id → class, of examples that are images of the run
+
+
+def gather_again(run: Run, ids: Sequence[str] | pl.Series) -> Gathered:
+    """Return images of a run as its labeling saw them; only what the caches have lost is shown to
+    the teachers again.
+
+    Args:
+        run: which has been labeled.
+        ids: of labeled images.
+
+    Raises:
+        Clip2YoloError: a teacher cannot be loaded or asked.
+    """
+    config = run.config
+    examples = read_examples(config)
+    panel = load_panel(
+        config.teachers, run.ontology, run.ontology.classes, SILENT, examples.table,
+        config.max_pixels,
+    )  # fmt: skip
+    images = read_table(run.workspace.images, IMAGES, "label")
+    labeled = pl.DataFrame({"id": ids}, schema={"id": pl.String})
+    images = labeled.join(
+        images.filter(pl.col("status") == "ok").unique("id"), "id", maintain_order="left"
+    )
+    asked = ask(panel, images, config.max_pixels, SILENT)
+    beside = examples_beside(panel, images)
+    seen = seen_by_space(run, panel, images, beside, asked)
+    failures = asked.failures | {one: why for each in seen for one, why in each.failures.items()}
+    lost = pl.col("id").is_in(list(failures))
+    images, beside = images.filter(~lost), beside.filter(~lost)
+    shown = examples_among(examples.table, images)
+    return Gathered(asked.without(failures), seen, images, beside, shown)
+
+
+def look_again(run: Run, space: SpaceConfig, kept: Path, classes: Sequence[str]) -> pl.DataFrame:
+    """Return what a run's images are believed to be once one more space has seen them.
+
+    The labels, the files and the decisions of people stay as they are. Images are read together
+    even where `label.refine` is "none": that is what was asked for.
+
+    Args:
+        run: which has been labeled.
+        space: what sees them, beside the teachers and the config's own space.
+        kept: folder for its vectors.
+        classes: of the answer, among those of the ontology.
+
+    Returns:
+        Columns id and probabilities, a list in the order of `classes`, which sums to 1. Images that
+        cannot be read any more are not in it.
+
+    Raises:
+        Clip2YoloError: a teacher or the space cannot be loaded or asked.
+    """
+    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "class", "decision"])
+    gathered = gather_again(run, labels["id"])
+    beside = gathered.beside
+    readable = pl.concat([gathered.images.select("id", "path"), beside.select("id", "path")])
+    mine = see(space, run.config.student, readable, run.config.max_pixels, run.listener, kept)
+    lost = pl.col("id").is_in(list(mine.failures))
+    images, beside = gathered.images.filter(~lost), beside.filter(~lost)
+    decided = labels.filter(pl.col("decision") == "human").select("id", "class").drop_nulls()
+    human = gathered.shown | dict(decided.iter_rows())
+    asked = gathered.asked.without(mine.failures)
+    batch = batch_of(run, asked, (*gathered.seen, mine), images, beside, human)
+    settings = run.config.label
+    if settings.refine == "none":
+        settings = settings.model_copy(update={"refine": "auto"})
+    verdicts = judge(batch, asked.ids, settings, None)
+    columns = [run.ontology.classes.index(name) for name in classes]
+    shares = np.maximum(verdicts.probabilities[:, columns].astype(np.float64), 1e-12)
+    shares /= shares.sum(axis=1, keepdims=True)
+    lists = pl.Series(shares.astype(np.float32), dtype=pl.Array(pl.Float32, len(columns)))
+    return pl.DataFrame({"id": asked.ids, "probabilities": lists.cast(pl.List(pl.Float32))})

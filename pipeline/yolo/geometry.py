@@ -1,0 +1,149 @@
+"""How a picture becomes the square that a student sees: one geometry in training and in use.
+
+`crop` is ultralytics' own: what stands at the edge of a wide picture is cut off. `pad` shows all of
+it, smaller, between bars of grey; `stretch` shows all of it, squeezed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from pipeline.yolo.library import ClassificationModel  # noqa: F401 - it sets the environment first
+
+# isort: split
+import torch
+import torchvision.transforms as T
+from ultralytics.data.augment import classify_augmentations, classify_transforms
+
+_GREY_BYTE = 114  # around a padded picture, as ultralytics pads for its detectors
+_GREY = _GREY_BYTE / 255
+_UNIT = 1 << 12  # sides of the square that parts are drawn in
+_SIDES = (3 / 4, 4 / 3)  # width by height of a random part; ultralytics' own figures
+
+
+class Preparation:
+    """Makes an RGB picture a student's input, a float32 tensor (3, imgsz, imgsz), with values from
+    0 to 1.
+
+    Args:
+        fit: crop, pad or stretch.
+        imgsz: of the square, in pixels; (height, width) with "crop" only.
+    """
+
+    def __init__(self, fit: str, imgsz: int | tuple[int, int]) -> None:
+        self._narrow = imgsz if fit == "pad" else None
+        self._steps = saved_steps(fit, imgsz)
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Return the input; what is no thicker than a hair still becomes a line of one pixel."""
+        if isinstance(self._narrow, int):
+            least = -(-max(image.size) // self._narrow)
+            if min(image.size) < least:
+                thick = max(image.width, least), max(image.height, least)
+                image = image.resize(thick, Image.Resampling.BILINEAR)
+        return self._steps(image)  # type: ignore[no-any-return]
+
+
+def saved_steps(fit: str, imgsz: int | tuple[int, int]) -> T.Compose:
+    """Return the transforms that are saved with the weights, with which ultralytics predicts.
+
+    - They are of the five kinds alone that ultralytics (8.4.190) lets into a restricted load.
+    - The first of several is a `Compose`: of anything else ultralytics reads the size, and takes
+      its own crop where that is not what it expects.
+    """
+    if fit == "crop":
+        return classify_transforms(size=imgsz)
+    assert isinstance(imgsz, int)  # only a crop has sides that differ
+    if fit == "stretch":
+        return _compose(T.Resize((imgsz, imgsz)), T.ToTensor())
+    # Resize limits the long side only where that is longer than the short one may be. So a square
+    # picture is one pixel smaller than it could be. One that is more than `imgsz` times as long as
+    # wide it refuses, see `Preparation`.
+    whole = T.Resize(imgsz - 1, max_size=imgsz)
+    # CenterCrop pads with zeros: grey is zero for as long as it does.
+    grey, color = T.Normalize([_GREY] * 3, [1.0] * 3), T.Normalize([-_GREY] * 3, [1.0] * 3)
+    return _compose(whole, T.ToTensor(), grey, T.CenterCrop(imgsz), color)
+
+
+def _compose(*steps: Any) -> T.Compose:
+    return T.Compose([T.Compose(list(steps))])
+
+
+def fit_of(model: Any, imgsz: int | tuple[int, int]) -> str:
+    """Return how weights were saved to see pictures: by their own transforms where those are ours,
+    and "crop" where they are ultralytics' or missing.
+
+    Args:
+        model: as a checkpoint holds it.
+        imgsz: that it was trained at.
+    """
+    if isinstance(imgsz, int):
+        saved = repr(getattr(model, "transforms", None))
+        for fit in ("pad", "stretch"):
+            if saved == repr(saved_steps(fit, imgsz)):
+                return fit
+    return "crop"
+
+
+def augmentation(fit: str, args: Any) -> T.Compose:
+    """Return what makes a picture one of many inputs to learn from: ultralytics' own steps after a
+    random part of the picture, which is fitted into the square as the whole one is in use.
+
+    Args:
+        fit: crop, pad or stretch.
+        args: ultralytics' settings.
+    """
+    area = (1.0 - args.scale, 1.0)
+    theirs = classify_augmentations(
+        size=args.imgsz,
+        scale=area,
+        hflip=args.fliplr,
+        vflip=args.flipud,
+        erasing=args.erasing,
+        auto_augment=args.auto_augment,
+        hsv_h=args.hsv_h,
+        hsv_s=args.hsv_s,
+        hsv_v=args.hsv_v,
+    )
+    if fit == "crop":
+        return theirs
+    part, *others = theirs.transforms
+    assert isinstance(part, T.RandomResizedCrop)
+    return T.Compose([RandomPart(fit, args.imgsz, area), *others])
+
+
+class RandomPart:
+    """A random part of a picture, fitted into a square as the whole picture is in use.
+
+    The part has the area and the shape that `RandomResizedCrop` draws, of the picture stretched to
+    a square: whatever stands at an edge is in it as often as not. The picture is resampled once.
+
+    Args:
+        fit: "pad" or "stretch".
+        size: of the square, in pixels.
+        area: range of the part's share of the picture.
+    """
+
+    def __init__(self, fit: str, size: int, area: tuple[float, float]) -> None:
+        self._fit, self._size, self._area = fit, size, area
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return (size, size) pixels of an RGB image; what is drawn comes from torch."""
+        unit = torch.empty((1, _UNIT, _UNIT), device="meta")
+        top, left, height, width = T.RandomResizedCrop.get_params(
+            unit, list(self._area), list(_SIDES)
+        )
+        across, down = image.width / _UNIT, image.height / _UNIT
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        size = self._size
+        if self._fit == "stretch":
+            return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        wide, tall = box[2] - box[0], box[3] - box[1]
+        scale = size / max(wide, tall)
+        inner = max(round(wide * scale), 1), max(round(tall * scale), 1)
+        square = Image.new("RGB", (size, size), (_GREY_BYTE,) * 3)
+        part = image.resize(inner, Image.Resampling.BILINEAR, box=box)
+        square.paste(part, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return square
