@@ -21,7 +21,6 @@ from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.lessons import Lessons, balance_sentence, learned_images, skew_warning
 from pipeline.student.train import TrainResult, check_settings, train, training_digest
-from pipeline.student.unlike import FEWEST, NONE, Unlike
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.values import counted
 
@@ -104,7 +103,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             progress = bar()
             return found
 
-        result = train(
+        return train(
             space.dataset,
             space.student,
             settings,
@@ -118,13 +117,6 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             on_lessons=lambda lessons: _tell(run, lessons, classes),
             look_again=by_student,
         )
-    known = Unlike.load(space.student, len(classes))
-    if known is None or known.threshold() is None:
-        run.listener.warn(
-            f"Fewer than {FEWEST} images of the valid split were there to learn from what is "
-            f"unlike the classes, so this student cannot answer {NONE}. Add images."
-        )
-    return result
 
 
 def _sight(settings: StudentConfig, weights: Path) -> SpaceConfig:
