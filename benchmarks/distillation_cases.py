@@ -9,7 +9,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+
+from pipeline.labels.refine.batch import Batch, Space
 
 HOME = Path(__file__).parent / "runs" / "distillation"
 METHODS_OF_TRUTH = ("yolo", "hard")  # nothing is believed of what is known
@@ -19,10 +22,11 @@ METHODS_OF_TRUTH = ("yolo", "hard")  # nothing is believed of what is known
 class Case:
     """A data set with its labels, as a folder of `HOME` holds it.
 
-    Beside `case.json` lie `dataset.parquet` (columns id, class, split, file), `beliefs.parquet` (as
-    the run's, with ids for paths), `guesses.parquet` (id, guess: the likeliest class of every image
-    of the pool, whether that was accepted or not) and `test.parquet` (id, class, teacher: its
-    answer). The images are in `HOME/images`, under their ids.
+    Beside `case.json` lie `batch.npz` (see `write_batch`), `dataset.parquet` (columns id, class,
+    split, file), `beliefs.parquet` (as the run's, with ids for paths), `guesses.parquet` (id,
+    guess: the likeliest class of every image of the pool, whether that was accepted or not) and
+    `test.parquet` (id, class, teacher: its answer). The images are in `HOME/images`, under their
+    ids.
     """
 
     name: str
@@ -53,6 +57,26 @@ class Case:
 def image(image_id: str) -> Path:
     """Return where an image lies."""
     return HOME / "images" / image_id
+
+
+def write_batch(path: Path, batch: Batch, ids: pl.Series) -> None:
+    """Keep all images of a run with what is known of each, for a second round elsewhere."""
+    vectors = {f"space {number}": one.vectors for number, one in enumerate(batch.spaces)}
+    np.savez_compressed(
+        path, ids=ids.to_numpy().astype("U64"), classes=np.array(batch.classes), plain=batch.plain,
+        votes=batch.votes, **{name: one.astype(np.float16) for name, one in vectors.items()},
+    )  # fmt: skip
+
+
+def read_batch(path: Path) -> tuple[Batch, pl.Series]:
+    """Return what `write_batch` kept, and the ids of the images."""
+    with np.load(path) as kept:
+        spaces = tuple(
+            Space(name, kept[name].astype(np.float32)) for name in kept if name.startswith("space")
+        )
+        known = np.full(len(kept["plain"]), -1)
+        batch = Batch(tuple(kept["classes"].tolist()), kept["plain"], spaces, known, kept["votes"])
+        return batch, pl.Series(kept["ids"].tolist(), dtype=pl.String)
 
 
 def known_cases() -> list[Case]:

@@ -11,27 +11,32 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.distillation_cases import HOME, Case, image
+from benchmarks.distillation_cases import HOME, Case, image, write_batch
 from benchmarks.label_data import EVERYDAY
 from pipeline import stages
-from pipeline.config import Config, SpaceConfig, TeacherConfig, load_config
+from pipeline.config import Config, SpaceConfig, SplitsConfig, TeacherConfig, load_config
 from pipeline.files import replacing, write_text
 from pipeline.images.truth import read_truth
+from pipeline.labels.again import gather_again
 from pipeline.labels.answers import Answer, AnswerLog, now
+from pipeline.labels.gather import batch_of
 from pipeline.listener import SILENT, Listener
 from pipeline.ontology import ontology_of
 from pipeline.records import LABELS, read_table
+from pipeline.run.stage import Run
 from pipeline.run.workspace import Workspace
 from pipeline.sample.folder import set_up
 from pipeline.teachers.panel import ask, panel_of
 
 _DRAWN = "packing line"
 _FIRST = Path(EVERYDAY.teachers[0].model.removeprefix("local-dir:"))
+_SPLITS = SplitsConfig(train=0.9, valid=0.1, test=0)
 _SMALL = _FIRST.with_name("natural-small")  # a teacher with better sight
 
 
 def prepare(listener: Listener) -> None:
-    """Label what is at hand and not prepared yet, and say what is neither."""
+    """Label what is at hand and not prepared yet, and say what is neither. Truth is given, so the
+    dataset needs no test split: students learn from what it would have held."""
     for data, teacher, config in _runs(listener):
         for labels, settings in _ways(teacher):
             name = _name(data, teacher, labels)
@@ -39,7 +44,10 @@ def prepare(listener: Listener) -> None:
                 listener.say(f"Labeling {name}.")
                 label = config.label.model_copy(update=settings)
                 workspace = HOME / "runs" / name
-                run = config.model_copy(update={"label": label, "workspace": workspace})
+                dataset = config.dataset.model_copy(update={"splits": _SPLITS})
+                run = config.model_copy(
+                    update={"label": label, "workspace": workspace, "dataset": dataset}
+                )
                 _prepare(name, data, labels, run)
 
 
@@ -99,8 +107,12 @@ def _prepare(name: str, data: str, labels: str, config: Config) -> None:
         model.name, student.imgsz, student.epochs, student.batch,
         float((right["guess"] == right["truth"]).mean()),  # type: ignore[arg-type]
     )  # fmt: skip
+    run = Run.of(config)
+    gathered = gather_again(run, found["id"])
+    batch = batch_of(run, gathered.asked, gathered.seen, gathered.images, gathered.beside, {})
     with replacing(HOME / name) as aside:
         aside.mkdir()
+        write_batch(aside / "batch.npz", batch, gathered.asked.ids)
         beliefs = pl.read_parquet(space.beliefs, glob=False).with_columns(path=pl.col("id"))
         beliefs.write_parquet(aside / "beliefs.parquet")
         plan = pl.read_parquet(space.dataset_table, glob=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline.config import SpaceConfig
+from pipeline.config import LabelConfig, SpaceConfig
 from pipeline.images.examples import read_examples
 from pipeline.labels.gather import (
     batch_of,
@@ -18,6 +18,7 @@ from pipeline.labels.gather import (
     seen_by_space,
 )
 from pipeline.labels.judge import judge
+from pipeline.labels.refine.batch import Batch
 from pipeline.listener import SILENT
 from pipeline.records import IMAGES, LABELS, read_table
 from pipeline.run.stage import Run
@@ -98,12 +99,28 @@ def look_again(run: Run, space: SpaceConfig, kept: Path, classes: Sequence[str])
     human = gathered.shown | dict(decided.iter_rows())
     asked = gathered.asked.without(mine.failures)
     batch = batch_of(run, asked, (*gathered.seen, mine), images, beside, human)
-    settings = run.config.label
+    return beliefs_about(batch, asked.ids, run.config.label, classes)
+
+
+def beliefs_about(
+    batch: Batch, images: pl.Series, settings: LabelConfig, classes: Sequence[str]
+) -> pl.DataFrame:
+    """Return what the images of a batch are believed to be, read together.
+
+    Args:
+        batch: whose first rows are the images.
+        images: ids of these.
+        settings: whether to refine; "none" counts as "auto".
+        classes: of the answer, among those of the batch.
+
+    Returns:
+        As `look_again`.
+    """
     if settings.refine == "none":
         settings = settings.model_copy(update={"refine": "auto"})
-    verdicts = judge(batch, asked.ids, settings, None)
-    columns = [run.ontology.classes.index(name) for name in classes]
+    verdicts = judge(batch, images, settings, None)
+    columns = [batch.classes.index(name) for name in classes]
     shares = np.maximum(verdicts.probabilities[:, columns].astype(np.float64), 1e-12)
     shares /= shares.sum(axis=1, keepdims=True)
     lists = pl.Series(shares.astype(np.float32), dtype=pl.Array(pl.Float32, len(columns)))
-    return pl.DataFrame({"id": asked.ids, "probabilities": lists.cast(pl.List(pl.Float32))})
+    return pl.DataFrame({"id": images, "probabilities": lists.cast(pl.List(pl.Float32))})
