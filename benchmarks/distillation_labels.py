@@ -91,6 +91,8 @@ def _prepare(name: str, data: str, labels: str, config: Config) -> None:
         log.add([Answer(one, "class", of, at=now()) for one, of in pool["id", "class"].rows()])
     stages.label(config, SILENT)
     found = read_table(space.labels, LABELS, "label", ["id", "path", "guess", "class"])
+    # Beside what a person decided stands what the words say.
+    found = found.with_columns(guess=pl.coalesce("class", "guess"))
     test, _ = read_truth(config.truth)
     panel = panel_of(config, ontology, ontology.dataset_classes, SILENT)
     asked = ask(panel, test, config.max_pixels, SILENT)

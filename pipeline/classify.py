@@ -6,10 +6,10 @@ import functools
 import io
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,11 @@ from pipeline.ontology import Ontology
 from pipeline.pixels import MAX_PIXELS, read_bytes
 from pipeline.records import Predictor
 from pipeline.teachers.panel import Panel
+
+if TYPE_CHECKING:
+    from pipeline.student import Refusing
+
+Found = TypeVar("Found")
 
 _BATCH = 32
 _MAX_DOWNLOAD = 64 << 20  # bytes
@@ -45,6 +50,8 @@ class Answer:
     image: str
     rows: tuple[Row, ...] = ()
     problem: str | None = None
+    unlike: float | None = None  # any of a student's classes, 0 to 1; None where it is not known
+    none: bool = False  # whether it is too much for any of them to be the answer
 
 
 def classify_with_teachers(
@@ -118,16 +125,52 @@ def classify_with_student(
     Raises:
         SourceError: one of `images` names nothing.
     """
-    for batch in _batches(_pictures(images, student, max_pixels)):
+    for picture, shares in _asked(images, student, student.predict, max_pixels):
+        if shares is None:
+            yield Answer(picture.name, problem=picture.problem)
+        else:
+            yield Answer(picture.name, _by_class(student.classes, shares))
+
+
+def classify_or_refuse(
+    images: Sequence[str], student: Refusing, max_pixels: int = MAX_PIXELS
+) -> Iterator[Answer]:
+    """Yield the same, and how unlike any of the classes each picture is.
+
+    Raises:
+        SourceError: one of `images` names nothing.
+    """
+
+    def judge(batch: Sequence[Any]) -> list[tuple[np.ndarray, float]]:
+        shares, scores = student.judge(batch)
+        return list(zip(shares, scores.tolist(), strict=True))
+
+    for picture, found in _asked(images, student, judge, max_pixels):
+        if found is None:
+            yield Answer(picture.name, problem=picture.problem)
+            continue
+        shares, score = found
+        rows = _by_class(student.classes[:-1], shares)
+        yield Answer(picture.name, rows, unlike=score, none=score > student.threshold)
+
+
+def _asked(
+    images: Sequence[str],
+    predictor: Predictor,
+    ask: Callable[[Sequence[Any]], Iterable[Found]],
+    max_pixels: int,
+) -> Iterator[tuple[_Picture, Found | None]]:
+    """Yield each picture with what it was answered; None for one that cannot be read."""
+    for batch in _batches(_pictures(images, predictor, max_pixels)):
         readable = [picture.prepared for picture in batch if picture.problem is None]
-        left = iter(student.predict(readable) if readable else ())
+        left = iter(ask(readable) if readable else ())
         for picture in batch:
-            if picture.problem is not None:
-                yield Answer(picture.name, problem=picture.problem)
-                continue
-            pairs = zip(student.classes, next(left), strict=True)
-            rows = (Row(answer, answer, None, float(share)) for answer, share in pairs)
-            yield Answer(picture.name, _sorted(rows))
+            yield picture, next(left) if picture.problem is None else None
+
+
+def _by_class(classes: Sequence[str], shares: np.ndarray) -> tuple[Row, ...]:
+    pairs = zip(classes, shares, strict=True)
+    return _sorted(Row(answer, answer, None, float(share)) for answer, share in pairs)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from tests.fakes import COLORS
 
@@ -44,13 +45,18 @@ def write_video(
 
 
 def write_greys(path: Path, levels: Sequence[int], rate: int = 10) -> Path:
-    """Write a film of even grey frames whose levels come back exactly: nothing is lost in PNG."""
+    """Write a film of even grey frames whose levels come back exactly."""
+    pictures = (np.full((48, 64, 3), level, np.uint8) for level in levels)
+    return write_pictures(path, [Image.fromarray(pixels) for pixels in pictures], rate)
+
+
+def write_pictures(path: Path, pictures: Sequence[Image.Image], rate: int = 10) -> Path:
+    """Write a film of RGB pictures of one size that come back exactly: nothing is lost in PNG."""
     with av.open(str(path), "w") as film:
         stream = film.add_stream("png", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
-        for number, level in enumerate(levels):
-            pixels = np.full((48, 64, 3), level, np.uint8)
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        (stream.width, stream.height), stream.pix_fmt = pictures[0].size, "rgb24"
+        for number, shown in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.asarray(shown), format="rgb24")
             frame.pts = number
             film.mux(stream.encode(frame))
         film.mux(stream.encode())

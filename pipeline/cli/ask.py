@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import echo, main, on_a_run, print_json, set_logging
+from pipeline.cli.group import echo, main, on_a_run, print_json, refused_share, set_logging
 from pipeline.errors import ConfigError
 from pipeline.printable import printable
 from pipeline.values import counted
@@ -43,6 +43,12 @@ _BAR = 24  # characters
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Ask the trained student of this run folder instead.",
 )
+@click.option(
+    "--reject",
+    metavar="auto|none|SHARE",
+    help="With --student: when it answers none of these. The share of pictures of its own classes "
+    "that may be turned away, 0.05 for auto.  [default: auto, where it can]",
+)
 @click.option("--top", type=click.IntRange(min=1), help="Show only so many answers.")
 @click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON on stdout.")
@@ -56,6 +62,7 @@ def classify(
     teacher: str,
     config_file: Path | None,
     student: Path | None,
+    reject: str | None,
     top: int | None,
     device: str,
     as_json: bool,
@@ -78,7 +85,9 @@ def classify(
             "an ontology, or a trained `--student`."
         )
     if student is not None:
-        answers = _ask_student(images, student, device)
+        answers = _ask_student(images, student, reject, device)
+    elif reject is not None:
+        raise ConfigError("Only a student can `--reject`. Give one with `--student`.")
     else:
         answers = _ask_teachers(images, prompts, teacher, config_file, device, listener)
     failed, found = 0, []
@@ -96,12 +105,18 @@ def classify(
         ctx.exit(1)
 
 
-def _ask_student(images: tuple[str, ...], run: Path, device: str) -> Iterator[Answer]:
-    from pipeline.classify import classify_with_student
-    from pipeline.student import Student
+def _ask_student(
+    images: tuple[str, ...], run: Path, reject: str | None, device: str
+) -> Iterator[Answer]:
+    from pipeline.classify import classify_or_refuse, classify_with_student
+    from pipeline.student import Refusing, Student
 
+    refuse = refused_share(reject or "auto")
     folder = run / "student" if (run / "student").is_dir() else run
-    return classify_with_student(images, Student.load(folder, device))
+    student = Student.load(folder, device)
+    if refuse is None or (reject is None and not student.can_refuse):
+        return classify_with_student(images, student)
+    return classify_or_refuse(images, Refusing(student, refuse))
 
 
 def _ask_teachers(
@@ -141,6 +156,8 @@ def _print_answer(answer: Answer, top: int | None) -> None:
     texts = [printable(row.text) for row in rows]
     width = max(map(len, texts))
     echo(answer.image)
+    if answer.none:
+        echo(f"  none of these: unlike any of them ({answer.unlike:.3f})")
     for row, text in zip(rows, texts, strict=True):
         similarity = "" if row.similarity is None else f"  {row.similarity:8.5f}"
         length = round(row.probability * _BAR)
@@ -157,7 +174,10 @@ def _as_dict(answer: Answer, top: int | None) -> dict[str, object]:
         | {"probability": round(row.probability, 5)}
         for row in answer.rows[:top]
     ]
-    return {"image": answer.image, "answers": rows}
+    known: dict[str, object] = {"image": answer.image, "answers": rows}
+    if answer.unlike is not None:
+        known |= {"none": answer.none, "unlike": round(answer.unlike, 5)}
+    return known
 
 
 @main.command()

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.errors import Clip2YoloError, describe_os_error
+from pipeline.errors import Clip2YoloError, ConfigError, describe_os_error
 from pipeline.keys import keep_keys_out_of_logs
 from pipeline.printable import READABLE, printable, printable_json
 
 if TYPE_CHECKING:
     from pipeline.run.stage import Stamp
+    from pipeline.student.unlike import Refuse
     from pipeline.terminal import TerminalListener
 
 
@@ -153,3 +154,25 @@ def say_if_skipped(result: Stamp[Any], listener: TerminalListener, sentence: str
     """Tell a person why nothing happened."""
     if result.skipped:
         listener.say(sentence)
+
+
+def refused_share(text: str) -> Refuse | None:
+    """Read `--reject`; None for "none".
+
+    Raises:
+        ConfigError: it is neither a word that is known nor a share.
+    """
+    if text == "none":
+        return None
+    if text == "auto":
+        return "auto"
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:  # nor is NaN
+        raise ConfigError(
+            f"`--reject` is {text!r}. Give auto, none, or a share between 0 and 1: of pictures of "
+            "its classes, how many the student may turn away."
+        )
+    return share

@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import echo, main, on_a_run, print_json
+from pipeline.cli.group import echo, main, on_a_run, print_json, refused_share
 from pipeline.errors import ConfigError
 from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.records import Predictor
+    from pipeline.student.unlike import Refuse
     from pipeline.terminal import TerminalListener
 
 
 @main.command()
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("--student", is_flag=True, help="Ask the run's trained student, not its teacher.")
+@click.option(
+    "--reject",
+    default="none",
+    metavar="auto|none|SHARE",
+    help="With --student: when a frame is none of its classes, as for classify.  [default: none]",
+)
 @click.option("--every", default="200ms", show_default=True, help="Look this often: 0.5s, 200ms.")
 @click.option(
     "--min-duration",
@@ -40,6 +47,7 @@ def watch(
     as_csv: bool,
     video: Path,
     student: bool,
+    reject: str,
     every: str,
     min_duration: str,
 ) -> None:
@@ -57,7 +65,7 @@ def watch(
         shortest = seconds_of(min_duration)
     except ValueError as error:
         raise ConfigError(f"`--every` and `--min-duration` are durations: {error}.") from None
-    predictor = _predictor(config, student, listener)
+    predictor = _predictor(config, student, refused_share(reject), listener)
     started = time.monotonic()
     with listener.bar("Watching", "seconds") as progress:
         watched = look(video, predictor, sampling, shortest, config.max_pixels, progress)
@@ -90,15 +98,20 @@ def watch(
     )
 
 
-def _predictor(config: Config, student: bool, listener: TerminalListener) -> Predictor:
+def _predictor(
+    config: Config, student: bool, refuse: Refuse | None, listener: TerminalListener
+) -> Predictor:
     from pipeline.ontology import ontology_of
     from pipeline.teachers.panel import in_words, panel_of, prompt_warnings
 
     if student:
         from pipeline.run.workspace import Workspace
-        from pipeline.student import Student
+        from pipeline.student import Refusing, Student
 
-        return Student.load(Workspace(config.workspace).student, config.student.device)
+        found = Student.load(Workspace(config.workspace).student, config.student.device)
+        return found if refuse is None else Refusing(found, refuse)
+    if refuse is not None:
+        raise ConfigError("Only a student can `--reject`. Add `--student`.")
     ontology = ontology_of(config)
     listener.say(f"Loading {in_words(config.teachers)}.")
     panel = panel_of(config, ontology, ontology.classes, listener)

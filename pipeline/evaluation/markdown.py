@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.evaluation.label_wording import label_sentences, suspect_sentences
 from pipeline.evaluation.record import Evaluation
-from pipeline.evaluation.wording import conclusion, summary_rows
+from pipeline.evaluation.wording import conclusion, rejection_sentence, summary_rows
 from pipeline.printable import printable
 
 # Everything that Markdown or HTML reads as more than itself; class names come from strangers.
@@ -38,6 +38,8 @@ def render_markdown(evaluation: Evaluation) -> str:
     of_labels = (*label_sentences(evaluation.labels), *suspect_sentences(evaluation.suspects))
     if said := [*of_labels, *_noticed(evaluation)]:
         parts.append(_plain(" ".join(said)))
+    if sentence := rejection_sentence(evaluation):
+        parts.append(_plain(sentence))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))
     if student.per_class:

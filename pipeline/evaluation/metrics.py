@@ -181,3 +181,20 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
         term = term * (n - k) // (k + 1)
         tail += term
     return min(1.0, 2 * tail / 2**n) if n else 1.0
+
+
+def area_under_roc(lower: ArrayLike, higher: ArrayLike) -> float | None:
+    """Return how often a score of the second group is above one of the first, ties counted as half;
+    None where a group is empty. It is the area under the ROC curve (Hanley and McNeil, 1982): 0.5
+    is chance, 1 tells all of them apart.
+
+    Args:
+        lower: scores (n,) of those that should have the lower ones.
+        higher: scores (m,) of the others.
+    """
+    first, second = np.sort(np.asarray(lower, np.float64)), np.asarray(higher, np.float64)
+    if not len(first) or not len(second):
+        return None
+    below = np.searchsorted(first, second, side="left")
+    upto = np.searchsorted(first, second, side="right")
+    return float((below + upto).mean() / (2 * len(first)))

@@ -138,6 +138,17 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class Rejection:
+    """How well the student knows what is none of its classes. Scores are from 0 to 1."""
+
+    threshold: float  # the score above which it answers none of these
+    kept: Proportion | None  # of the held-out images, which are of its classes: answered
+    kept_accuracy: Proportion | None  # of those: right; None without truth
+    turned_away: Proportion | None  # of the images of no class; None where the truth has none
+    area: float | None  # under the ROC curve, of both groups' scores; 0.5 is chance
+
+
+@dataclass(frozen=True)
 class Machine:
     """What the speeds were measured on."""
 
@@ -185,6 +196,7 @@ class Evaluation:
     gates: list[GateResult] = ()  # type: ignore[assignment]
     outcome: Outcome | None = None
     drift: Drift | None = None
+    rejection: Rejection | None = None  # None for a student that cannot
     suspects: SuspectFigures | None = None  # None: nobody looked for them
 
     @property
@@ -224,6 +236,7 @@ class Evaluation:
             "gates": [asdict(one) for one in self.gates],
             "outcome": None if self.outcome is None else asdict(self.outcome),
             "drift": None if self.drift is None else asdict(self.drift),
+            "rejection": None if self.rejection is None else asdict(self.rejection),
             "suspects": None if self.suspects is None else asdict(self.suspects),
         }
 
@@ -237,7 +250,16 @@ class Evaluation:
         if known["format"] != FORMAT:
             raise ValueError(f"format {known['format']}")
         contenders = [Contender.from_json(one) for one in known["contenders"]]
-        return _part(cls, {**known, "contenders": contenders, "members": known["teachers"]})
+        return _part(
+            cls,
+            # Evaluations of before students could reject say nothing of it.
+            {
+                "rejection": None,
+                **known,
+                "contenders": contenders,
+                "members": known["teachers"],
+            },
+        )
 
 
 def read_evaluation(file: Path) -> Evaluation:

@@ -18,6 +18,7 @@ from pipeline.evaluation.wording import (
     megabytes,
     number,
     percent,
+    rejection_sentence,
     summary_rows,
 )
 from pipeline.pixels import MAX_PIXELS, read_rgb
@@ -58,6 +59,7 @@ def render_report(
         evaluation=evaluation,
         version=__version__,
         conclusion=conclusion(evaluation),
+        rejection=rejection_sentence(evaluation),
         header=header,
         rows=rows,
         matrices=_matrices(evaluation),

@@ -42,6 +42,7 @@ class Sample:
     truth: list[str] | None
     source: str
     excluded: dict[str, int] = field(default_factory=dict)
+    others: list[Path] = field(default_factory=list)  # images of a class that no student has
 
     def keep(self, kept: Sequence[bool], reason: str) -> None:
         """Leave out the images that are not kept, and count them under the reason."""
@@ -97,6 +98,7 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
         paths = list(map(Path, table["path"]))
         sample = Sample(table["id"].to_list(), paths, names, source)
         known = set(run.ontology.dataset_classes)
+        sample.others = [path for path, name in zip(paths, names, strict=True) if name not in known]
         sample.keep(
             [name in known for name in names],
             "of the background class, which the dataset leaves out",

@@ -19,7 +19,7 @@ from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.label_figures import label_figures
 from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
 from pipeline.evaluation.markdown import render_markdown
-from pipeline.evaluation.measure import measure_latency, predict_files
+from pipeline.evaluation.measure import measure_latency
 from pipeline.evaluation.metrics import agreement
 from pipeline.evaluation.promote import against_promoted, decide, settle
 from pipeline.evaluation.record import (
@@ -30,6 +30,7 @@ from pipeline.evaluation.record import (
     Outcome,
     Precision,
 )
+from pipeline.evaluation.rejection import ask_student, rejection
 from pipeline.evaluation.report import render_report
 from pipeline.evaluation.sample import (
     Sample,
@@ -136,9 +137,8 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         asked = asked.only(sample.ids)
     taught = asked.answers()
     with run.listener.bar("Student", "images") as progress:
-        learned = predict_files(
-            student, sample.paths, max_pixels=config.max_pixels, progress=progress
-        ).in_order(classes)
+        scored = ask_student(student, sample.paths, config.max_pixels, progress)
+    learned = scored.prediction.in_order(classes)
     rows = np.linspace(
         0, len(sample.paths) - 1, min(config.evaluate.latency_images, len(sample.paths))
     )
@@ -175,6 +175,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     label_stamp = LABEL.stamp(run.workspace)
     evaluation = replace(
         evaluation,
+        rejection=rejection(student, scored, _right(answers), sample.others, config.max_pixels),
         suspects=_suspects(run, plan, truth),
         against=against_promoted(run, sample.paths, answers),
         drift=None if label_stamp is None else label_stamp.counts.drift,
@@ -216,6 +217,13 @@ def _answer_table(
         },
         schema_overrides=ANSWERS,
     )
+
+
+def _right(answers: pl.DataFrame) -> np.ndarray | None:
+    """Whether the student is right on each held-out image; None without truth."""
+    if answers["truth"].null_count():
+        return None
+    return (answers["truth"] == answers["student"]).to_numpy()
 
 
 def _precision(run: Run, panel: Panel, sample: Sample, taught: Answers) -> Precision:

@@ -84,6 +84,28 @@ def conclusion(evaluation: Evaluation) -> str:
     return f"{first} {second} {third}"
 
 
+def rejection_sentence(evaluation: Evaluation) -> str:
+    """Say how well the student knows what is none of its classes; "" for one that does not."""
+    found = evaluation.rejection
+    if found is None:
+        return ""
+    parts = [
+        f"Asked to, the student answers none of these where a picture is unlike all that it was "
+        f"taught; it still answers {_value(found.kept)} of the held-out images "
+        f"({interval(found.kept)})"
+    ]
+    if found.kept_accuracy is not None:
+        parts.append(f", and is right on {_value(found.kept_accuracy)} of those")
+    parts.append(".")
+    if found.turned_away is not None:
+        parts.append(
+            f" Of {found.turned_away.n:,} images of none of its classes it turns away "
+            f"{_value(found.turned_away)} ({interval(found.turned_away)}); the area under the ROC "
+            f"curve is {number(found.area, 3)}."
+        )
+    return "".join(parts)
+
+
 def summary(evaluation: Evaluation) -> str:
     """Return the evaluation in half a line, for a table of stages."""
     speed = f"{evaluation.comparison.speedup.end_to_end:.1f} times as fast"

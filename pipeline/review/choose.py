@@ -2,7 +2,7 @@
 
 An answer is worth the wrong labels that it reaches. How likely a label is wrong is its doubt, or
 more where a notice names it; how far an answer reaches is how much of what is not known of another
-image it would explain (`pipeline.review.lessons`). Images are chosen one after the other, each the
+image it would explain (`pipeline.review.reach`). Images are chosen one after the other, each the
 one that adds most to the doubt that is reached. So neither ten images of one doubtful kind are
 asked about, nor one of each that are certain.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.labels.refine.batch import Batch, Refined
 from pipeline.labels.refine.neighbours import Eye, Sight
 from pipeline.labels.refine.sample import vectors_of
-from pipeline.review.lessons import Lessons
+from pipeline.review.reach import Reach
 
 BY_CHANCE = 0.2  # of the images, drawn by chance
 A_MINUTE = 20  # answers that a person gives in a minute
@@ -96,13 +96,13 @@ def choose(
     drawn = _turns(count, chance, rng)
     lots = rng.choice(free, int(drawn.sum()), replace=False)
     rows, counts = _sample(wrong, done, lots, rng)
-    lessons = Lessons(_seen(batch, refined, rows), np.flatnonzero(done[rows]))
+    reach = Reach(_seen(batch, refined, rows), np.flatnonzero(done[rows]))
     doubted, open_ = wrong[rows] * counts, ~done[rows]
     left = np.searchsorted(rows, lots).tolist()
     picks, gains = list[tuple[int, bool]](), list[float]()
     open_[left] = False
     for by_chance in drawn.tolist():
-        reached = lessons.reached(doubted)
+        reached = reach.reached(doubted)
         if by_chance:
             at = left.pop(0)
         elif open_.any():
@@ -115,7 +115,7 @@ def choose(
         doubted[at] = 0
         picks.append((int(rows[at]), by_chance))
         gains.append(float(wrong[rows[at]] * reached[at]))
-        lessons.learn(at)
+        reach.learn(at)
     chosen = np.array([row for row, _ in picks])
     return Choice(chosen, np.array([lot for _, lot in picks]), wrong[chosen], np.array(gains))
 

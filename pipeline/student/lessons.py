@@ -168,11 +168,21 @@ def _extremes(lessons: Lessons, classes: Sequence[str]) -> tuple[_Share, _Share]
 def digest_of_beliefs(beliefs: pl.DataFrame) -> str:
     """Name what beliefs teach: images and probabilities, not where the images lie."""
     taught = beliefs.filter(pl.col("kind").is_in(TAUGHT))
+    outside = beliefs.filter(pl.col("kind") == "outside").sort("id")
     return (
         digest_of_columns(taught, "id", "file", "kind")
+        + (digest_of_columns(outside, "id") if len(outside) else "")
         + digest_of_numbers(taught["probabilities"].explode(), taught["weight"])
         + f" {TEMPERATURE}"
     )
+
+
+def outside_of(beliefs: pl.DataFrame | None) -> list[Path]:
+    """Return the images that belong to no class of the dataset, those that are there still."""
+    if beliefs is None:
+        return []
+    rows = beliefs.filter(pl.col("kind") == "outside").sort("id")
+    return [path for path in map(Path, rows["path"]) if path.is_file()]
 
 
 def learned_images(plan: pl.DataFrame, beliefs: pl.DataFrame | None) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.errors import StudentError
 from pipeline.records import Predictor
 from pipeline.student.card import architecture, read_card
+from pipeline.student.unlike import FEWEST, NONE, Refuse, Unlike
 
 
 class Student(Predictor):
@@ -26,7 +27,10 @@ class Student(Predictor):
         file: Path,
         device: str,
         fit: str = "crop",
+        unlike: Unlike | None = None,
     ) -> None:
+        from torch.nn import Identity
+
         from pipeline.yolo.geometry import Preparation
 
         self.name = name
@@ -34,8 +38,12 @@ class Student(Predictor):
         self.parameters = sum(weight.numel() for weight in model.parameters())
         self.file_bytes = file.stat().st_size
         self.device = device
+        self.unlike = unlike  # None for one that does not know what is unlike its classes
         # Convolution and batch norm become one; the answers stay, the time falls.
         self._model = model.eval().requires_grad_(False).fuse(verbose=False).to(device)
+        # Its last layer is asked apart, since what it is given is of use, too.
+        self._decide = self._model.model[-1].linear
+        self._model.model[-1].linear = Identity()
         self._preparation = Preparation(fit, imgsz)
 
     @classmethod
@@ -58,8 +66,8 @@ class Student(Predictor):
                 f"{weights} answers in other classes than student.json beside it says. Train again."
             )
         name = architecture(model, card)
-        chosen = pick_device(device)
-        return cls(name, model, card.classes, card.imgsz, weights, chosen, card.fit)
+        chosen, unlike = pick_device(device), Unlike.load(folder, len(card.classes))
+        return cls(name, model, card.classes, card.imgsz, weights, chosen, card.fit, unlike)
 
     @classmethod
     def of_weights(cls, name: str, device: str = "auto") -> Student:
@@ -83,6 +91,17 @@ class Student(Predictor):
         fit, chosen = fit_of(given.model, given.imgsz), pick_device(device)
         return cls(given.file.stem, given.model, classes, given.imgsz, given.file, chosen, fit)
 
+    @property
+    def last_layer(self) -> tuple[np.ndarray, np.ndarray]:
+        """Its weights (classes, features) and bias (classes,), float32."""
+        layer = self._decide
+        return layer.weight.float().cpu().numpy(), layer.bias.float().cpu().numpy()
+
+    @property
+    def can_refuse(self) -> bool:
+        """Whether it can answer that a picture is none of its classes; see `Refusing`."""
+        return self.unlike is not None and self.unlike.threshold() is not None
+
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, imgsz, imgsz) of an RGB image, as the training validated on it and as
         ultralytics prepares one for prediction with these weights."""
@@ -90,10 +109,62 @@ class Student(Predictor):
 
     def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Return probabilities (n, classes) float32 for prepared images, (3, H, W) each."""
+        return self.see(batch)[0]
+
+    def see(self, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (n, classes) and the features (n, features) that they are made of,
+        both float32."""
         import torch
 
         with torch.inference_mode():
             images = torch.from_numpy(np.stack(batch)).to(self.device)
-            answers = self._model(images)
-            probabilities = answers[0] if isinstance(answers, (list, tuple)) else answers
-            return probabilities.float().cpu().numpy()  # type: ignore[no-any-return]
+            # Of what answers, the softmax comes first, and then what it is of.
+            features = self._model(images)[1]
+            probabilities = self._decide(features).softmax(1)
+            return probabilities.float().cpu().numpy(), features.float().cpu().numpy()
+
+
+class Refusing(Predictor):
+    """A student that may answer that a picture is none of its classes; see `unlike`.
+
+    Args:
+        student: who is asked.
+        refuse: share of pictures of its classes that may be turned away; "auto" is one in twenty.
+
+    Raises:
+        StudentError: the student does not know what is unlike its classes.
+    """
+
+    def __init__(self, student: Student, refuse: Refuse = "auto") -> None:
+        threshold = None if student.unlike is None else student.unlike.threshold(refuse)
+        if student.unlike is None or threshold is None:
+            why, remedy = "it was trained before students could", "Train it again"
+            if student.unlike is not None:
+                why = f"fewer than {FEWEST} images of the valid split were there to learn it from"
+                remedy = "Add images, and train it again"
+            raise StudentError(
+                f"This student cannot say that a picture is {NONE}: {why}. {remedy}."
+            )
+        self._student, self._unlike = student, student.unlike
+        self.threshold = threshold
+        self.name, self.device = student.name, student.device
+        self.classes = (*student.classes, NONE)
+        self.parameters, self.file_bytes = student.parameters, student.file_bytes
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return what `predict` takes of an RGB image, as the student itself does."""
+        return self._student.prepare(image)
+
+    def judge(self, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the student's probabilities (n, its classes), and how unlike any of its classes
+        each picture is, (n,) from 0 to 1: none of them beyond `threshold`."""
+        probabilities, features = self._student.see(batch)
+        return probabilities, self._unlike.scores(features)
+
+    def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return float32 (n, classes): of a picture that is none of the student's classes, that
+        for certain; of another the student's probabilities."""
+        probabilities, scores = self.judge(batch)
+        none = scores > self.threshold
+        answers = np.column_stack([np.where(none[:, np.newaxis], 0, probabilities), none])
+        return answers.astype(np.float32)

@@ -21,6 +21,7 @@ from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.lessons import Lessons, balance_sentence, learned_images, skew_warning
 from pipeline.student.train import TrainResult, check_settings, train, training_digest
+from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.values import counted
 
 
@@ -101,8 +102,6 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             found = look_again(run, _sight(settings, weights), kept, classes)
             progress = bar()
             return found
-
-        progress = bar()
 
         return train(
             space.dataset,
@@ -191,7 +190,11 @@ TRAIN = Stage(
     check=_check,
     look=_look,
     digest=_digest,
-    leaves=lambda run: (run.workspace.weights, run.workspace.student / "student.json"),
+    leaves=lambda run: (
+        run.workspace.weights,
+        run.workspace.student / "student.json",
+        run.workspace.student / UNLIKE,
+    ),
     work=_work,
     makes=lambda space: (space.student,),
     summary=lambda counts: (

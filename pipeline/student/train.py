@@ -22,9 +22,11 @@ from pipeline.student.lessons import (
     balanced,
     digest_of_beliefs,
     hard_lessons,
+    outside_of,
     soft_lessons,
 )
 from pipeline.student.rounds import LookAgain, second_round
+from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.yolo.apart import undisturbed
 
 # What differs from ultralytics' defaults, and why. `student: {train: {…}}` overrides each.
@@ -37,7 +39,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 # What lies in a student's folder.
-FILES = ("weights.pt", "student.json", "curve.csv", "curve.png")
+FILES = ("weights.pt", "student.json", UNLIKE, "curve.csv", "curve.png")
 
 # What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
 SETTABLE = {
@@ -75,7 +77,8 @@ def train(
     on_lessons: Callable[[Lessons], None] = lambda lessons: None,
     look_again: LookAgain | None = None,
 ) -> TrainResult:
-    """Train a student and put it into `out`: weights.pt, student.json, curve.csv, curve.png.
+    """Train a student and put it into `out`: weights.pt, student.json, unlike.npz, curve.csv,
+    curve.png.
 
     The state after each epoch lies beside `out` until the training is finished. Called again with
     the same dataset and settings it goes on after the last whole epoch; with others it starts anew.
@@ -89,7 +92,8 @@ def train(
             and sizes stand for them.
         files: the images, below `dataset`; by default all pictures that lie there.
         beliefs: what is believed of the images, with the schema `records.BELIEFS` and probabilities
-            in the order of the student's answers; `distill: soft` learns them.
+            in the order of the student's answers; `distill: soft` learns them, and from those that
+            are of no class what is unlike the classes.
         on_epoch: told after each epoch.
         say: told what is trained, where that is more than the student.
         on_lessons: told what is learned, before it is.
@@ -122,7 +126,8 @@ def train(
             )
         lessons = second_round(lessons, folder, fit, look_again, say)
     reports = fit(lessons, folder)
-    result = _finish(folder, out, config, classes, reports, lessons)
+    outside = outside_of(beliefs) if config.distill == "soft" else []
+    result = _finish(folder, out, config, classes, reports, lessons, outside, max_pixels)
     shutil.rmtree(folder, ignore_errors=True)
     return result
 
@@ -314,9 +319,14 @@ def _finish(
     classes: Sequence[str],
     reports: list[EpochReport],
     lessons: Lessons,
+    outside: Sequence[Path],
+    max_pixels: int,
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
+    from pipeline.machine import model_threads
     from pipeline.student.curve import draw_curve
+    from pipeline.student.fit_unlike import fit_unlike
+    from pipeline.student.predict import Student
     from pipeline.yolo.library import load_checkpoint, ultralytics_version
 
     with replacing(out) as aside:
@@ -347,6 +357,9 @@ def _finish(
         (aside / "student.json").write_text(
             json.dumps(about, indent=2, ensure_ascii=False), "utf-8"
         )
+        with model_threads():
+            student = Student.load(aside, config.device)
+            fit_unlike(student, lessons, outside, max_pixels).save(aside)
     return result
 
 

@@ -15,7 +15,7 @@ from pipeline.labels.refine.known import FREE, unit
 _CURVED = 0.15  # p (1 - p) of an answer nobody is sure of
 
 
-class Lessons:
+class Reach:
     """What answers would teach about images (s,) of a batch.
 
     Args:

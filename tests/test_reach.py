@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.review.lessons import Lessons
+from pipeline.review.reach import Reach
 from tests.fakes import unit
 
 DOUBTED = np.ones(40)
@@ -18,29 +18,29 @@ def kinds() -> np.ndarray:
 
 
 def test_an_answer_reaches_its_kind() -> None:
-    reached = Lessons(kinds(), np.array([], int)).reached(DOUBTED)
+    reached = Reach(kinds(), np.array([], int)).reached(DOUBTED)
     assert reached[:30].min() > 2 * reached[30:].max()
-    only = Lessons(kinds(), np.array([], int)).reached(np.repeat([0.0, 1.0], [30, 10]))
+    only = Reach(kinds(), np.array([], int)).reached(np.repeat([0.0, 1.0], [30, 10]))
     assert only[:30].max() < only[30:].min() / 5
 
 
 def test_what_was_reached_before_is_not_reached_again() -> None:
-    lessons = Lessons(kinds(), np.array([], int))
-    before = lessons.reached(DOUBTED)
-    lessons.learn(0)
-    after = lessons.reached(DOUBTED)
+    reach = Reach(kinds(), np.array([], int))
+    before = reach.reached(DOUBTED)
+    reach.learn(0)
+    after = reach.reached(DOUBTED)
     assert after[:30].max() < before[:30].max() / 2
     assert after[30:].min() > 0.9 * before[30:].min()
 
 
 def test_answers_given_and_answers_to_come_count_alike() -> None:
-    lessons = Lessons(kinds(), np.array([], int))
+    reach = Reach(kinds(), np.array([], int))
     for at in (3, 35, 4):
-        lessons.learn(at)
-    given = Lessons(kinds(), np.array([3, 35, 4]))
-    assert np.allclose(lessons.reached(DOUBTED), given.reached(DOUBTED))
+        reach.learn(at)
+    given = Reach(kinds(), np.array([3, 35, 4]))
+    assert np.allclose(reach.reached(DOUBTED), given.reached(DOUBTED))
 
 
 def test_images_like_nothing_are_reached_by_nothing() -> None:
-    reached = Lessons(np.zeros((5, 3)), np.array([1])).reached(np.ones(5))
+    reached = Reach(np.zeros((5, 3)), np.array([1])).reached(np.ones(5))
     assert np.array_equal(reached, np.zeros(5))

@@ -1,0 +1,93 @@
+"""A student that was just trained is shown its pictures once more, to learn what is unlike them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import SourceError
+from pipeline.machine import cores
+from pipeline.pixels import read_rgb
+from pipeline.pool import work_ahead
+from pipeline.student.lessons import Lessons
+from pipeline.student.predict import Student
+from pipeline.student.unlike import Unlike, fit
+
+_BATCH = 64
+_EACH = 100  # pictures of a class: their mean direction moves little beyond
+_HELD_OUT = 5000  # pictures that say how far off those of the classes lie
+_OUTSIDE = 2000  # pictures of no class
+
+
+def fit_unlike(
+    student: Student, lessons: Lessons, outside: Sequence[Path], max_pixels: int
+) -> Unlike:
+    """Return what a student knows of pictures like those that it was taught.
+
+    Pictures of train say in which direction each class lies, those of valid how far off such
+    pictures lie that it was not trained on. Where there are many, some of each are asked.
+
+    Args:
+        student: that was trained on train and on nothing of valid.
+        lessons: the images of both; what has no label in train says nothing here.
+        outside: pictures of no class. Of those that cannot be read any more nothing is learned.
+        max_pixels: larger pictures are refused.
+
+    Raises:
+        SourceError: a picture of train or valid cannot be read.
+    """
+    samples = lessons.samples
+    train = samples["train"][: len(samples["train"]) - lessons.undecided]
+    labels = np.array([index for _, index in train])
+    rows = [
+        row
+        for index in range(len(student.classes))
+        for row in _some(np.flatnonzero(labels == index), _EACH)
+    ]
+    valid = samples["valid"]
+    held_out = [valid[row][0] for row in _some(np.arange(len(valid)), _HELD_OUT)]
+    others = [outside[row] for row in _some(np.arange(len(outside)), _OUTSIDE)]
+    return fit(
+        _features(student, [train[row][0] for row in rows], max_pixels),
+        labels[rows],
+        *student.last_layer,
+        _features(student, held_out, max_pixels),
+        _features(student, _readable(others, max_pixels), max_pixels),
+    )
+
+
+def _readable(files: Sequence[Path], max_pixels: int) -> list[Path]:
+    found = []
+    for path in files:
+        with contextlib.suppress(SourceError):
+            read_rgb(path, max_pixels)
+            found.append(path)
+    return found
+
+
+def _features(student: Student, files: Sequence[Path], max_pixels: int) -> np.ndarray:
+    """What the student sees of pictures, (n, features), in their order."""
+
+    def read(path: Path) -> np.ndarray:
+        return student.prepare(read_rgb(path, max_pixels))
+
+    seen = []
+    with contextlib.closing(
+        work_ahead(read, files, workers=cores(), ahead=2 * _BATCH, name="decode")
+    ) as ready:
+        while some := list(itertools.islice(ready, _BATCH)):
+            seen.append(student.see(some)[1])
+    return (
+        np.concatenate(seen) if seen else np.zeros((0, student.last_layer[0].shape[1]), np.float32)
+    )
+
+
+def _some(rows: np.ndarray, most: int) -> list[int]:
+    """At most so many of the rows, evenly spread."""
+    if len(rows) <= most:
+        return rows.tolist()  # type: ignore[no-any-return]
+    return rows[np.linspace(0, len(rows) - 1, most).astype(int)].tolist()  # type: ignore[no-any-return]
