@@ -97,9 +97,9 @@ def _images(run: Run, plan: pl.DataFrame, classes: Sequence[str]) -> pl.DataFram
     labels = read_table(run.workspace.labels, LABELS, "label", _KNOWN)
     folder = f"{run.workspace.dataset}/"
     placed = plan.select("id", "group", there=pl.concat_str(pl.lit(folder), "file"))
-    rows = learned_by(run, plan).unique("id", maintain_order=True)
-    for table, how in ((labels, "inner"), (placed, "left")):
-        rows = rows.join(table, "id", how, maintain_order="left")
+    learned = learned_by(run, plan).unique("id", maintain_order=True)
+    rows = learned.join(labels, "id", maintain_order="left")
+    rows = rows.join(placed, "id", "left", maintain_order="left")
     return rows.with_columns(
         there=pl.coalesce("there", "path"),
         group=pl.coalesce("group", "id"),
@@ -191,16 +191,15 @@ def _plain(images: pl.DataFrame, classes: Sequence[str]) -> np.ndarray:
 def _numbers(names: pl.Series, classes: Sequence[str]) -> np.ndarray:
     """The place of each name among the classes, (n,) int64; -1: it is none."""
     places = {name: number for number, name in enumerate(classes)}
-    return names.replace_strict(places, default=-1, return_dtype=pl.Int64).to_numpy()
+    found: np.ndarray = names.replace_strict(places, default=-1, return_dtype=pl.Int64).to_numpy()
+    return found
 
 
 def _mean_rank(*signs: np.ndarray) -> np.ndarray:
     """The mean of each image's ranks by several signs, (n,) from 0 to 1: the share of the images
     with less of it, those with as much counting half."""
-    ranks = []
+    total = np.zeros(len(signs[0]))
     for sign in signs:
         ordered = np.sort(sign)
-        ends = (np.searchsorted(ordered, sign, side) for side in ("left", "right"))
-        ranks.append(sum(ends) / (2 * max(len(sign), 1)))
-    found: np.ndarray = np.mean(ranks, axis=0)
-    return found
+        total += np.searchsorted(ordered, sign, "left") + np.searchsorted(ordered, sign, "right")
+    return total / (2 * len(signs) * max(len(total), 1))

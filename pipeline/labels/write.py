@@ -45,7 +45,7 @@ def write_labels(run: Run, images: pl.DataFrame, verdicts: Verdicts, inputs: Lab
     } | dict.fromkeys(inputs.shown, "An example of")
     elsewhere |= dict.fromkeys(inputs.answered, "Answered in the review page")
     labels = pl.scan_parquet(workspace.labels, glob=False)
-    table = review_table(labels, run.ontology, elsewhere, read_suspects(run))
-    write_review(workspace.review, table)
+    rows = review_table(labels, run.ontology, elsewhere, read_suspects(run))
+    write_review(workspace.review, rows)
     if not inputs.moved.is_empty():
         write_decisions(workspace.moved, inputs.moved)
