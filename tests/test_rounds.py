@@ -133,7 +133,9 @@ def test_folders_alone_have_no_second_round(tmp_path: Path) -> None:
 def test_a_run_has_a_second_round(colors: Path, tmp_path: Path) -> None:
     shutil.copytree(colors, tmp_path / "here")
     config = load_config(tmp_path / "here" / "run.yaml")
-    before = config.student.model_copy(update={"imgsz": 32, "epochs": 2, "rounds": 2})
+    before = config.student.model_copy(
+        update={"imgsz": 32, "epochs": 2, "distill": "soft", "rounds": 2}
+    )
     config, told = config.model_copy(update={"student": before}), Told()
     stages.train(config, told)
     assert any("Second round" in sentence for sentence in told.said)

@@ -233,7 +233,14 @@ def config(root: Path, **changes: Any) -> Config:
         "ontology": {"an apple": "red", "a banana": "yellow", "an orange": "blue"},
         "label": {"min_confidence": 0.7, "refine": "none"},
         "dataset": {"near_duplicate": None},
-        "student": {"imgsz": 32, "epochs": 1, "batch": 8, "device": "cpu", "workers": 0},
+        "student": {
+            "imgsz": 32,
+            "epochs": 1,
+            "batch": 8,
+            "device": "cpu",
+            "workers": 0,
+            "distill": "soft",
+        },
     }
     student = known["student"] | changes.pop("student", {})
     return parse_config(known | changes | {"student": student}, root / "run.yaml")

@@ -199,7 +199,7 @@ def test_a_finished_run_has_nothing_to_do(made: Run) -> None:
     ({"student": {"model": "yolov8s-cls.yaml"}}, TRAIN),
     ({"student": {"train": {"lr0": 0.002}}}, TRAIN),
     ({"student": {"start": "promoted"}}, TRAIN),
-    ({"student": {"distill": "hard"}}, TRAIN),
+    ({"student": {"distill": "soft"}}, TRAIN),
     ({"student": {"balance": "loss"}}, TRAIN),
     ({"truth": None}, EVALUATE),
     ({"truth": "pool.csv"}, EVALUATE),
