@@ -266,6 +266,10 @@ def test_a_run_learns_all_images_and_is_judged_on_none_of_them(run: Path) -> Non
     assert first.counts.undecided == len(undecided) > 0
     assert any("also learns what is believed of" in sentence for sentence in told.said)
     assert stages.train(soft).skipped
+    kept = space.beliefs.read_bytes()
+    space.beliefs.write_bytes(b"no table")
+    assert stages.status(soft)[2].state == "out of date"
+    space.beliefs.write_bytes(kept)
 
     plan = read_table(space.dataset_table, DATASET, "label")
     judged = choose_sample(Run.of(soft, Told()), plan)

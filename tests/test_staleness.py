@@ -308,7 +308,7 @@ def test_the_command_that_goes_on_is_that_of_the_first_stage_missing(run: Run) -
     assert next_command(stages.status(run.config())) == "label"
 
 
-@pytest.mark.parametrize("table, stage", [("dataset_table", 2), ("beliefs", 2), ("labels", 1)])
+@pytest.mark.parametrize("table, stage", [("dataset_table", 2), ("labels", 1)])
 def test_a_damaged_table_is_out_of_date_and_no_error(run: Run, table: str, stage: int) -> None:
     getattr(run.workspace, table).write_bytes(b"no table")
     assert run.states()[stage] == "out of date"
