@@ -191,6 +191,11 @@ def check_settings(config: StudentConfig) -> None:
     Raises:
         StudentError: a setting or the model cannot be trained with.
     """
+    if config.rounds == 2 and config.distill == "hard":
+        raise StudentError(
+            "`student.rounds: 2` corrects what is believed of the images, and `distill: hard` does "
+            "not learn that. Set `distill: soft`, or `rounds: 1`."
+        )
     _settings(config, "cpu")
     from pipeline.student.trainer import refusal
     from pipeline.yolo.library import check_model
@@ -270,11 +275,6 @@ def lessons_of(
                 "images does not say it. Set `distill: hard`."
             )
         return soft_lessons(dataset, lessons, beliefs)
-    if config.rounds == 2:
-        raise StudentError(
-            "`student.rounds: 2` corrects what is believed of the images, and `distill: hard` does "
-            "not learn that. Set `distill: soft`, or `rounds: 1`."
-        )
     return lessons
 
 
