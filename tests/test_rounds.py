@@ -19,9 +19,8 @@ from pipeline.records import BELIEFS, LABELS, read_table
 from pipeline.run.stage import Run
 from pipeline.run.workspace import Workspace
 from pipeline.student import EpochReport, train
-from pipeline.student.lessons import Lessons
+from pipeline.student.lessons import Lessons, lessons_of
 from pipeline.student.rounds import second_round
-from pipeline.student.train import lessons_of
 from tests.fakes import Told
 from tests.test_soft_labels import ORDER, beliefs_of, weights_of
 from tests.tiny_student import CLASSES, make_dataset

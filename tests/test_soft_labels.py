@@ -22,8 +22,14 @@ from pipeline.run.stage import Run
 from pipeline.run.workspace import Workspace
 from pipeline.student import EpochReport, Student, train
 from pipeline.student.data import EpochOrder, FolderImages
-from pipeline.student.lessons import balance_sentence, balanced, hard_lessons, skew_warning
-from pipeline.student.train import lessons_of, training_digest
+from pipeline.student.lessons import (
+    balance_sentence,
+    balanced,
+    hard_lessons,
+    lessons_of,
+    skew_warning,
+)
+from pipeline.student.train import training_digest
 from tests.fakes import Told, photos, picture
 from tests.tiny_student import CLASSES, make_dataset
 from tests.tiny_student import config as quick

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline.config import StudentConfig
 from pipeline.errors import StudentError
 from pipeline.records import digest_of_columns, digest_of_numbers
 from pipeline.student.data import list_samples
@@ -42,6 +43,32 @@ class Lessons:
         targets = believed ** (1 / temperature)
         targets *= (self.weights / targets.sum(axis=1))[:, np.newaxis]
         return replace(self, believed=believed, targets=targets.astype(np.float32))
+
+
+def lessons_of(
+    dataset: Path,
+    config: StudentConfig,
+    classes: Sequence[str],
+    files: Collection[str] | None,
+    beliefs: pl.DataFrame | None,
+) -> Lessons:
+    """Return what a student with these settings learns of each image (see `train`).
+
+    Args:
+        classes: in the order of its answers.
+
+    Raises:
+        StudentError: a split that cannot be trained with, or beliefs that are of something else.
+    """
+    lessons = hard_lessons(dataset, classes, files)
+    if config.distill == "soft":
+        if beliefs is None:
+            raise StudentError(
+                "`student.distill: soft` needs what is believed of the images, and a folder of "
+                "images does not say it. Set `distill: hard`."
+            )
+        return soft_lessons(dataset, lessons, beliefs)
+    return lessons
 
 
 def hard_lessons(

@@ -17,14 +17,7 @@ from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
 from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
-from pipeline.student.lessons import (
-    Lessons,
-    balanced,
-    digest_of_beliefs,
-    hard_lessons,
-    outside_of,
-    soft_lessons,
-)
+from pipeline.student.lessons import Lessons, balanced, digest_of_beliefs, lessons_of, outside_of
 from pipeline.student.rounds import LookAgain, second_round
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.yolo.apart import undisturbed
@@ -250,32 +243,6 @@ def _settings(config: StudentConfig, device: str) -> dict[str, Any]:
         "verbose": False,
         "pretrained": True,
     }
-
-
-def lessons_of(
-    dataset: Path,
-    config: StudentConfig,
-    classes: Sequence[str],
-    files: Collection[str] | None,
-    beliefs: pl.DataFrame | None,
-) -> Lessons:
-    """Return what a student with these settings learns of each image (see `train`).
-
-    Args:
-        classes: in the order of its answers.
-
-    Raises:
-        StudentError: a split that cannot be trained with, or beliefs that are of something else.
-    """
-    lessons = hard_lessons(dataset, classes, files)
-    if config.distill == "soft":
-        if beliefs is None:
-            raise StudentError(
-                "`student.distill: soft` needs what is believed of the images, and a folder of "
-                "images does not say it. Set `distill: hard`."
-            )
-        return soft_lessons(dataset, lessons, beliefs)
-    return lessons
 
 
 def training_digest(

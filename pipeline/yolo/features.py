@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from PIL import Image
 
 from pipeline.yolo.library import Weights
 
@@ -27,11 +26,3 @@ def features(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         return found
 
     return encode
-
-
-def preparation(size: int) -> Callable[[Image.Image], Any]:
-    """Return how ultralytics prepares an RGB image for prediction, as a tensor (3, size, size)."""
-    from ultralytics.data.augment import classify_transforms
-
-    transforms: Callable[[Image.Image], Any] = classify_transforms(size=size)
-    return transforms
