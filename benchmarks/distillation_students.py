@@ -25,6 +25,9 @@ from pipeline.spaces.see import see
 from pipeline.student import Student, train
 
 METHODS = ("yolo", "hard", "soft", "second round")
+# Pictures are prepared in the process that trains: it has a core or two, and others beside it on
+# these made it five times as slow.
+_WORKERS = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def _ours(case: Case, method: str, seed: int, folder: Path) -> tuple[Student, in
     )
     config = StudentConfig(
         model=case.start, imgsz=case.imgsz, epochs=case.epochs, batch=case.batch, seed=seed,
+        workers=_WORKERS,
         distill="hard" if method == "hard" else "soft", rounds=2 if method == "second round" else 1,
     )  # fmt: skip
     done = train(
@@ -145,7 +149,7 @@ def _yolo(case: Case, method: str, seed: int, folder: Path) -> tuple[Student, in
     device = pick_device("auto")
     YOLO(case.start).train(
         data=str(folder / "data"), imgsz=case.imgsz, epochs=case.epochs, batch=case.batch,
-        seed=seed, optimizer="AdamW", lr0=1e-3, cos_lr=True, workers=2,
+        seed=seed, optimizer="AdamW", lr0=1e-3, cos_lr=True, workers=_WORKERS,
         device="0" if device == "cuda" else device, project=str(folder), name="run", exist_ok=True,
         plots=False, verbose=False, amp=False,  # which would download a detector to try it on
     )  # fmt: skip

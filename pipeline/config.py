@@ -168,9 +168,10 @@ class StudentConfig(Section):
     workers: NotNegative = 2
     start: Literal["scratch", "promoted"] = "scratch"  # "promoted": from the student in use
     keep: PositiveInt = 5  # evaluated students in `students/`
-    distill: Literal["soft", "hard"] = "hard"  # learn probabilities of all images, or labels
+    distill: Literal["soft", "hard"] = "soft"  # learn probabilities of all images, or labels
     balance: Literal["none", "sample", "loss"] = "none"  # how rare classes are made up for
-    rounds: Literal[1, 2] = 1  # 2: what others of its kind make of an image counts, too
+    # 2: what a first student has learned to see counts, too. auto: 2 with soft labels.
+    rounds: Literal["auto", 1, 2] = "auto"
     train: dict[str, bool | int | float | str] = {}  # any further ultralytics setting
 
 

@@ -138,7 +138,14 @@ def config(root: Path, **changes: Any) -> Config:
         "ontology": {"an apple": "apple", "a banana": "banana", "an orange": "orange"},
         "label": {"min_confidence": 0.9, "refine": "none"},
         "dataset": {"near_duplicate": None},
-        "student": {"imgsz": 32, "epochs": 1, "batch": 8, "device": "cpu", "workers": 0},
+        "student": {
+            "distill": "hard",
+            "imgsz": 32,
+            "epochs": 1,
+            "batch": 8,
+            "device": "cpu",
+            "workers": 0,
+        },
     }
     return parse_config(known | changes, root / "run.yaml")
 

@@ -36,7 +36,8 @@ def run_folder(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) ->
     settings |= {
         "source": "sample/images", "truth": "sample/test",
         "pool_truth": "sample/pool_truth.csv", "workspace": "run",
-        "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
+        "student": {"distill": "hard",
+                    "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
         "evaluate": {"latency_images": 8, "disagreements": 4},
     }  # fmt: skip
     write_config(tmp_path, settings)

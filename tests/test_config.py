@@ -188,7 +188,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         "student": {
             "model": "yolov8n-cls.yaml", "imgsz": 224, "fit": "stretch", "epochs": 30,
             "batch": 32, "seed": 0, "device": "auto", "workers": 2, "start": "scratch", "keep": 5,
-            "distill": "hard", "balance": "none", "rounds": 1, "train": {},
+            "distill": "soft", "balance": "none", "rounds": "auto", "train": {},
         },
         "evaluate": {
             "latency_images": 100, "disagreements": 24, "suspects": 100, "gates": {},

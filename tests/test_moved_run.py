@@ -16,7 +16,8 @@ def config_in(folder: Path) -> Config:
         "source": "shots", "truth": "truth",
         "ontology": {"an apple": "red", "a banana": "yellow"},
         "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
-        "student": {"imgsz": 32, "epochs": 1, "batch": 8, "device": "cpu", "workers": 0},
+        "student": {"distill": "hard",
+                    "imgsz": 32, "epochs": 1, "batch": 8, "device": "cpu", "workers": 0},
         "evaluate": {"latency_images": 8},
     }  # fmt: skip
     return parse_config(known, folder / "run.yaml")

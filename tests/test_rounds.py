@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline import stages
-from pipeline.config import SpaceConfig, load_config, parse_config
+from pipeline.config import SpaceConfig, StudentConfig, load_config, parse_config
 from pipeline.errors import StudentError
 from pipeline.labels.again import look_again
 from pipeline.records import BELIEFS, LABELS, read_table
@@ -73,7 +73,8 @@ def test_beliefs_are_corrected_and_a_persons_decision_is_not(tmp_path: Path) -> 
         (place / "weights.pt").touch()
         return []
 
-    found = second_round(given, tmp_path / "rounds", fit, onlooker, said.append)
+    found, weights = second_round(given, tmp_path / "rounds", fit, onlooker, said.append)
+    assert weights.is_file()  # the kept student goes on from there
     assert given.targets is not None and found.targets is not None
     rows = {path.name: row for row, (path, _) in enumerate(found.samples["train"])
             if path.parent.name == "red"}  # fmt: skip
@@ -120,6 +121,26 @@ def test_two_rounds_end_the_same_wherever_they_were_interrupted(tmp_path: Path) 
         tmp_path / "once").items())  # fmt: skip
 
 
+def test_the_student_that_is_kept_goes_on_from_the_first_one(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 4)
+    beliefs = with_wrong_beliefs(beliefs_of(dataset, tmp_path / "undecided"))
+    both = quick(distill="soft", epochs=2)  # two rounds by themselves, where one can look again
+    onlooker = Onlooker(beliefs)
+    train(dataset, tmp_path / "both", both, CLASSES, beliefs=beliefs, look_again=onlooker)
+    train(dataset, tmp_path / "first", quick(distill="soft", epochs=2, rounds=1), CLASSES,
+          beliefs=beliefs, look_again=onlooker)  # fmt: skip
+    assert len(onlooker.asked) == 1
+    first = tmp_path / "first" / "weights.pt"
+    found = onlooker(first, tmp_path).rename({"probabilities": "found"})
+    corrected = beliefs.join(found, "id", maintain_order="left").with_columns(
+        probabilities=pl.when("human").then("probabilities").otherwise("found")
+    )
+    second = quick(distill="soft", epochs=2, rounds=1, model=str(first))
+    train(dataset, tmp_path / "second", second, CLASSES, beliefs=corrected.drop("found"))
+    whole, by_hand = weights_of(tmp_path / "both"), weights_of(tmp_path / "second")
+    assert [name for name in whole if not torch.equal(whole[name], by_hand[name])] == []
+
+
 def test_folders_alone_have_no_second_round(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 4)
     with pytest.raises(StudentError, match=r"`student\.rounds: 2`.*`distill: hard`"):
@@ -132,9 +153,9 @@ def test_folders_alone_have_no_second_round(tmp_path: Path) -> None:
 def test_a_run_has_a_second_round(colors: Path, tmp_path: Path) -> None:
     shutil.copytree(colors, tmp_path / "here")
     config = load_config(tmp_path / "here" / "run.yaml")
-    before = config.student.model_copy(
-        update={"imgsz": 32, "epochs": 2, "distill": "soft", "rounds": 2}
-    )
+    assert (StudentConfig().distill, StudentConfig().rounds) == ("soft", "auto")
+    quickly = {"imgsz": 32, "epochs": 2, "distill": "soft", "rounds": "auto"}
+    before = config.student.model_copy(update=quickly)
     config, told = config.model_copy(update={"student": before}), Told()
     stages.train(config, told)
     assert any("Second round" in sentence for sentence in told.said)

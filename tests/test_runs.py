@@ -27,7 +27,8 @@ def settings(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> d
     return known | {  # type: ignore[no-any-return]
         "source": str(sample / "images"), "truth": str(sample / "test"), "workspace": "run",
         "label": {"min_confidence": 0.5},
-        "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
+        "student": {"distill": "hard",
+                    "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
         "evaluate": {"latency_images": 8, "disagreements": 2},
     } | {"pool_truth": str(sample / "pool_truth.csv")}  # fmt: skip
 

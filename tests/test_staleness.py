@@ -70,7 +70,8 @@ class Run:
             "teacher": {"model": "local-dir:teacher", "device": "cpu", "precision": "fp32"},
             "label": {"min_confidence": 0.0},
             "dataset": {"near_duplicate": None, "files": "copy"},
-            "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "batch": 16,
+            "student": {"distill": "hard",
+                        "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "batch": 16,
                         "device": "cpu", "workers": 0},
             "evaluate": {"latency_images": 8, "disagreements": 2},
         }  # fmt: skip

@@ -65,7 +65,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "teacher": {"model": "pocket", "device": "cpu"},
             "ontology": {"a red box": "red", "a blue cup": "blue", "a green leaf": "green"},
             "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
-            "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
+            "student": {"distill": "hard",
+                        "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
             "evaluate": {"latency_images": 8, "suspects": 6},
         }  # fmt: skip
         (here / "run.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
@@ -175,7 +176,8 @@ def test_whoever_wants_no_suspects_gets_none(
     written = yaml.safe_load((colors / "run.yaml").read_text())
     written |= {
         "source": str(colors / "photos"), "evaluate": {"suspects": 0, "latency_images": 8},
-        "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
+        "student": {"distill": "hard",
+                    "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
     }  # fmt: skip
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(written))
     config = load_config(tmp_path / "run.yaml")

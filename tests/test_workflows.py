@@ -111,7 +111,8 @@ def test_the_retraining_job(tmp_path: Path, sample: Path) -> None:
     settings |= {
         "source": "drawn/images", "truth": "drawn/test", "workspace": "runs/line",
         "dataset": {"splits": {"train": 0.6, "valid": 0.2, "test": 0.2}},
-        "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
+        "student": {"distill": "hard",
+                    "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
         "evaluate": {"latency_images": 8, "disagreements": 2},
         "roboflow": {"project": "line"},
     }  # fmt: skip

@@ -4,7 +4,8 @@ The first student learns what the teacher believes. Its features then tell image
 others better than those that it began with, and better than it has learned the wrong labels among
 them, which are many only late in a training (early learning: Liu et al., 2020). So all images are
 looked at together once more, with its features as a further space beside the teacher's; the student
-that is kept learns what comes out. What a person decided is certain and stays so.
+that is kept starts from the first one's weights and learns what comes out. What a person decided is
+certain and stays so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline.config import StudentConfig
 from pipeline.records import write_table
 from pipeline.student.epochs import EpochReport
 from pipeline.student.lessons import Lessons
@@ -25,14 +27,20 @@ from pipeline.student.lessons import Lessons
 LookAgain = Callable[[Path, Path], pl.DataFrame]
 
 
+def has_second_round(config: StudentConfig) -> bool:
+    """Say whether these settings ask for one: by themselves wherever beliefs are learned."""
+    return config.rounds == 2 or (config.rounds == "auto" and config.distill == "soft")
+
+
 def second_round(
     lessons: Lessons,
     folder: Path,
     fit: Callable[[Lessons, Path], list[EpochReport]],
     look_again: LookAgain,
     say: Callable[[str], None],
-) -> Lessons:
-    """Return the lessons with what the images are believed to be by the sight of a first student.
+) -> tuple[Lessons, Path]:
+    """Return the lessons with what the images are believed to be by the sight of a first student,
+    and that student's weights, to go on from.
 
     Args:
         lessons: soft ones.
@@ -42,16 +50,17 @@ def second_round(
         say: told what is done, and how much it changed.
     """
     file, first = folder / "again.parquet", folder / "first"
+    weights, seen = first / "weights.pt", first / "seen"
     if not file.is_file():
         say("First round: a student whose features will look at the images once more.")
         first.mkdir(parents=True, exist_ok=True)
         fit(lessons, first)
         say("Second round: all images are looked at together once more, by those features, too.")
-        write_table(file, look_again(first / "weights.pt", first / "seen"))
-        shutil.rmtree(first)
+        write_table(file, look_again(weights, seen))
+        shutil.rmtree(seen, ignore_errors=True)
     corrected, changed = _corrected(lessons, pl.read_parquet(file))
     say(f"Second round: {changed:,} of {len(lessons.ids):,} images are believed to be others now.")
-    return corrected
+    return corrected, weights
 
 
 def _corrected(lessons: Lessons, again: pl.DataFrame) -> tuple[Lessons, int]:

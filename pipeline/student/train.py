@@ -18,7 +18,7 @@ from pipeline.pixels import MAX_PIXELS
 from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 from pipeline.student.lessons import Lessons, balanced, digest_of_beliefs, lessons_of, outside_of
-from pipeline.student.rounds import LookAgain, second_round
+from pipeline.student.rounds import LookAgain, has_second_round, second_round
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.yolo.apart import undisturbed
 
@@ -90,7 +90,8 @@ def train(
         on_epoch: told after each epoch.
         say: told what is trained, where that is more than the student.
         on_lessons: told what is learned, before it is.
-        look_again: what `rounds: 2` asks about the images, see `pipeline.student.rounds`.
+        look_again: what a second round asks about the images, see `pipeline.student.rounds`;
+            without it `rounds: auto` is one.
 
     Raises:
         StudentError: a split, model or setting that cannot be trained with, or a training that
@@ -107,18 +108,22 @@ def train(
         shutil.rmtree(folder, ignore_errors=True)
         write_text(folder / "plan.txt", plan)
 
-    def fit(taught: Lessons, place: Path) -> list[EpochReport]:
+    def fit(taught: Lessons, place: Path, start: Path | None = None) -> list[EpochReport]:
         taught = balanced(taught, len(classes), config.balance)
-        return fit_in(place, config, taught, classes, max_pixels, on_epoch)
+        settings = (
+            config if start is None else config.model_copy(update={"model": str(start.absolute())})
+        )
+        return fit_in(place, settings, taught, classes, max_pixels, on_epoch)
 
-    if config.rounds == 2:
-        if look_again is None:
-            raise StudentError(
-                "`student.rounds: 2` looks at labeled images once more, and a folder of images "
-                "alone has no teacher to do that. Set `rounds: 1`."
-            )
-        lessons = second_round(lessons, folder, fit, look_again, say)
-    reports = fit(lessons, folder)
+    if config.rounds == 2 and look_again is None:
+        raise StudentError(
+            "`student.rounds: 2` looks at labeled images once more, and a folder of images "
+            "alone has no teacher to do that. Set `rounds: 1`."
+        )
+    first = None
+    if look_again is not None and has_second_round(config):
+        lessons, first = second_round(lessons, folder, fit, look_again, say)
+    reports = fit(lessons, folder, first)
     outside = outside_of(beliefs) if config.distill == "soft" else []
     result = _finish(folder, out, config, classes, reports, lessons, outside, max_pixels)
     shutil.rmtree(folder, ignore_errors=True)
