@@ -38,7 +38,7 @@ label:
 student:
   model: {student}
   imgsz: 224
-  epochs: 30
+  epochs: 30                 # in each of two rounds; `rounds: 1` takes half the time
 
 workspace: {workspace}       # everything the run writes goes here
 """
