@@ -22,6 +22,7 @@ ROOMS = (
         "files",
         "pixels",
         "records",
+        "shares",
         "listener",
         "terminal",
         "pool",
@@ -49,7 +50,14 @@ ORDER = {name: number for number, names in enumerate(ROOMS) for name in names}
 # A library that only one place knows: whoever else wants it asks there.
 KEEPERS = {
     "ultralytics": ("yolo/", "student/", "export/graph.py"),
-    **dict.fromkeys(("onnx", "onnxruntime"), ("export/formats/", "export/predict.py")),
+    **dict.fromkeys(
+        ("onnx", "onnxruntime", "openvino", "nncf", "tensorrt", "ncnn", "pnnx", "coremltools"),
+        ("export/formats/", "export/predict.py"),
+    ),
+    **dict.fromkeys(
+        ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+        ("export/formats/litert.py", "export/predict.py"),
+    ),
     "roboflow": ("roboflow/",),
     "open_clip": (
         "teachers/open_clip.py",

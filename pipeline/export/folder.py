@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import logging
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +17,6 @@ from pipeline.export import labels, predict
 from pipeline.export.formats import Format, Job
 from pipeline.files import write_json
 from pipeline.student.card import read_card
-from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.student.unlike import Unlike
 
 PREDICT = "predict.py"
@@ -47,7 +51,8 @@ def write_export(
     card = read_card(student)
     folder.mkdir(parents=True)
     job = Job(lambda: graph_of(student / "weights.pt"), card.imgsz, precision, calibration)
-    files = wanted.convert(job, folder)
+    with _quiet():
+        files = wanted.convert(job, folder)
     known = Unlike.load(student, len(card.classes))
     if known is not None:
         known.save(folder)
@@ -57,4 +62,42 @@ def write_export(
     shutil.copyfile(predict.__file__, folder / PREDICT)
 
 
-__all__ = ["PREDICT", "UNLIKE", "name_of", "write_export"]
+def settle_unlike(folder: Path, features: np.ndarray) -> None:
+    """Measure anew, by what an exported model sees, from where on a picture is none of its classes:
+    at half or 8 bits its features are not quite the student's.
+
+    Args:
+        folder: of an export that knows what is unlike its classes.
+        features: (n, f) that the exported model has of pictures that it was not trained on.
+    """
+    described = json.loads((folder / labels.FILE).read_text("utf-8"))
+    known = Unlike.load(folder, len(described["classes"]))
+    assert known is not None  # such an export has it
+    settled = known.settled(features)
+    limit = settled.threshold()
+    if limit is None:  # too few of them could be read
+        return
+    settled.save(folder)
+    described["none"]["threshold"] = limit
+    write_json(folder / labels.FILE, described)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep converters' own bars, advice and warnings off the terminal, unless somebody asked for
+    what libraries log."""
+    if logging.getLogger().isEnabledFor(logging.INFO):
+        yield
+        return
+    before, nowhere = logging.root.manager.disable, io.StringIO()
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -38,7 +38,7 @@ class _Pooled(nn.Module):
     def __init__(self, head: Classify) -> None:
         super().__init__()
         self.conv, self.pool = head.conv, head.pool
-        self.i, self.f, self.type = head.i, head.f, head.type  # where their loop finds its input
+        self.i, self.f = head.i, head.f  # where their loop finds its input
 
     def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
         joined = torch.cat(x, 1) if isinstance(x, list) else x
@@ -59,8 +59,15 @@ def graph_of(weights: Path) -> Graph:
     model = model.fuse(verbose=False)
     for layer in model.modules():
         if isinstance(layer, C2f):  # a split of known sizes; `chunk` computes them from the shape
-            layer.forward = layer.forward_split  # type: ignore[method-assign]
+            layer.forward = layer.forward_split
     return Graph(model).eval()
+
+
+def traced(graph: Graph, imgsz: int, batch: int = 2) -> Any:
+    """Return a graph as TorchScript has it."""
+    jit: Any = torch.jit
+    with torch.inference_mode():
+        return jit.trace(graph, example(imgsz, batch))
 
 
 def example(imgsz: int, batch: int = 2) -> torch.Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.export.labels import FILE as LABELS
+from pipeline.files import hashes_of
 
 PROOF = "proof.json"
 
@@ -22,6 +23,20 @@ class Known:
     student: str  # SHA-256 of the weights that it was made from
     passed: bool
     proof: dict[str, Any]  # proof.json; {} where there is none
+    files: dict[str, str]  # of the model, with their SHA-256
+
+    @property
+    def bytes(self) -> int:
+        """Size of the model."""
+        return sum((self.folder / name).stat().st_size for name in self.files)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model's files are those that were proved."""
+        paths = [self.folder / name for name in self.files]
+        if not all(path.is_file() for path in paths):
+            return False
+        return hashes_of(paths) == list(self.files.values())
 
 
 def read_export(folder: Path) -> Known | None:
@@ -31,6 +46,8 @@ def read_export(folder: Path) -> Known | None:
         name, precision, student = (str(labels[key]) for key in ("format", "precision", "student"))
         there = (folder / PROOF).is_file()
         proof = json.loads((folder / PROOF).read_text("utf-8")) if there else {}
-        return Known(folder, name, precision, student, proof.get("passed") is True, proof)
+        files = {str(file): str(digest) for file, digest in labels["files"].items()}
+        passed = proof.get("passed") is True
+        return Known(folder, name, precision, student, passed, proof, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

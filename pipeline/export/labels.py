@@ -47,7 +47,7 @@ def labels_of(
     return {
         "format": wanted.name,
         "precision": precision,
-        "file": files[0],
+        "file": files[0].partition("/")[0],  # Core ML's is a folder
         "files": {name: sha256_of(folder / name) for name in files},
         "runtime": wanted.runtime,
         "classes": list(card.classes),

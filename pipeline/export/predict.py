@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -125,10 +126,22 @@ class Model:
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities (n, classes) and features (n, f), both float32, of inputs
-        (n, 3, imgsz, imgsz)."""
+        (n, 3, imgsz, imgsz).
+
+        Raises:
+            CannotAnswer: the runtime fails.
+        """
         batch = np.ascontiguousarray(batch, np.float32)
         most = self.labels["batch"] or len(batch)  # null: any number at once
-        parts = [self._ask(batch[at : at + most]) for at in range(0, len(batch), most)]
+        try:
+            parts = [self._ask(batch[at : at + most]) for at in range(0, len(batch), most)]
+        except CannotAnswer:
+            raise
+        except Exception as error:  # each runtime has its own
+            reason = " ".join(str(error).split())[:200]
+            raise CannotAnswer(
+                f"{self.labels['runtime']} fails on this model ({reason})."
+            ) from error
         probabilities, features = (
             np.concatenate([np.asarray(part[number], np.float32) for part in parts])
             for number in (0, 1)
@@ -312,7 +325,139 @@ def _onnx(file: Path, labels: dict[str, Any], device: str, threads: int | None) 
     return lambda batch: list(session.run(labels["outputs"], {labels["input"]: batch}))
 
 
-_RUNTIMES: dict[str, Callable[[Path, dict[str, Any], str, int | None], Ask]] = {"onnx": _onnx}
+def _openvino(file: Path, labels: dict[str, Any], device: str, threads: int | None) -> Ask:
+    import openvino
+
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if labels["precision"] == "fp32" and device == "cpu":
+        settings["INFERENCE_PRECISION_HINT"] = "f32"  # else what the processor multiplies fastest
+    if threads and device == "cpu":
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        model = openvino.Core().compile_model(str(file), device.upper(), settings)
+    except RuntimeError as error:
+        raise CannotAnswer(f"{file} cannot be opened by OpenVINO on {device}.") from error
+
+    def ask(batch: np.ndarray) -> Outputs:
+        found = model({labels["input"]: batch})
+        return [found[name] for name in labels["outputs"]]
+
+    return ask
+
+
+def _torchscript(file: Path, labels: dict[str, Any], device: str, threads: int | None) -> Ask:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    jit: Any = torch.jit
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it has a successor
+            model = jit.load(str(file), map_location=device).eval()
+    except RuntimeError as error:
+        raise CannotAnswer(f"{file} cannot be opened by torch on {device}.") from error
+
+    def ask(batch: np.ndarray) -> Outputs:
+        with torch.inference_mode():
+            found = model(torch.from_numpy(batch).to(device))
+        return [one.float().cpu().numpy() for one in found]
+
+    return ask
+
+
+def _tensorrt(file: Path, labels: dict[str, Any], device: str, threads: int | None) -> Ask:
+    import tensorrt
+    import torch
+
+    runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
+    engine = runtime.deserialize_cuda_engine(file.read_bytes()) if device != "cpu" else None
+    if engine is None:
+        raise CannotAnswer(
+            f"{file} answers on the kind of GPU and with the version of TensorRT that it was made "
+            f"for, and not here on {device}. Export it again on this machine."
+        )
+    cuda: Any = torch.cuda
+    context, stream = engine.create_execution_context(), cuda.Stream(device)
+
+    def ask(batch: np.ndarray) -> Outputs:
+        tensors = {labels["input"]: torch.from_numpy(batch).to(device)}
+        context.set_input_shape(labels["input"], batch.shape)
+        for name in labels["outputs"]:
+            shape = tuple(context.get_tensor_shape(name))
+            tensors[name] = torch.empty(shape, dtype=torch.float32, device=device)
+        for name, tensor in tensors.items():
+            context.set_tensor_address(name, tensor.data_ptr())
+        stream.wait_stream(cuda.current_stream(device))
+        if not context.execute_async_v3(stream.cuda_stream):
+            raise CannotAnswer(f"TensorRT failed on {file}.")
+        stream.synchronize()
+        return [tensors[name].cpu().numpy() for name in labels["outputs"]]
+
+    return ask
+
+
+def _ncnn(file: Path, labels: dict[str, Any], device: str, threads: int | None) -> Ask:
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{option}", labels["precision"] == "fp16" and option[0] == "f")
+    if threads:
+        net.opt.num_threads = threads
+    if net.load_param(str(file)) or net.load_model(str(file.with_suffix(".bin"))):
+        raise CannotAnswer(f"{file} cannot be opened by ncnn.")
+
+    def ask(batch: np.ndarray) -> Outputs:
+        with net.create_extractor() as one:
+            one.input("in0", ncnn.Mat(batch[0]))
+            return [np.array(one.extract(name)[1])[np.newaxis] for name in ("out0", "out1")]
+
+    return ask
+
+
+def _litert(file: Path, labels: dict[str, Any], device: str, threads: int | None) -> Ask:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        model = Interpreter(model_path=str(file), num_threads=threads)
+    except (ValueError, RuntimeError) as error:
+        raise CannotAnswer(f"{file} cannot be opened by LiteRT.") from error
+    signature = model.get_signature_runner()
+    (given,) = signature.get_input_details()
+    names = sorted(signature.get_output_details())  # output_0, output_1
+
+    def ask(batch: np.ndarray) -> Outputs:
+        found = signature(**{given: batch})
+        return [found[name] for name in names]
+
+    return ask
+
+
+def _coreml(file: Path, labels: dict[str, Any], device: str, threads: int | None) -> Ask:
+    import coremltools
+
+    if sys.platform != "darwin":
+        raise CannotAnswer("Core ML answers on macOS only.")
+    model = coremltools.models.MLModel(str(file))
+
+    def ask(batch: np.ndarray) -> Outputs:
+        found = model.predict({labels["input"]: batch})
+        return [np.asarray(found[name]) for name in labels["outputs"]]
+
+    return ask
+
+
+_RUNTIMES: dict[str, Callable[[Path, dict[str, Any], str, int | None], Ask]] = {
+    "onnx": _onnx,
+    "openvino": _openvino,
+    "torchscript": _torchscript,
+    "tensorrt": _tensorrt,
+    "ncnn": _ncnn,
+    "litert": _litert,
+    "coreml": _coreml,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -35,6 +35,7 @@ class Format(Protocol):
     title: str  # for people
     precisions: tuple[Precision, ...]
     packages: tuple[str, ...]  # modules that converting needs, as they are imported
+    packages_int8: tuple[str, ...] = ()  # and those that int8 needs besides
     extra: str  # of clip2yolo, that installs them
     runtime: str  # package that predict.py asks for
     batch: int | None  # inputs that it takes at once; None for any number
@@ -60,7 +61,7 @@ class Format(Protocol):
 
 def missing(wanted: Format, precision: Precision) -> str | None:
     """Say in a sentence what keeps this machine from converting to a format; None where nothing
-    does. Nothing heavy is imported."""
+    does. No converter is imported."""
     if precision not in wanted.precisions:
         return (
             f"{wanted.title} is not exported in {precision} here, but in "
@@ -80,7 +81,7 @@ def missing(wanted: Format, precision: Precision) -> str | None:
 def packages_for(wanted: Format, precision: Precision) -> tuple[str, ...]:
     """Return the modules that converting at a precision needs."""
     if precision == "int8":
-        return (*wanted.packages, *getattr(wanted, "packages_int8", ()))
+        return (*wanted.packages, *wanted.packages_int8)
     return wanted.packages
 
 
