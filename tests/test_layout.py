@@ -51,7 +51,7 @@ ORDER = {name: number for number, names in enumerate(ROOMS) for name in names}
 KEEPERS = {
     "ultralytics": ("yolo/", "student/", "export/graph.py"),
     **dict.fromkeys(
-        ("onnx", "onnxruntime", "openvino", "nncf", "tensorrt", "ncnn", "pnnx", "coremltools"),
+        ("onnx", "onnxruntime", "openvino", "tensorrt", "ncnn", "pnnx", "coremltools"),
         ("export/formats/", "export/predict.py"),
     ),
     **dict.fromkeys(

@@ -109,25 +109,22 @@ def _cells(one: ExportFigures) -> list[str]:
 
 
 def _print_formats(as_json: bool) -> None:
+    from itertools import groupby
+
     from pipeline.export.formats import FORMATS, missing
     from pipeline.terminal import print_table
 
-    rows = [
-        (one, precision, missing(one, precision) or one.unprovable())
+    known = [
+        (one.name, precision, missing(one, precision) or one.unprovable())
         for one in FORMATS.values()
         for precision in one.precisions
     ]
     if as_json:
-        print_json(
-            [
-                {"format": one.name, "precision": precision, "missing": reason}
-                for one, precision, reason in rows
-            ]
-        )
+        keys = ("format", "precision", "missing")
+        print_json([dict(zip(keys, row, strict=True)) for row in known])
         return
-    print_table(
-        "Formats",
-        ["format", "precision", "here"],
-        [[one.name, precision, reason or "ready"] for one, precision, reason in rows],
-        left=("precision", "here"),
-    )
+    rows = [
+        [name, ", ".join(row[1] for row in alike), reason or "ready"]
+        for (name, reason), alike in groupby(known, key=lambda row: (row[0], row[2]))
+    ]
+    print_table("Formats", ["format", "precision", "here"], rows, left=("precision", "here"))

@@ -329,7 +329,7 @@ def _openvino(file: Path, labels: dict[str, Any], device: str, threads: int | No
     import openvino
 
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if labels["precision"] == "fp32" and device == "cpu":
+    if labels["precision"] != "fp16" and device == "cpu":
         settings["INFERENCE_PRECISION_HINT"] = "f32"  # else what the processor multiplies fastest
     if threads and device == "cpu":
         settings["INFERENCE_NUM_THREADS"] = threads

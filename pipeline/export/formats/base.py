@@ -69,7 +69,9 @@ def missing(wanted: Format, precision: Precision) -> str | None:
         )
     if reason := wanted.impossible():
         return reason
-    absent = [name for name in packages_for(wanted, precision) if not _is_there(name)]
+    absent = [
+        name.replace("_", "-") for name in packages_for(wanted, precision) if not _is_there(name)
+    ]
     if not absent:
         return None
     return (

@@ -45,7 +45,7 @@ class TensorRt(Format):
         parser = tensorrt.OnnxParser(network, log)
         with tempfile.TemporaryDirectory(prefix="clip2yolo-") as aside:
             file = Path(aside) / "model.onnx"
-            write_onnx(job, file, symmetric=True)
+            write_onnx(job, file, convolutions_only=True, symmetric=True)
             if not parser.parse_from_file(str(file)):
                 raise StudentError(f"TensorRT cannot read the student ({parser.get_error(0)}).")
         settings = builder.create_builder_config()
