@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.errors import StudentError
 from pipeline.export import labels, predict
 from pipeline.export.known import read_export
-from pipeline.files import sha256_of
+from pipeline.files import fingerprint, hashes_of
 from pipeline.machine import cores
 from pipeline.records import Predictor
 from pipeline.run.workspace import Workspace
@@ -88,12 +88,18 @@ def exports_of(workspace: Workspace) -> list[Path]:
     none where there is no student."""
     if not workspace.weights.is_file():
         return []
-    student = sha256_of(workspace.weights)
+    (student,) = hashes_of([workspace.weights])
     return [
         folder
         for folder in sorted(workspace.exports.glob("*"))
         if (known := read_export(folder)) is not None and known.student == student and known.passed
     ]
+
+
+def exports_digest(workspace: Workspace) -> str:
+    """Name the exports of `exports_of`, so that whoever depends on them sees others."""
+    known = [read_export(folder) for folder in exports_of(workspace)]
+    return fingerprint([[one.folder.name, one.files] for one in known if one is not None])
 
 
 def open_student(path: Path, device: str = "auto") -> Student | Exported:
