@@ -424,13 +424,15 @@ def _litert(file: Path, labels: dict[str, Any], device: str, threads: int | None
         model = Interpreter(model_path=str(file), num_threads=threads)
     except (ValueError, RuntimeError) as error:
         raise CannotAnswer(f"{file} cannot be opened by LiteRT.") from error
-    signature = model.get_signature_runner()
-    (given,) = signature.get_input_details()
-    names = sorted(signature.get_output_details())  # output_0, output_1
+    model.allocate_tensors()
+    (given,) = model.get_input_details()
+    # By their names, output_0 and output_1: a quantized model's signature names another tensor.
+    found = sorted(model.get_output_details(), key=lambda one: str(one["name"]))
 
     def ask(batch: np.ndarray) -> Outputs:
-        found = signature(**{given: batch})
-        return [found[name] for name in names]
+        model.set_tensor(given["index"], batch)
+        model.invoke()
+        return [model.get_tensor(one["index"]) for one in found]
 
     return ask
 
