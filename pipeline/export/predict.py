@@ -70,13 +70,10 @@ def load(folder: str | Path, device: str = "auto", threads: int | None = None) -
         raise CannotAnswer(f"{name} cannot be read ({error.strerror or error}).") from error
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise CannotAnswer(f"{folder} holds no whole model ({error}). Export it again.") from error
-    open_model = _RUNTIMES.get(labels["format"])
     if device == "auto":
         device = "cuda" if labels["format"] == "tensorrt" else "cpu"
-    if open_model is None:
-        raise CannotAnswer(f"This predict.py does not know the format {labels['format']!r}.")
     try:
-        ask = open_model(folder / labels["file"], labels, device, threads)
+        ask = _RUNTIMES[labels["format"]](folder / labels["file"], labels, device, threads)
     except ImportError as error:
         needed = labels["runtime"]
         raise CannotAnswer(
@@ -88,6 +85,12 @@ def load(folder: str | Path, device: str = "auto", threads: int | None = None) -
 
 def _check(labels: dict[str, Any]) -> None:
     """Raise what `load` words, where labels.json is not as it is written by an export."""
+    if labels["format"] not in list(_RUNTIMES):
+        raise ValueError(f"this predict.py does not know the format {labels['format']!r}")
+    for key in ("input", "outputs", "batch", "mean", "std", "runtime"):
+        labels[key]
+    if labels["none"] is not None:
+        float(labels["none"]["threshold"])
     names = [labels["file"], *labels["files"]]
     if any(not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts
            for name in names):  # fmt: skip
