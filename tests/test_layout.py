@@ -70,7 +70,7 @@ KEEPERS = {
     "transformers": ("teachers/transformers.py", "spaces/transformers.py"),
     "autodistill": ("teachers/autodistill.py", "autodistill/"),
     "av": ("images/video.py", "sample/film.py"),
-    "pi_heif": ("pixels/formats.py",),
+    "pi_heif": ("pixels/formats.py", "export/predict.py"),
     "simplejpeg": ("pixels/jpeg.py",),
     "click": ("cli/",),
     "starlette": ("review/server.py",),

@@ -57,8 +57,8 @@ def labels_of(
         "resample": _RESAMPLE,
         "mean": [0.0, 0.0, 0.0],
         "std": [1.0, 1.0, 1.0],
-        "input": "images",
-        "outputs": ["probabilities", "features"],
+        "input": wanted.input_name,
+        "outputs": list(wanted.output_names),
         "batch": wanted.batch,
         "softmax": "in the model; its first output sums to 1",
         "none": None

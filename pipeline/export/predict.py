@@ -12,6 +12,7 @@ file names. From Python:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import sys
@@ -189,6 +190,9 @@ def read(path: str | Path) -> Image.Image:
     """
     try:
         Image.init()
+        with Path(path).open("rb") as file:
+            if file.read(12)[4:8] == b"ftyp":
+                _know_heic()
         # EPS and WMF run an interpreter over the file.
         with Image.open(path, formats=sorted(set(Image.OPEN) - {"EPS", "WMF"})) as image:
             image.load()
@@ -199,6 +203,14 @@ def read(path: str | Path) -> Image.Image:
         raise CannotAnswer(f"{path} cannot be read ({reason}).") from error
     except Exception as error:  # decoders raise anything on damaged bytes
         raise CannotAnswer(f"{path} cannot be read ({type(error).__name__}).") from error
+
+
+def _know_heic() -> None:
+    """HEIC is read where pi-heif is installed."""
+    with contextlib.suppress(ImportError):
+        from pi_heif import register_heif_opener
+
+        register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -414,8 +426,8 @@ def _ncnn(file: Path, labels: dict[str, Any], device: str, threads: int | None) 
 
     def ask(batch: np.ndarray) -> Outputs:
         with net.create_extractor() as one:
-            one.input("in0", ncnn.Mat(batch[0]))
-            return [np.array(one.extract(name)[1])[np.newaxis] for name in ("out0", "out1")]
+            one.input(labels["input"], ncnn.Mat(batch[0]))
+            return [np.array(one.extract(name)[1])[np.newaxis] for name in labels["outputs"]]
 
     return ask
 

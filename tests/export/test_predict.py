@@ -98,6 +98,12 @@ def test_odd_pictures_are_read_as_clip2yolo_reads_them(kind: str, tmp_path: Path
     assert np.array_equal(np.asarray(ours), np.asarray(theirs))
 
 
+def test_avif_is_read(tmp_path: Path) -> None:
+    avif = tmp_path / "picture.avif"
+    noise(64, 48).save(avif)
+    assert np.array_equal(np.asarray(predict.read(avif)), np.asarray(read_rgb(avif)))
+
+
 @pytest.mark.parametrize(
     "name",
     [

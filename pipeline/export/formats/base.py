@@ -39,6 +39,8 @@ class Format(Protocol):
     extra: str  # of clip2yolo, that installs them
     runtime: str  # package that predict.py asks for
     batch: int | None  # inputs that it takes at once; None for any number
+    input_name: str = "images"  # what the model calls what it takes, and what it gives
+    output_names: tuple[str, str] = ("probabilities", "features")
 
     def impossible(self) -> str | None:
         """Say in a sentence why this machine cannot convert to it, beyond packages; None where it

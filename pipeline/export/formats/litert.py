@@ -22,6 +22,7 @@ class LiteRt(Format):
     packages, packages_int8 = ("litert_torch", "ai_edge_litert"), ("ai_edge_quantizer",)
     extra, runtime = "litert", "ai-edge-litert"
     batch = 1
+    input_name, output_names = "args_0", ("output_0", "output_1")  # of its signature
 
     def convert(self, job: Job, folder: Path) -> Sequence[str]:
         """Write model.tflite."""

@@ -23,6 +23,7 @@ class Ncnn(Format):
     precisions = ("fp32", "fp16")
     packages, extra, runtime = ("pnnx", "ncnn"), "ncnn", "ncnn"
     batch = 1
+    input_name, output_names = "in0", ("out0", "out1")  # pnnx's
 
     def convert(self, job: Job, folder: Path) -> Sequence[str]:
         """Write model.param and model.bin."""
