@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 SAMPLE := datasets/packing_line/sample.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup label data train evaluate run upload status test test-slow lowest lint format bench pocket-teacher lock clean
+.PHONY: help setup label data train evaluate export run upload status test test-slow lowest lint format bench pocket-teacher lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,7 +44,10 @@ train: $(READY) ## Train the student on the dataset
 evaluate: $(READY) ## Compare student and teacher, write the report
 	$(BIN)/clip2yolo evaluate --config $(CONFIG)
 
-run: $(READY) $(DATA) ## All three, each only where something changed
+export: $(READY) ## Write the student for other runtimes, and prove that it answers alike
+	$(BIN)/clip2yolo export --config $(CONFIG)
+
+run: $(READY) $(DATA) ## All of these (exports where CONFIG lists some), where something changed
 	$(BIN)/clip2yolo run --config $(CONFIG)
 
 upload: $(READY) ## Send the labeled dataset to the config's Roboflow project

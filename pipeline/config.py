@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.complaints import Place, sentences
 from pipeline.errors import ConfigError, describe_os_error
@@ -175,6 +175,19 @@ class StudentConfig(Section):
     train: dict[str, bool | int | float | str] = {}  # any further ultralytics setting
 
 
+class ExportConfig(Section):
+    """A format of another runtime, see `pipeline.export.formats`."""
+
+    format: Literal["onnx", "openvino", "torchscript", "tensorrt", "ncnn", "litert", "coreml"]
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+
+
+def _different(exports: list[ExportConfig]) -> list[ExportConfig]:
+    if len(set(exports)) < len(exports):
+        raise ValueError("one format stands here twice at one precision; name each once")
+    return exports
+
+
 class EvaluateConfig(Section):
     """What is measured beyond the accuracy, and what a student must reach to be used."""
 
@@ -234,6 +247,7 @@ class Config(Section):
     label: LabelConfig = LabelConfig()
     dataset: DatasetConfig = DatasetConfig()
     student: StudentConfig = StudentConfig()
+    exports: Annotated[list[ExportConfig], AfterValidator(_different)] = Field([], alias="export")
     evaluate: EvaluateConfig = EvaluateConfig()
     review: ReviewConfig = ReviewConfig()
     roboflow: RoboflowConfig = RoboflowConfig()
@@ -248,6 +262,10 @@ class Config(Section):
         space = self.label.space and self.label.space.model_copy(update=said)
         label = self.label.model_copy(update={"space": space})
         return self.model_copy(update={"teachers": teachers, "label": label})
+
+    def with_exports(self, exports: list[ExportConfig]) -> Config:
+        """Return the config with these exports in the place of its own."""
+        return self.model_copy(update={"exports": exports})
 
     def with_refine(self, refine: str | None) -> Config:
         """Return the config with another `label.refine`; None leaves it as it is."""
@@ -318,6 +336,7 @@ def parse_config(
     if isinstance(data.get("label"), dict) and "space" in data["label"]:
         data["label"] = {**data["label"], "space": _space(data["label"]["space"], base)}
     data["student"] = with_model_paths(data.get("student", {}), "student", base)
+    data["export"] = _exports(data.get("export", []))
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -357,6 +376,12 @@ def _teachers(given: Any, base: Path) -> Any:
     several = given if isinstance(given, list) else [given]
     named = [{"model": one} if isinstance(one, str) else one for one in several]
     return [with_model_paths(one, "teacher", base) for one in named]
+
+
+def _exports(given: Any) -> Any:
+    """One export or several, each a format's name or a mapping, as a list of mappings."""
+    several = given if isinstance(given, list) else [given]
+    return [{"format": one} if isinstance(one, str) else one for one in several]
 
 
 def _space(given: Any, base: Path) -> Any:

@@ -16,10 +16,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, ExportConfig
 from pipeline.dataset.stage import EXPORT, DatasetCounts
 from pipeline.evaluation.gates import raise_failed
 from pipeline.evaluation.stage import EVALUATE, EvaluateCounts
+from pipeline.export.stage import EXPORTS, ExportCounts, export_all
 from pipeline.labels.counts import LabelCounts
 from pipeline.labels.prompts import review_prompts
 from pipeline.labels.stage import LABEL
@@ -29,15 +30,20 @@ from pipeline.run.stage import Run, Stage, StageState, Stamp, carry_out, stage_s
 from pipeline.student import TrainResult
 from pipeline.student.stage import TRAIN
 
-__all__ = ["STAGES", "evaluate", "label", "review_prompts", "status", "train"]
+__all__ = ["STAGES", "evaluate", "export", "label", "review_prompts", "status", "train"]
 
-STAGES: tuple[Stage[Any, Any], ...] = (LABEL, EXPORT, TRAIN, EVALUATE)
+STAGES: tuple[Stage[Any, Any], ...] = (LABEL, EXPORT, TRAIN, EXPORTS, EVALUATE)
+
+
+def stages_of(config: Config) -> tuple[Stage[Any, Any], ...]:
+    """Return the stages that a config has: without `export:` nothing is exported."""
+    return tuple(stage for stage in STAGES if stage is not EXPORTS or config.exports)
 
 
 def _checked(config: Config, listener: Listener, verify: bool = False) -> Run:
     """The run of a config in which no stage will find a mistake: hours may lie between them."""
     run = Run.of(config, listener, verify)
-    for stage in STAGES:
+    for stage in stages_of(config):
         stage.check(run)
     return run
 
@@ -83,6 +89,29 @@ def train(config: Config, listener: Listener = SILENT) -> Stamp[TrainResult]:
         return carry_out(TRAIN, run)
 
 
+def export(
+    config: Config, listener: Listener = SILENT, wanted: list[ExportConfig] | None = None
+) -> ExportCounts:
+    """Write the student in other formats, and prove each on images that it never learned from.
+
+    Args:
+        config: the run.
+        listener: told how it goes.
+        wanted: what to export; by default what the config's `export:` says.
+
+    Raises:
+        ConfigError: a format cannot be made on this machine.
+        WorkspaceError: there is no student yet, or the workspace is busy.
+        StudentError: an export does not answer as the student does; the others are in place.
+    """
+    run = _checked(config if wanted is None else config.with_exports(wanted), listener)
+    with _at_work(run):
+        if wanted is None:
+            return carry_out(EXPORTS, run).counts
+        run.workspace.claim(run.workspace.exports)
+        return export_all(run, EXPORTS.look(run), wanted)
+
+
 def evaluate(config: Config, listener: Listener = SILENT) -> Stamp[EvaluateCounts]:
     """Compare the student with its teacher and write evaluation.json and report.html.
 
@@ -105,4 +134,4 @@ def evaluate(config: Config, listener: Listener = SILENT) -> Stamp[EvaluateCount
 
 def status(config: Config) -> list[StageState]:
     """Say of each stage whether it is done, out of date or not run. Changes nothing."""
-    return stage_states(STAGES, Run.of(config))
+    return stage_states(stages_of(config), Run.of(config))

@@ -40,6 +40,8 @@ student:
   imgsz: 224
   epochs: 30                 # in each of two rounds; `rounds: 1` takes half the time
 
+# export: [onnx, openvino]   # for devices, each proved to answer as the student does
+
 workspace: {workspace}       # everything the run writes goes here
 """
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.evaluate import print_evaluate, recall_failed_gates
+from pipeline.cli.export import print_exports
 from pipeline.cli.group import echo, main, on_a_run, print_json, say_if_skipped
 from pipeline.errors import ConfigError
 from pipeline.values import counted
@@ -86,7 +87,8 @@ def run(
     verify: bool,
     if_changed: bool,
 ) -> None:
-    """Label, train and evaluate, each only where something changed.
+    """Label, train, export where the config says so, and evaluate, each only where something
+    changed.
 
     Example: clip2yolo run --config configs/packing_line.yaml
     """
@@ -103,6 +105,10 @@ def run(
     labeled = stages.label(config, listener, verify=verify)
     _print_label(config, labeled, False, listener, silent=as_json)
     _print_train(config, stages.train(config, listener), False, listener, silent=as_json)
+    if config.exports:
+        exported = stages.export(config, listener)
+        if not as_json:
+            print_exports(config, exported, as_json)
     print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
 
 

@@ -6,23 +6,14 @@ does not exist (a share of nothing) is None and never NaN, so that all of them f
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-_Z95 = 1.959963984540054  # the standard normal's 97.5 % quantile
-
-
-@dataclass(frozen=True)
-class Proportion:
-    """A share of `n` cases with its 95 % confidence interval; all between 0 and 1."""
-
-    value: float
-    low: float
-    high: float
-    n: int
+from pipeline.shares import Proportion as Proportion
+from pipeline.shares import mcnemar_p as mcnemar_p
+from pipeline.shares import proportion as proportion
 
 
 @dataclass(frozen=True)
@@ -44,26 +35,6 @@ class ConfidenceBin:
     n: int
     confidence: float | None  # their mean confidence
     accuracy: float | None  # the share of them that is right
-
-
-def proportion(successes: int, n: int) -> Proportion | None:
-    """Return successes/n with Wilson's 95 % score interval (Wilson, 1927); None for n = 0.
-
-    The interval keeps its coverage near 0 and 1 and for small n, where the usual ± interval
-    collapses to a point or leaves [0, 1] (Brown, Cai and DasGupta, 2001).
-    """
-    if n == 0:
-        return None
-    if not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n}")
-    share = successes / n
-    scale = 1 + _Z95**2 / n
-    center = (share + _Z95**2 / (2 * n)) / scale
-    half = _Z95 / scale * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
-    # At the ends the bound is exactly 0 or 1; rounding must not say otherwise.
-    low = 0.0 if successes == 0 else max(0.0, center - half)
-    high = 1.0 if successes == n else min(1.0, center + half)
-    return Proportion(share, low, high, n)
 
 
 def accuracy(predicted: ArrayLike, truth: ArrayLike) -> Proportion | None:
@@ -163,24 +134,6 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15)
         return None
     gaps = (slot.n * abs((slot.accuracy or 0.0) - (slot.confidence or 0.0)) for slot in filled)
     return sum(gaps) / total
-
-
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test (McNemar, 1947).
-
-    Of the cases that exactly one of two predictors gets right, each is as likely the first's as the
-    second's if both are equally good. Whole numbers throughout, so that no case is too rare.
-
-    Args:
-        only_first: cases that only the first predictor got right.
-        only_second: cases that only the second got right.
-    """
-    n, fewer = only_first + only_second, min(only_first, only_second)
-    term = tail = 1  # n choose 0
-    for k in range(fewer):
-        term = term * (n - k) // (k + 1)
-        tail += term
-    return min(1.0, 2 * tail / 2**n) if n else 1.0
 
 
 def area_under_roc(lower: ArrayLike, higher: ArrayLike) -> float | None:

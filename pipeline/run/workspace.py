@@ -22,8 +22,8 @@ from pipeline.errors import WorkspaceError
 from pipeline.files import sweep, write_json
 
 _LIST = ".clip2yolo.json"  # what the run has made in its folder, and where its config lay
-_STAMPS = ("label.json", "dataset.json", "train.json", "evaluate.json")
-_FOLDERS = ("frames", "notices", "dataset", "student", "students")
+_STAMPS = ("label.json", "dataset.json", "train.json", "export.json", "evaluate.json")
+_FOLDERS = ("frames", "notices", "dataset", "student", "students", "exports")
 
 
 class Workspace:
@@ -48,6 +48,7 @@ class Workspace:
         self.weights = self.student / "weights.pt"
         self.curve = self.student / "curve.png"
         self.students = root / "students"
+        self.exports = root / "exports"
         self.answers = root / "answers.parquet"
         self.suspects = root / "suspects.parquet"
         self.evaluation = root / "evaluation.json"
@@ -65,8 +66,8 @@ class Workspace:
                 self.beliefs,
                 self.dataset,
             ),
-            *(self.student, self.students, self.answers, self.suspects, self.evaluation),
-            *(self.report, self.report_md, *(root / name for name in _STAMPS)),
+            *(self.student, self.students, self.exports, self.answers, self.suspects),
+            *(self.evaluation, self.report, self.report_md, *(root / name for name in _STAMPS)),
         )
 
     def stamp(self, stage: str) -> Path:
@@ -90,7 +91,7 @@ class Workspace:
                 "Wait until it has finished, or give this run another `workspace:`."
             ) from None
         try:
-            for folder in (self.root, self.notices, self.students, self.uploads):
+            for folder in (self.root, self.notices, self.students, self.exports, self.uploads):
                 sweep(folder)
             self._refuse_strangers()
             yield

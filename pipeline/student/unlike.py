@@ -86,6 +86,24 @@ class Unlike:
         rank = min(n, math.ceil((n + 1) * (1 - share)))
         return float(self.held_out[rank - 1])
 
+    def settled(self, held_out: np.ndarray) -> Unlike:
+        """Return the same with its scale, and what is known of new pictures, by other ones.
+
+        Args:
+            held_out: (m, features) of pictures that the student was not trained on.
+        """
+        if not len(held_out):
+            count = 4 if len(self.outside) else 3
+            nothing, zeros = np.zeros(0, np.float32), np.zeros(count, np.float32)
+            return replace(self, middle=zeros, spread=zeros + 1, held_out=nothing)
+        low, middle, high = np.quantile(self._measures(held_out), [0.16, 0.5, 0.84], axis=0)
+        known = replace(
+            self,
+            middle=middle.astype(np.float32),
+            spread=np.maximum(high - low, _LEAST).astype(np.float32),
+        )
+        return replace(known, held_out=np.sort(known.scores(held_out)))
+
     def save(self, folder: Path) -> None:
         """Put it into a student's folder."""
         with (folder / FILE).open("wb") as file:
@@ -189,17 +207,7 @@ def fit(
         spread=nothing,
         held_out=nothing,
     )
-    if not len(held_out):
-        count = 4 if len(known.outside) else 3
-        zeros, ones = np.zeros(count, np.float32), np.ones(count, np.float32)
-        return replace(known, middle=zeros, spread=ones)
-    low, middle, high = np.quantile(known._measures(held_out), [0.16, 0.5, 0.84], axis=0)
-    known = replace(
-        known,
-        middle=middle.astype(np.float32),
-        spread=np.maximum(high - low, _LEAST).astype(np.float32),
-    )
-    return replace(known, held_out=np.sort(known.scores(held_out)))
+    return known.settled(held_out)
 
 
 def _space(features: np.ndarray) -> np.ndarray:
