@@ -99,6 +99,8 @@ def _look(
     prepared = student.prepare(image)
     if class_name is None:
         class_name = student.classes[int(student.predict([prepared])[0].argmax())]
+    elif class_name not in student.classes:
+        raise ValueError(f"{student.name} has no class {class_name!r}")
     maps = student.evidence([prepared])[0]
     # What speaks for all classes alike changes no probability.
     grid = maps[student.classes.index(class_name)] - maps.mean(axis=0)

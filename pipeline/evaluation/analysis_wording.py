@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.evaluation.slices import KINDS
+from pipeline.evaluation.wording import interval, percent
+
 if TYPE_CHECKING:
     from pipeline.evaluation.analysis_record import Slice
     from pipeline.evaluation.metrics import ConfidenceBin
@@ -40,8 +43,8 @@ def _reliability(who: str, verb: str, bins: Sequence[ConfidenceBin]) -> str:
         if verb == "are" and sure <= right:
             verdict = "less sure than they could be"
     return (
-        f"{who} {verb} {sure:.1%} sure on average and right on {right:.1%}: on the whole {verdict} "
-        f"(calibration error {gap:.3f}, {total:,} images)."
+        f"{who} {verb} {percent(sure)} sure on average and right on {percent(right)}: on the whole "
+        f"{verdict} (calibration error {gap:.3f}, {total:,} images)."
     )
 
 
@@ -54,7 +57,7 @@ def slice_sentences(evaluation: Evaluation) -> list[str]:
     significant = clearest(slices)
     right = "right on" if slices[0].accuracy else "of one mind with the teacher on"
     if not significant:
-        kinds = list(dict.fromkeys(one.by for one in slices))
+        kinds = sorted({one.by for one in slices}, key=KINDS.index)
         return [
             f"Looked at: {len(slices)} groups of held-out images, by {_listed(kinds)}. On none of "
             f"them is the student significantly less often {right.removesuffix(' on')} than on the "
@@ -87,17 +90,20 @@ def _same(one: Slice, other: Slice) -> bool:
 
 def _slice(one: Slice, right: str, looked_at: int) -> str:
     p = "< 0.001" if one.p_corrected < 0.001 else f"= {one.p_corrected:.3f}"
-    which = "from " if one.by == "source" else ""
-    share = one.figure
+    what, _, exactly = one.name.partition(": ")
+    which = f"from {one.name!r}" if one.by == "source" else f"that are {what}"
+    which += f" ({exactly})" if exactly and one.by != "source" else ""
     sentence = (
-        f"On {one.n:,} images {which}{one.name!r} the student is {right} "
-        f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%}), on the other {one.rest.n:,} "
-        f"{one.rest.value:.1%} (exact test, corrected for {looked_at} groups that were looked at: "
-        f"p {p})."
+        f"On {one.n:,} images {which} the student is {right} {percent(one.figure.value)} "
+        f"({interval(one.figure)} with 95 % confidence), on the {one.rest.n:,} others on "
+        f"{percent(one.rest.value)} (exact test, corrected for {looked_at} groups that were looked "
+        f"at: p {p})."
     )
     if one.within_classes is not None and one.within_classes >= _LEVEL:
-        sentence += " That may be because of the classes that they show: within each class these "
-        sentence += "images are not significantly worse."
+        sentence += (
+            " That may be because of the classes that they show: compared with images of their own "
+            "class they are not significantly worse."
+        )
     return sentence
 
 
@@ -121,8 +127,8 @@ def look_alike_sentence(evaluation: Evaluation) -> str:
     if found.on_alike and found.on_others:
         right = "right on" if evaluation.held_out.has_truth else "of one mind with the teacher on"
         sentence += (
-            f" The student is {right} {found.on_alike.value:.1%} of those and on "
-            f"{found.on_others.value:.1%} of the others."
+            f" The student is {right} {percent(found.on_alike.value)} of those and on "
+            f"{percent(found.on_others.value)} of the others."
         )
     return sentence
 

@@ -42,8 +42,8 @@ def render_markdown(evaluation: Evaluation) -> str:
     if sentence := rejection_sentence(evaluation):
         parts.append(_plain(sentence))
     closer = [*slice_sentences(evaluation), look_alike_sentence(evaluation)]
-    if said := " ".join(filter(None, closer)):
-        parts.append(_plain(said))
+    if any(closer):
+        parts.append(_plain(" ".join(closer)))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))
     if student.per_class:

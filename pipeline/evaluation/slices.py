@@ -75,22 +75,19 @@ def _candidates(
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield what a slice is by, its name, and which images are in it, (n,) bool."""
     scales = (
-        ("brightness", traits.brightness, "dark: brightness up to {:.0f} of 255",
-         "bright: brightness from {:.0f} of 255"),
-        ("blur", traits.sharpness, "blurred: sharpness up to {:.3g}",
-         "sharp or noisy: sharpness from {:.3g}"),
-        ("size", traits.short_side, "small: short side up to {:.0f} pixels",
-         "large: short side from {:.0f} pixels"),
-    )  # fmt: skip
-    for by, values, low, high in scales:
+        ("brightness", traits.brightness, 0, ("dark", "bright"), "brightness {} {:g} of 255"),
+        ("blur", traits.sharpness, 3, ("blurred", "sharp or noisy"), "sharpness {} {:g}"),
+        ("size", traits.short_side, 0, ("small", "large"), "short side {} {:g} pixels"),
+    )
+    for by, exact, digits, (lower, higher), words in scales:
+        values = np.round(exact, digits)  # so that the name says exactly who is in
         if not np.isfinite(values).any():
             continue
         for share in _ENDS:
-            # A value that occurs, so that the name says exactly who is in.
             least = float(np.nanquantile(values, share, method="lower"))
             most = float(np.nanquantile(values, 1 - share, method="higher"))
-            yield by, low.format(least), values <= least
-            yield by, high.format(most), values >= most
+            yield by, f"{lower}: {words.format('up to', least)}", values <= least
+            yield by, f"{higher}: {words.format('from', most)}", values >= most
     for number, (begins, name) in enumerate(_SHAPES):
         ends = _SHAPES[number + 1][0] if number + 1 < len(_SHAPES) else np.inf
         yield "shape", name, (traits.aspect >= begins) & (traits.aspect < ends)
