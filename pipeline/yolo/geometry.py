@@ -39,8 +39,9 @@ class Preparation:
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return the input; what is no thicker than a hair still becomes a line of one pixel."""
         if isinstance(self._narrow, int):
-            thick = _thickened(image.size, self._narrow)
-            if thick != image.size:
+            least = -(-max(image.size) // self._narrow)
+            if min(image.size) < least:
+                thick = max(image.width, least), max(image.height, least)
                 image = image.resize(thick, Image.Resampling.BILINEAR)
         return self._steps(image)  # type: ignore[no-any-return]
 
