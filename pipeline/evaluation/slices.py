@@ -4,8 +4,8 @@ Each slice is compared with all other images by Fisher's exact test, one-sided. 
 slices finds some that are bad by chance, so the p-values are corrected as Holm (1979) does: the
 chance that any sentence at all is wrong stays below 5 %, whatever the slices have in common. They
 do have much in common (the darkest tenth lies within the darkest quarter), and each sentence sends
-somebody out to take pictures; so not a limit on the share of wrong sentences (Benjamini and
-Yekutieli, 2001), which for this many tests asks for as much.
+somebody out to take pictures. Benjamini and Yekutieli's limit on the share of wrong ones (2001),
+which holds for such tests, too, finds less among so few: docs/evaluation.md has the figures.
 """
 
 from __future__ import annotations
