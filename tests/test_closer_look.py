@@ -57,6 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
             "student": {
                 "model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 12, "batch": 16, "workers": 0,
+                "distill": "hard", "rounds": 1,
                 "train": {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "",
                           "hsv_h": 0.0},
             },
