@@ -155,7 +155,9 @@ def test_whoever_joins_stands_beside_the_two() -> None:
     assert joined.comparison.only_student_right == 2 and joined.accuracy is not None
     assert [row[3] for row in summary_rows(evaluation)[:2]] == ["onnx", "75.0 %"]
     known = evaluation.as_json()
-    assert [one["kind"] for one in known["contenders"]] == ["teacher", "student", "onnx"]
+    kinds = [one["kind"] for one in known["contenders"]]
+    assert kinds == ["teacher", "student", "onnx", "chance"]
+    assert known["contenders"][3] == {"kind": "chance", **known["chance"]}
     assert known["contenders"][0] == known["teacher"]
     assert known["contenders"][1] == known["student"]
 
