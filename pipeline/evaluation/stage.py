@@ -155,10 +155,8 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         classes,
         sample.held_out(classes),
         {
-            "teacher": Measured(
-                panel, Prediction(classes, taught.together), latency[panel.name], precision
-            ),
-            "student": Measured(student, learned, latency[student.name]),
+            "teacher": Measured(panel, Prediction(classes, taught.together), latency[0], precision),
+            "student": Measured(student, learned, latency[1]),
         },
         dict(training.iter_rows()),
         _label_figures(run, truth),
