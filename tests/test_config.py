@@ -191,8 +191,8 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
             "distill": "soft", "balance": "none", "rounds": "auto", "train": {},
         },
         "evaluate": {
-            "latency_images": 100, "disagreements": 24, "suspects": 100, "gates": {},
-            "margin": 0.01,
+            "latency_images": 100, "cold_starts": True, "disagreements": 24, "suspects": 100,
+            "gates": {}, "margin": 0.01,
         },
         "review": {"until": 0.001},
         "roboflow": {

@@ -113,6 +113,8 @@ def print_evaluate(
     say_if_skipped(result, listener, "The evaluation is up to date.")
     header, *rows = summary_rows(evaluation)
     print_table("Teacher and student", header, rows)
+    for one in evaluation.left_out:
+        echo(f"{one.name} is left out. {one.reason}")
     echo(conclusion(evaluation))
     for gate in evaluation.gates:
         echo(f"Gate {gate.gate} {gate.limit}: kept. {gate.sentence}")

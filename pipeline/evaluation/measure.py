@@ -25,6 +25,7 @@ _BATCH = 32  # larger ones fall out of a processor's caches
 _MODEL = 0  # in the place of a size, of images that are prepared already
 _WARM_UP = 3  # images; the first calls allocate memory and choose kernels
 _ROUNDS = 3  # of the throughput; the median of them counts
+_AGAIN = 4  # times that each image is asked about in a round, at most
 _SECONDS = 0.25  # that one round with one size of batches takes, of whoever is fast enough
 
 
@@ -205,7 +206,8 @@ class _Throughput:
 
     def _some(self, given: Sequence[Any], batch: int) -> list[Any]:
         """Whole batches, at least one in each stream, as many as the time allows."""
-        batches = max(self._predictor.streams, round(_SECONDS / self._alone / batch))
+        most = min(_SECONDS / self._alone, _AGAIN * len(self._encoded))
+        batches = max(self._predictor.streams, round(most / batch))
         return list(itertools.islice(itertools.cycle(given), batches * batch))
 
     def _time(self, read: Callable[[Any], Any], items: list[Any], batch: int, under: int) -> None:

@@ -54,7 +54,7 @@ class Preparation:
         pixel."""
         square = self._padded(image, self._narrow) if self._narrow else self._fit_bytes(image)
         # Divided, not multiplied by the reciprocal, which rounds otherwise.
-        values = np.divide(np.asarray(square), 255, dtype=np.float32)
+        values: np.ndarray = np.divide(np.asarray(square), 255, dtype=np.float32)
         if self._narrow:  # what `saved_steps` does to color the padding; rounding shows it
             values -= np.float32(_GREY)
             values += np.float32(_GREY)
