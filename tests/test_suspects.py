@@ -175,7 +175,8 @@ def test_whoever_wants_no_suspects_gets_none(
     monkeypatch.setenv("CLIP2YOLO_CACHE", str(colors / "cache"))
     written = yaml.safe_load((colors / "run.yaml").read_text())
     written |= {
-        "source": str(colors / "photos"), "evaluate": {"suspects": 0, "latency_images": 8, "cold_starts": False},
+        "source": str(colors / "photos"),
+        "evaluate": {"suspects": 0, "latency_images": 8, "cold_starts": False},
         "student": {"distill": "hard",
                     "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
     }  # fmt: skip
