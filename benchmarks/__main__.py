@@ -18,6 +18,7 @@ BENCHMARKS = {
     "answers": "labels after so many answers, by what was asked about; intervals of audits",
     "everyday": "labels, student and teacher on real photos of ten everyday things",
     "distillation": "students of soft and hard labels beside ultralytics' own, three seeds",
+    "formats": "students in each format beside PyTorch and a ViT-B/32: answers, times, sizes",
     "fit": "pictures cropped, padded or stretched to squares, on wide and ordinary pictures",
     "labels_students": "students of refined labels beside those of plain ones, three seeds",
 }

@@ -192,6 +192,7 @@ class EvaluateConfig(Section):
     """What is measured beyond the accuracy, and what a student must reach to be used."""
 
     latency_images: Annotated[int, Field(ge=8, le=_MOST)] = 100
+    cold_starts: bool = True  # whether each contender is also started in a new process
     disagreements: NotNegative = 24
     suspects: NotNegative = 100  # of the learned labels the likeliest errors; 0: not looked for
     # What looks like a learned image: kept among the held-out ones, or left out of them.

@@ -29,8 +29,8 @@ def compare(tmp_path: Path, truth: bool = True, bias: float = 7.0, **options: An
     teacher, student = ColorPredictor("teacher", bias=bias), ColorPredictor("student")
     latency = measure_latency([teacher, student], [path.read_bytes() for path in paths[:8]])
     sides = {
-        side.name: Measured(side, predict_files(side, paths, batch=7), latency[side.name])
-        for side in (teacher, student)
+        side.name: Measured(side, predict_files(side, paths, batch=7), speed)
+        for side, speed in zip((teacher, student), latency, strict=True)
     }
     held_out = HeldOut([path.name for path in paths], paths, wanted if truth else None, "photos")
     return assess(NAMES, held_out, sides, {"red": 9, "green": 3}, LABELS, **options)

@@ -36,7 +36,7 @@ def test_what_was_audited_is_held_out_and_judges_everybody(
         "source": "sample/images", "workspace": "run",
         "student": {"distill": "hard",
                     "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 2, "workers": 0},
-        "evaluate": {"latency_images": 8, "disagreements": 4},
+        "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 4},
     }  # fmt: skip
     Path("run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
 

@@ -38,7 +38,7 @@ def run_folder(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) ->
         "pool_truth": "sample/pool_truth.csv", "workspace": "run",
         "student": {"distill": "hard",
                     "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
-        "evaluate": {"latency_images": 8, "disagreements": 4},
+        "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 4},
     }  # fmt: skip
     write_config(tmp_path, settings)
     return tmp_path

@@ -191,7 +191,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
             "distill": "soft", "balance": "none", "rounds": "auto", "train": {},
         },
         "evaluate": {
-            "latency_images": 100, "disagreements": 24, "suspects": 100,
+            "latency_images": 100, "cold_starts": True, "disagreements": 24, "suspects": 100,
             "look_alikes": "leave_out", "gates": {}, "margin": 0.01,
         },
         "review": {"until": 0.001},

@@ -17,6 +17,7 @@ from pipeline.evaluation.measure import measure_latency
 from pipeline.evaluation.metrics import calibration_error, mcnemar_p, proportion, reliability
 from pipeline.evaluation.record import Evaluation, read_evaluation
 from pipeline.evaluation.wording import conclusion, summary, summary_rows
+from pipeline.records import Predictor
 from tests.evaluations import by_hand, compare, evaluation_with, latency
 
 ABC = ("a", "b", "c")
@@ -155,7 +156,9 @@ def test_whoever_joins_stands_beside_the_two() -> None:
     assert joined.comparison.only_student_right == 2 and joined.accuracy is not None
     assert [row[3] for row in summary_rows(evaluation)[:2]] == ["onnx", "75.0 %"]
     known = evaluation.as_json()
-    assert [one["kind"] for one in known["contenders"]] == ["teacher", "student", "onnx"]
+    kinds = [one["kind"] for one in known["contenders"]]
+    assert kinds == ["teacher", "student", "onnx", "chance"]
+    assert known["contenders"][3] == {"kind": "chance", **known["chance"]}
     assert known["contenders"][0] == known["teacher"]
     assert known["contenders"][1] == known["student"]
 
@@ -193,7 +196,7 @@ class Clock:
         return self.now
 
 
-class Slow:
+class Slow(Predictor):
     """A predictor who takes a given time for each picture, and notes when it was asked."""
 
     parameters = 1
@@ -210,11 +213,6 @@ class Slow:
     def prepare(self, image: Image.Image) -> np.ndarray:
         self._clock.now += self._prepare
         return np.zeros(3, np.float32)
-
-    def read(self, data: bytes, max_pixels: int) -> np.ndarray:
-        from pipeline.pixels import read_rgb
-
-        return self.prepare(read_rgb(data, max_pixels))
 
     def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         if len(batch) == 1:
@@ -238,8 +236,7 @@ def test_times_are_medians_and_percentiles_of_single_images(
     warm = [9.0, 9.0, 9.0]
     first = Slow("first", clock, log, 0.5, [*warm, *(n / 1000 for n in range(1, 101)), 2.0])
     second = Slow("second", clock, log, 0.25, [*warm, *([0.02] * 100), 1.0])
-    found = measure_latency([first, second], encoded, batch=10)  # type: ignore[list-item]
-    one, other = found["first"], found["second"]
+    one, other = measure_latency([first, second], encoded, [4, 10])
     assert one.model_only.median == pytest.approx(50.5)
     assert one.model_only.p90 == pytest.approx(90.1) and one.model_only.p99 == pytest.approx(99.01)
     assert one.end_to_end.median == pytest.approx(550.5)
@@ -253,8 +250,15 @@ def test_times_are_medians_and_percentiles_of_single_images(
     assert one.throughput_model_only == pytest.approx(500.0)
     assert other.throughput_model_only == pytest.approx(1000.0)
     assert (one.images, one.batch) == (100, 10)
-    rounds = [name for name in log if name.endswith("*10")]
-    assert rounds[2:13] == ["first*10"] * 11 and rounds[13:24] == ["second*10"] * 11
+    # 4 at 0.5 s to prepare and 0.008 s to answer; then 10 at 0.5 s and 0.02 s.
+    assert one.throughput_by_batch == {
+        "4": pytest.approx(4 / 2.008, abs=1e-3),
+        "10": one.throughput,
+    }
+    assert one.throughput == pytest.approx(10 / 5.02, abs=1e-3)
+    # They take turns with every size of batches, in every round.
+    turns = ["first*4", "second*4", "first*10", "second*10", "first*10", "second*10"]
+    assert [name for name in log if "*" in name] == turns * 3
 
 
 def test_intervals_and_p_values_by_hand() -> None:

@@ -83,7 +83,7 @@ def test_a_fortnight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "student": {"model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 8, "batch": 16,
                     "train": {"lr0": 0.003, "erasing": 0.0},
                     "workers": 0, "start": "promoted", "keep": 4},
-        "evaluate": {"latency_images": 8, "disagreements": 0, "margin": 0.0,
+        "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 0, "margin": 0.0,
                      "gates": {"regression": "<= 0.0"}},
     }  # fmt: skip
     write(settings)

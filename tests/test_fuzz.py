@@ -79,7 +79,7 @@ def test_spoilt_files_of_a_run_are_no_files_of_a_run(tmp_path: Path) -> None:
     config.write_text(
         "source: shots\nontology: {an apple: apple, a banana: banana}\nlabel: {min_confidence: 0}\n"
         "student: {imgsz: 32, epochs: 1, batch: 8, device: cpu, workers: 0}\n"
-        "evaluate: {latency_images: 8}\n"
+        "evaluate: {latency_images: 8, cold_starts: false}\n"
     )
     runner = CliRunner()
     assert runner.invoke(main, ["run", "-c", str(config)]).exit_code == 0

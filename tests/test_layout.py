@@ -26,6 +26,7 @@ ROOMS = (
         "listener",
         "terminal",
         "pool",
+        "streams",
         "keys",
         "network",
     ),

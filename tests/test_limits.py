@@ -103,7 +103,8 @@ def page_of(paths: tuple[Path, Path], limit: int) -> str:
     sides = ColorPredictor("teacher", bias=50.0), ColorPredictor("student")
     latency = measure_latency(sides, [paths[0].read_bytes()])
     contenders = {
-        one.name: Measured(one, predict_files(one, paths), latency[one.name]) for one in sides
+        one.name: Measured(one, predict_files(one, paths), speed)
+        for one, speed in zip(sides, latency, strict=True)
     }
     held_out = HeldOut([path.name for path in paths], list(paths), np.array([2, 2]), "photos")
     evaluation = assess(NAMES, held_out, contenders, {"red": 1}, LABELS)

@@ -18,7 +18,7 @@ def config_in(folder: Path) -> Config:
         "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
         "student": {"distill": "hard",
                     "imgsz": 32, "epochs": 1, "batch": 8, "device": "cpu", "workers": 0},
-        "evaluate": {"latency_images": 8},
+        "evaluate": {"latency_images": 8, "cold_starts": False},
     }  # fmt: skip
     return parse_config(known, folder / "run.yaml")
 

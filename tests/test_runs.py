@@ -29,7 +29,7 @@ def settings(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "label": {"min_confidence": 0.5},
         "student": {"distill": "hard",
                     "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
-        "evaluate": {"latency_images": 8, "disagreements": 2},
+        "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 2},
     } | {"pool_truth": str(sample / "pool_truth.csv")}  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "source": "sample/images", "truth": "sample/test",
             "pool_truth": "sample/pool_truth.csv", "workspace": "run",
             "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
-            "evaluate": {"latency_images": 8, "disagreements": 2},
+            "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 2},
         }  # fmt: skip
         (folder / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         config = load_config(folder / "run.yaml")

@@ -73,7 +73,7 @@ class Run:
             "student": {"distill": "hard",
                         "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "batch": 16,
                         "device": "cpu", "workers": 0},
-            "evaluate": {"latency_images": 8, "disagreements": 2},
+            "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 2},
         }  # fmt: skip
         for key, value in changes.items():
             if value is None:

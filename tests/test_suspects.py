@@ -67,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
             "student": {"distill": "hard",
                         "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
-            "evaluate": {"latency_images": 8, "suspects": 6},
+            "evaluate": {"latency_images": 8, "cold_starts": False, "suspects": 6},
         }  # fmt: skip
         (here / "run.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
         config = load_config(here / "run.yaml")
@@ -175,7 +175,8 @@ def test_whoever_wants_no_suspects_gets_none(
     monkeypatch.setenv("CLIP2YOLO_CACHE", str(colors / "cache"))
     written = yaml.safe_load((colors / "run.yaml").read_text())
     written |= {
-        "source": str(colors / "photos"), "evaluate": {"suspects": 0, "latency_images": 8},
+        "source": str(colors / "photos"),
+        "evaluate": {"suspects": 0, "latency_images": 8, "cold_starts": False},
         "student": {"distill": "hard",
                     "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
     }  # fmt: skip

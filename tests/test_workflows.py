@@ -113,7 +113,7 @@ def test_the_retraining_job(tmp_path: Path, sample: Path) -> None:
         "dataset": {"splits": {"train": 0.6, "valid": 0.2, "test": 0.2}},
         "student": {"distill": "hard",
                     "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
-        "evaluate": {"latency_images": 8, "disagreements": 2},
+        "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 2},
         "roboflow": {"project": "line"},
     }  # fmt: skip
     config = tmp_path / "line.yaml"

@@ -114,6 +114,8 @@ def print_evaluate(
     say_if_skipped(result, listener, "The evaluation is up to date.")
     header, *rows = summary_rows(evaluation)
     print_table("Teacher and student", header, rows)
+    for one in evaluation.left_out:
+        echo(f"{one.name} is left out. {one.reason}")
     echo(conclusion(evaluation))
     for sentence in slice_sentences(evaluation):
         echo(sentence)

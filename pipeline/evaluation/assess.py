@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.costs import Costs
 from pipeline.evaluation.label_record import LabelFigures
 from pipeline.evaluation.latency import Latency
 from pipeline.evaluation.metrics import (
@@ -58,6 +59,9 @@ class Measured:
     prediction: Prediction
     latency: Latency
     precision: Precision | None = None
+    kind: str | None = None  # of `record.KINDS`; None: what it is called among the contenders
+    format: str | None = None  # of the weights
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def guesses(self) -> np.ndarray:
@@ -88,8 +92,8 @@ def assess(
     Args:
         classes: the classes that all answer in, in class order.
         held_out: at least one image.
-        contenders: by kind; the first is the teacher, the second the student. Each answered with
-            probabilities (n, classes).
+        contenders: by kind, or by any name where several have one and say so; the first is the
+            teacher, the second the student. Each answered with probabilities (n, classes).
         training_counts: training images per class; chance always names the commonest of them.
         labels: what `label_figures` returned.
         disagreements: how many of the most confident ones to list.
@@ -156,7 +160,7 @@ def _contender(kind: str, side: Measured, teacher: Measured, truth: np.ndarray |
     taught, own = teacher.guesses, side.guesses
     return Contender(
         **_answers(side.prediction, truth),
-        kind=kind,
+        kind=side.kind or kind,
         name=side.predictor.name,
         parameters=side.predictor.parameters,
         file_bytes=side.predictor.file_bytes,
@@ -165,6 +169,8 @@ def _contender(kind: str, side: Measured, teacher: Measured, truth: np.ndarray |
         agreement_matrix=None if is_teacher else confusion_matrix(taught, own, classes).tolist(),
         comparison=None if is_teacher else _comparison(side, teacher, truth),
         precision=side.precision,
+        format=side.format,
+        **vars(side.costs),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -29,6 +29,8 @@ class Latency:
     threads: int  # the model's
     decode_threads: int  # for the throughput; a single image is decoded on one
     device: str
+    # Images a second as `throughput`, by images a batch: "1", "8", "32".
+    throughput_by_batch: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as evaluation.json holds them."""
@@ -37,6 +39,8 @@ class Latency:
             "latency_ms": {part: figures.pop(part) for part in ("end_to_end", "model_only")},
             "throughput": figures.pop("throughput"),
             "throughput_model_only": figures.pop("throughput_model_only"),
+            "throughput_by_batch": figures.pop("throughput_by_batch"),
+            "threads": figures["threads"],
             "device": figures.pop("device"),
             "measured_with": figures,
         }
@@ -50,6 +54,7 @@ class Latency:
             model_only=Percentiles(**model),
             throughput=known["throughput"],
             throughput_model_only=known["throughput_model_only"],
+            throughput_by_batch=known.get("throughput_by_batch", {}),
             device=known["device"],
             **known["measured_with"],
         )

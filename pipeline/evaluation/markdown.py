@@ -46,6 +46,9 @@ def render_markdown(evaluation: Evaluation) -> str:
         parts.append(_plain(" ".join(closer)))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))
+    if evaluation.left_out:
+        told = " ".join(f"{one.name} is left out. {one.reason}" for one in evaluation.left_out)
+        parts.append(_plain(told))
     if student.per_class:
         rows = [
             [class_name, str(one.support), *map(_share, (one.f1, one.precision, one.recall))]

@@ -24,7 +24,11 @@ from pipeline.evaluation.latency import Latency
 from pipeline.evaluation.metrics import ClassFigures, Proportion
 from pipeline.labels.drift import Drift
 
-FORMAT = 4  # of evaluation.json: raised when it must hold more, or a name changes its meaning
+FORMAT = 5  # of evaluation.json: raised when it must hold more, or a name changes its meaning
+_READABLE = (4, FORMAT)  # before 5 only the teachers together and the student were measured
+
+# "teachers" are several as one, each of which is a "teacher"; the others stand for themselves.
+KINDS = ("teacher", "teachers", "student", "export", "chance")
 
 Part = TypeVar("Part")
 
@@ -46,9 +50,9 @@ class Answers:
 
 @dataclass(frozen=True)
 class Precision:
-    """What a teacher computed with, and on how many images that changed no answer."""
+    """What somebody computed with, and on how many images that changed no answer."""
 
-    used: str
+    used: str  # "fp32", "bf16", "fp16", "int8"; of several teachers joined by " + "
     agrees_with_fp32: Proportion | None
 
 
@@ -71,11 +75,15 @@ class Comparison:
     speedup: Speedup
 
 
+# What contenders of before say nothing of.
+_UNKNOWN = dict.fromkeys(("format", "flops", "cold_start_s", "peak_memory_mb"))
+
+
 @dataclass(frozen=True)
 class Contender(Answers):
-    """One who answered on the held-out images: the teacher, the student, an exported format."""
+    """One who answered on the held-out images: a teacher, the student, an exported file of it."""
 
-    kind: str  # "teacher", "student", or a format's name
+    kind: str  # one of KINDS; of chance, which has no speed, there is a record of its own
     name: str
     parameters: int
     file_bytes: int | None
@@ -84,6 +92,12 @@ class Contender(Answers):
     agreement_matrix: list[list[int]] | None  # rows: the teacher's answer
     comparison: Comparison | None
     precision: Precision | None = None
+    format: str | None = None  # of the weights: "pytorch", "onnx", …; None for teachers
+    flops: int | None = None  # for one image: two for each multiplication that is added up
+    # Of a new process that answers on one picture: seconds from its start to the answer, imports
+    # included, and the most memory that it held, in megabytes; None where it could not be measured.
+    cold_start_s: float | None = None
+    peak_memory_mb: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it stands in evaluation.json: the figures of speed beside the others."""
@@ -94,7 +108,7 @@ class Contender(Answers):
     @classmethod
     def from_json(cls, known: Mapping[str, Any]) -> Contender:
         """Read what `as_json` wrote."""
-        return _part(cls, {**known, "latency": Latency.from_json(known)})
+        return _part(cls, {**_UNKNOWN, **known, "latency": Latency.from_json(known)})
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,14 @@ class Chance(Answers):
     name: str
     agreement: Proportion | None
     uniform: float  # the accuracy of guessing blindly among the classes
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One who would have been compared and cannot be here: an export without its runtime, say."""
+
+    name: str
+    reason: str  # a sentence
 
 
 @dataclass(frozen=True)
@@ -187,7 +209,8 @@ class Evaluation:
 
     classes: list[str]  # in class order
     held_out: HeldOutFigures
-    contenders: list[Contender]  # the teacher, the student, and whoever else joined
+    # Who labeled and who learned, then each of several teachers, then each export of the student.
+    contenders: list[Contender]
     chance: Chance
     members: list[Member]  # the teachers, where they are several
     labels: LabelFigures
@@ -203,6 +226,7 @@ class Evaluation:
     slices: list[Slice] = ()  # type: ignore[assignment]  # all that were looked at, the worst first
     look_alikes: LookAlikes | None = None  # None: nothing was looked for
     activations: list[Activation] = ()  # type: ignore[assignment]  # of the student's mistakes
+    left_out: list[LeftOut] = ()  # type: ignore[assignment]
 
     @property
     def teacher(self) -> Contender:
@@ -232,7 +256,8 @@ class Evaluation:
             "student": contenders[1],
             "chance": asdict(self.chance),
             "teachers": [asdict(one) for one in self.members],
-            "contenders": contenders,
+            "contenders": [*contenders, {"kind": "chance", **asdict(self.chance)}],
+            "left_out": [asdict(one) for one in self.left_out],
             "comparison": asdict(self.comparison),
             "labels": asdict(self.labels),
             "disagreements": [asdict(one) for one in self.disagreements],
@@ -256,16 +281,17 @@ class Evaluation:
         Raises:
             ValueError, KeyError, TypeError: it is something else.
         """
-        if known["format"] != FORMAT:
+        if known["format"] not in _READABLE:
             raise ValueError(f"format {known['format']}")
-        contenders = [Contender.from_json(one) for one in known["contenders"]]
+        contenders = [
+            Contender.from_json(one) for one in known["contenders"] if one["kind"] != "chance"
+        ]
         return _part(
             cls,
-            # Evaluations of before students could reject, or were looked at so closely, say
-            # nothing of it.
+            # What evaluations of before say nothing of.
             {
                 **{"rejection": None, "reliability": None, "slices": []},
-                **{"look_alikes": None, "activations": []},
+                **{"look_alikes": None, "activations": [], "left_out": []},
                 **known,
                 "contenders": contenders,
                 "members": known["teachers"],

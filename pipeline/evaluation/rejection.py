@@ -49,6 +49,7 @@ class _Scoring(Predictor):
         self._refusing = Refusing(student)
         self.name, self.device, self.classes = student.name, student.device, self._refusing.classes
         self.parameters, self.file_bytes = student.parameters, student.file_bytes
+        self.streams = student.streams
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         return self._refusing.prepare(image)

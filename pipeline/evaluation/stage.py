@@ -14,14 +14,14 @@ from pipeline.dataset.stage import EXPORT
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.evaluation.against import ANSWERS
 from pipeline.evaluation.analysis import look_closer
-from pipeline.evaluation.assess import Alone, Measured, assess
+from pipeline.evaluation.assess import Alone, assess
 from pipeline.evaluation.audit.truth import audited_truth
+from pipeline.evaluation.contenders import compete, line_up
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.label_figures import label_figures
 from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
 from pipeline.evaluation.look_alikes import settle_look_alikes
 from pipeline.evaluation.markdown import render_markdown
-from pipeline.evaluation.measure import measure_latency
 from pipeline.evaluation.metrics import agreement
 from pipeline.evaluation.promote import against_promoted, decide, settle
 from pipeline.evaluation.record import (
@@ -42,6 +42,7 @@ from pipeline.evaluation.sample import (
 )
 from pipeline.evaluation.suspects import find_suspects, suspect_figures
 from pipeline.evaluation.wording import summary
+from pipeline.export.open import exports_digest
 from pipeline.files import fingerprint, names_and_hashes, write_json, write_text
 from pipeline.labels.stage import LABEL
 from pipeline.labels.suspected import put_up_for_review
@@ -52,7 +53,6 @@ from pipeline.student import Student
 from pipeline.student.kept import Students
 from pipeline.student.stage import TRAIN
 from pipeline.teachers.panel import Answers, Panel, ask, in_words, panel_of
-from pipeline.values import counted
 
 _COMPARED = 1000  # images, with one precision and with another
 
@@ -89,6 +89,7 @@ def _digest(run: Run, plan: pl.DataFrame) -> str:
         config.evaluate.model_dump(),
         [[teacher.device, teacher.precision] for teacher in config.teachers]
         + [config.student.device],
+        exports_digest(run.workspace),
         # Only where there was one: otherwise earlier evaluations would count as out of date.
         *([audited.sort("id").select("id", "class").rows()] if len(audited) else []),
     )
@@ -139,27 +140,15 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     with run.listener.bar("Student", "images") as progress:
         scored = ask_student(student, sample.paths, config.max_pixels, progress)
     learned = scored.prediction.in_order(classes)
-    rows = np.linspace(
-        0, len(sample.paths) - 1, min(config.evaluate.latency_images, len(sample.paths))
-    )
-    encoded = [sample.paths[int(row)].read_bytes() for row in rows]
-    run.listener.say(f"Timing both on {counted(len(encoded), 'image')}.")
-    with run.listener.bar("Timing", "images") as progress:
-        latency = measure_latency(
-            [panel, student], encoded, max_pixels=config.max_pixels, progress=progress
-        )
+    entrants, left_out = line_up(run, panel, student, sample, taught, learned)
     precision = _precision(run, panel, sample, taught)
+    contenders = compete(run, entrants, sample, precision)
     truth = known_truth(run)
     training = plan.filter(pl.col("split") == "train").group_by("class").len()
     evaluation = assess(
         classes,
         sample.held_out(classes),
-        {
-            "teacher": Measured(
-                panel, Prediction(classes, taught.together), latency[panel.name], precision
-            ),
-            "student": Measured(student, learned, latency[student.name]),
-        },
+        contenders,
         dict(training.iter_rows()),
         _label_figures(run, truth),
         config.evaluate.disagreements,
@@ -175,6 +164,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     label_stamp = LABEL.stamp(run.workspace)
     evaluation = replace(
         evaluation,
+        left_out=left_out,
         rejection=rejection(student, scored, _right(answers), sample.others, config.max_pixels),
         suspects=_suspects(run, plan, truth),
         against=against_promoted(run, sample.paths, answers),

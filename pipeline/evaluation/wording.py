@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,19 @@ if TYPE_CHECKING:
 def summary_rows(evaluation: Evaluation) -> list[list[str]]:
     """Return the table of an evaluation for a terminal or a page; the first row is its head.
 
-    A column stands for each contender and the last one for chance.
+    A column stands for each contender and the last one for chance. What nobody was measured for has
+    no row.
     """
     contenders, chance = evaluation.contenders, evaluation.chance
 
     def row(title: str, cell: Callable[[Contender], str], last: str = "") -> list[str]:
         return [title, *(cell(side) for side in contenders), last]
 
-    rows = [row("", lambda side: side.kind, "chance")]
+    def known(title: str, cell: Callable[[Contender], str]) -> list[list[str]]:
+        cells = row(title, cell)
+        return [cells] if any(text not in ("", "–") for text in cells[1:]) else []
+
+    rows = [row("", lambda side: _head(evaluation, side), "chance")]
     if evaluation.held_out.has_truth:
         rows += [
             row("accuracy", lambda s: _value(s.accuracy), _value(chance.accuracy)),
@@ -38,15 +44,43 @@ def summary_rows(evaluation: Evaluation) -> list[list[str]]:
             time_of = attrgetter(f"latency.{part}.{share}")
             times = (f"{time_of(side):.2f}" for side in contenders)
             rows.append([f"ms an image, {title}, {share}", *times, ""])
-    rows.append(row("images a second, batched", lambda s: f"{s.latency.throughput:,.0f}"))
+    for size in evaluation.student.latency.throughput_by_batch:
+        of_size = partial(_rate, size)
+        rows.append(row(f"images a second, batch {size}", of_size))
+    if not evaluation.student.latency.throughput_by_batch:  # evaluations of before
+        rows.append(row("images a second, batched", lambda s: f"{s.latency.throughput:,.0f}"))
+    rows += known("s from a new process to an answer", lambda s: number(s.cold_start_s, 2))
+    rows += known("memory of that process", lambda s: _memory(s.peak_memory_mb))
+    rows += known("computes in", lambda s: s.precision.used if s.precision else "")
     precision = evaluation.teacher.precision
     if precision and precision.agrees_with_fp32:
         share = percent(precision.agrees_with_fp32.value)
         title = f"{precision.used} answers as fp32 would"
         rows.append(row(title, lambda s: share if s is evaluation.teacher else ""))
     rows.append(row("parameters", lambda s: f"{s.parameters:,}"))
+    rows += known("operations an image", lambda s: operations(s.flops))
     rows.append(row("file size", lambda s: megabytes(s.file_bytes)))
     return rows
+
+
+def _head(evaluation: Evaluation, side: Contender) -> str:
+    """What a contender is called at the head of its column."""
+    among = side.kind == "teacher" and side is not evaluation.teacher
+    return side.name if among or side.kind == "export" else side.kind
+
+
+def _rate(size: str, side: Contender) -> str:
+    value = side.latency.throughput_by_batch.get(size)
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _memory(size: float | None) -> str:
+    return "–" if size is None else f"{size:,.0f} MB"
+
+
+def operations(count: int | None) -> str:
+    """Return floating-point operations as "0.074 GFLOP", or "–" for None."""
+    return "–" if count is None else f"{count / 1e9:.3g} GFLOP"
 
 
 def conclusion(evaluation: Evaluation) -> str:

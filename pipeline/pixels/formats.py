@@ -64,6 +64,8 @@ def open_image(data: bytes) -> ImageFile:
     """
     refused = None
     formats = _with_heif() if data[4:8] == b"ftyp" else _formats()
+    if data[:3] == b"\xff\xd8\xff":  # most files; some of the others take a while to see what it is
+        formats = ("JPEG", *formats)
     for name in formats:
         factory, accept = Image.OPEN[name]
         taken: bool | str = False

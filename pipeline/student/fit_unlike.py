@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import SourceError
-from pipeline.machine import cores
 from pipeline.pixels import read_rgb
-from pipeline.pool import work_ahead
+from pipeline.streams import ask_in_batches
 from pipeline.student.lessons import Lessons
 from pipeline.student.predict import Student
 from pipeline.student.unlike import Unlike, fit
@@ -75,12 +73,10 @@ def _features(student: Student, files: Sequence[Path], max_pixels: int) -> np.nd
     def read(path: Path) -> np.ndarray:
         return student.prepare(read_rgb(path, max_pixels))
 
-    seen = []
     with contextlib.closing(
-        work_ahead(read, files, workers=cores(), ahead=2 * _BATCH, name="decode")
-    ) as ready:
-        while some := list(itertools.islice(ready, _BATCH)):
-            seen.append(student.see(some)[1])
+        ask_in_batches(read, lambda some: student.see(some)[1], files, _BATCH, student.streams)
+    ) as batches:
+        seen = list(batches)
     return (
         np.concatenate(seen) if seen else np.zeros((0, student.last_layer[0].shape[1]), np.float32)
     )

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import StudentError
+from pipeline.machine import pick_device, streams_of
 from pipeline.records import Predictor
 from pipeline.student.card import architecture, read_card
 from pipeline.student.unlike import FEWEST, NONE, Refuse, Unlike
@@ -32,6 +33,7 @@ class Student(Predictor):
         from torch.nn import Identity
 
         from pipeline.yolo.geometry import Preparation
+        from pipeline.yolo.lean import lean
 
         self.name = name
         self.classes = classes
@@ -39,9 +41,9 @@ class Student(Predictor):
         self.file_bytes = file.stat().st_size
         self.device = device
         self.fit, self.imgsz = fit, imgsz
+        self.streams = streams_of(device)
         self.unlike = unlike  # None for one that does not know what is unlike its classes
-        # Convolution and batch norm become one; the answers stay, the time falls.
-        self._model = model.eval().requires_grad_(False).fuse(verbose=False).to(device)
+        self._model = lean(model, device)
         # Its last layer is asked apart, since what it is given is of use, too.
         self._decide = self._model.model[-1].linear
         self._model.model[-1].linear = Identity()
@@ -54,7 +56,6 @@ class Student(Predictor):
         Raises:
             StudentError: there is none, its files do not belong together, or the device is absent.
         """
-        from pipeline.machine import pick_device
         from pipeline.yolo.library import load_checkpoint
 
         weights = folder / "weights.pt"
@@ -82,7 +83,6 @@ class Student(Predictor):
         Raises:
             StudentError: there are none, they do not classify, or the device is absent.
         """
-        from pipeline.machine import pick_device
         from pipeline.yolo.geometry import fit_of
         from pipeline.yolo.library import open_weights
 
@@ -106,7 +106,7 @@ class Student(Predictor):
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, imgsz, imgsz) of an RGB image, as the training validated on it and as
         ultralytics prepares one for prediction with these weights."""
-        return self._preparation(image).numpy()
+        return self._preparation.pixels(image)
 
     def predict(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Return probabilities (n, classes) float32 for prepared images, (3, H, W) each."""
@@ -118,6 +118,7 @@ class Student(Predictor):
         import torch
 
         with torch.inference_mode():
+            # Stacked as they lie in memory: prepared pictures become channels-last.
             images = torch.from_numpy(np.stack(batch)).to(self.device)
             # Of what answers, the softmax comes first, and then what it is of.
             features = self._model(images)[1]
@@ -159,7 +160,7 @@ class Refusing(Predictor):
             )
         self._student, self._unlike = student, student.unlike
         self.threshold = threshold
-        self.name, self.device = student.name, student.device
+        self.name, self.device, self.streams = student.name, student.device, student.streams
         self.classes = (*student.classes, NONE)
         self.parameters, self.file_bytes = student.parameters, student.file_bytes
 

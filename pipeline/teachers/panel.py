@@ -86,6 +86,7 @@ class Panel(Predictor):
         sizes = [one.file_bytes for one in asked]
         self.file_bytes = None if None in sizes else sum(size or 0 for size in sizes)
         self.device = ", ".join(dict.fromkeys(one.device for one in asked))
+        self.streams = min(one.streams for one in asked)
 
     def without_examples(self) -> Panel:
         """Return the same teachers going by the words alone; every class must have some."""

@@ -82,6 +82,7 @@ class ZeroShot(Predictor):
         self.parameters = teacher.parameters
         self.file_bytes = teacher.file_bytes
         self.device = teacher.device
+        self.streams = teacher.streams
         self.teacher = teacher
         self.prompts = prompts
         self.prototypes = prototypes

@@ -59,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "ontology": {"a red box": "red", "a blue cup": "blue", "a green leaf": "green"},
             "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
             "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 4, "workers": 0},
-            "evaluate": {"latency_images": 8, "disagreements": 2},
+            "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 2},
             "export": ["onnx"],
         }  # fmt: skip
         (root / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))

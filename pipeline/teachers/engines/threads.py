@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
 from pipeline.pixels import MAX_PIXELS
 from pipeline.pool import work_ahead
+from pipeline.streams import torch_threads
 from pipeline.teachers.base import Sight
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.base import Embedded, Images, Viewer, missing_of
@@ -78,7 +78,7 @@ def embed(
     if not missing:
         return result
     encoder = _Encoder(sight, batch or _batch_of(sight))
-    with _torch_threads() as alone:
+    with torch_threads() as alone:
         if sight.streams > 1:
             alone()  # as the code will run
         sight.get_ready(len(missing) // sight.streams, encoder.batch, compiling)
@@ -146,7 +146,7 @@ def _batches(
         return _Batch(list(ready), vectors, failures)
 
     workers = sight.streams if sight.streams > 1 else cores()
-    with _torch_threads() as alone:
+    with torch_threads() as alone:
         yield from work_ahead(
             work,
             parts(),
@@ -235,18 +235,3 @@ def _batch_of(sight: Sight) -> int:
     # what does not fit after all is halved.
     free, _ = torch.cuda.mem_get_info(sight.device)
     return max(8, min(512, 1 << int(free / 2 / 100e6).bit_length() >> 1))
-
-
-@contextlib.contextmanager
-def _torch_threads() -> Iterator[Callable[[], None]]:
-    """Yield what sets a worker thread to compute on itself alone; afterwards all is as it was."""
-    torch = sys.modules.get("torch")  # a teacher that computes with it has loaded it
-    if torch is None:
-        yield lambda: None
-        return
-    before = torch.get_num_threads()
-    try:
-        yield lambda: torch.set_num_threads(1)
-    finally:
-        # Some of the libraries below keep one number for the whole process.
-        torch.set_num_threads(before)
