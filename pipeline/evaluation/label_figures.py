@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from pipeline.evaluation.label_record import (
+    Abstained,
     Doubted,
     LabelFigures,
     Move,
@@ -72,6 +73,7 @@ def label_figures(
         moves=_moves(moved, shown),
         doubts=_doubts(machine, min(shown, _DOUBTS)),
         notices=[] if counts is None else counts.notices,
+        abstentions=_abstentions(machine, shown),
     )
 
 
@@ -106,15 +108,27 @@ def _pairs(moved: pl.DataFrame) -> list[MovePair]:
 
 def _moves(moved: pl.DataFrame, shown: int) -> list[Move]:
     """Some moves of every pair in turn, of the commonest pair first; of a pair the surest first."""
-    pair = ["plain", "guess"]
-    rows = (
-        moved.sort("confidence", "id", descending=[True, False])
-        .with_columns(turn=pl.int_range(pl.len()).over(pair), size=pl.len().over(pair))
-        .sort("turn", "size", *pair, descending=[False, True, False, False])
+    rows = _in_turn(moved, ["plain", "guess"], shown)
+    wanted = rows.select("id", "path", "plain", "guess", "confidence", "truth")
+    return [Move(**row) for row in wanted.iter_rows(named=True)]
+
+
+def _abstentions(labels: pl.DataFrame, shown: int) -> list[Abstained]:
+    """Some of every guess in turn, of the commonest first; of a guess the surest first, which are
+    those that a lower limit would let in."""
+    rows = _in_turn(labels.filter(pl.col("decision") == "abstained"), ["guess"], shown)
+    wanted = rows.select("id", "path", "guess", "confidence", "reason", "truth")
+    return [Abstained(**row) for row in wanted.iter_rows(named=True)]
+
+
+def _in_turn(rows: pl.DataFrame, group: list[str], shown: int) -> pl.DataFrame:
+    """Rows of every group in turn, of the largest group first; of a group the surest first."""
+    return (
+        rows.sort("confidence", "id", descending=[True, False])
+        .with_columns(turn=pl.int_range(pl.len()).over(group), size=pl.len().over(group))
+        .sort("turn", "size", *group, descending=[False, True, *(False for _ in group)])
         .head(shown)
-        .select("id", "path", *pair, "confidence", "truth")
     )
-    return [Move(**row) for row in rows.iter_rows(named=True)]
 
 
 def _doubts(labels: pl.DataFrame, shown: int) -> list[Doubted]:

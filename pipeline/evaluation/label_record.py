@@ -56,6 +56,18 @@ class Doubted:
 
 
 @dataclass(frozen=True)
+class Abstained:
+    """An image that got no label."""
+
+    id: str
+    path: str
+    guess: str  # what it would have been called
+    confidence: float
+    reason: str
+    truth: str | None
+
+
+@dataclass(frozen=True)
 class Suspect:
     """A label that looks wrong to the student that has learned it."""
 
@@ -111,3 +123,4 @@ class LabelFigures:
     moves: list[Move] = field(default_factory=list)  # some of each pair
     doubts: list[Doubted] = field(default_factory=list)  # the most doubtful first
     notices: list[Noticed] = field(default_factory=list)
+    abstentions: list[Abstained] = field(default_factory=list)  # some of each guess
