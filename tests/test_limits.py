@@ -108,7 +108,7 @@ def page_of(paths: tuple[Path, Path], limit: int) -> str:
     }
     held_out = HeldOut([path.name for path in paths], list(paths), np.array([2, 2]), "photos")
     evaluation = assess(NAMES, held_out, contenders, {"red": 1}, LABELS)
-    return render_report(evaluation, None, limit)
+    return render_report(evaluation, max_pixels=limit)
 
 
 def test_the_reports_thumbnails(tmp_path: Path) -> None:

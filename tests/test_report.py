@@ -7,13 +7,22 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
+from pipeline.config import load_config
+from pipeline.dataset.stage import EXPORT
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.markdown import render_markdown
-from pipeline.evaluation.record import Outcome
-from pipeline.evaluation.report import render_report
+from pipeline.evaluation.record import Evaluation, Outcome
+from pipeline.evaluation.report import how_made, render_report
 from pipeline.labels.drift import ClassShare, ConfidenceShift, Drift, MixShift
+from pipeline.labels.stage import LABEL
+from pipeline.run.stage import Run
+from pipeline.student.epochs import EpochReport
+from pipeline.student.stage import TRAIN
 from pipeline.values import parse_limit
-from tests.evaluations import compare, evaluation_with
+from tests.evaluations import by_hand, compare, evaluation_with
+from tests.fakes import label_counts
 
 
 class Page(HTMLParser):
@@ -28,7 +37,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+        named = [value or "" for name, value in attrs if name in ("src", "href")]
+        self.fetched += [address for address in named if not address.startswith("#")]
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -39,7 +49,7 @@ def test_report_shows_the_figures_and_needs_no_network(tmp_path: Path) -> None:
     html = render_report(evaluation)
     page = Page(html)
     assert "100.0 %" in page.text and "McNemar" in page.text
-    assert page.tags.count("svg") == 2 and "img" in page.tags
+    assert html.count('class="matrix"') == 2 and "img" in page.tags
     assert all(address.startswith("data:image/") for address in page.fetched)
     assert "http" not in re.sub(r"data:image/[^\"]+", "", html).replace("http-equiv", "")
     assert "script" not in page.tags
@@ -72,21 +82,78 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 
 
 def test_without_truth_agreement_is_called_agreement(tmp_path: Path) -> None:
-    page = Page(render_report(compare(tmp_path, truth=False)))
+    html = render_report(compare(tmp_path, truth=False))
+    page = Page(html)
     assert "agreement with the teacher" in page.text
     assert "accuracy" not in page.text and "unknown: no truth" in page.text
-    assert page.tags.count("svg") == 1
+    assert html.count('class="matrix"') == 1
 
 
 def test_pictures_that_are_gone_and_the_curve(tmp_path: Path) -> None:
     evaluation = compare(tmp_path)
     Path(evaluation.disagreements[0].path).unlink()
-    curve = tmp_path / "curve.png"
-    curve.write_bytes(b"\x89PNG")
+    curve = [EpochReport(epoch, 3, 3 / epoch, 4 / epoch, epoch / 4, 1.0) for epoch in (1, 2, 3)]
     page = Page(render_report(evaluation, curve))
-    assert "not readable" in page.text
-    assert "data:image/png;base64,iVBORw==" in page.fetched
-    assert "Training" not in Page(render_report(evaluation, tmp_path / "none.png")).text
+    assert "not readable" in page.text and page.tags.count("img") == 8
+    assert "Training" in page.text and "Cross-entropy" in page.text and "valid" in page.text
+    assert "Training" not in Page(render_report(evaluation, curve[:1])).text
+
+
+def test_many_classes_are_told_as_their_commonest_confusions() -> None:
+    classes = tuple(f"class {number:02d}" for number in range(40))
+    truth = [number // 3 for number in range(120)]
+    wrong = [39 if at == 0 else at for at in truth]
+    sure = [0.9] * 120
+    html = render_report(by_hand(classes, truth, {
+        "teacher": (truth, sure), "student": (wrong, sure),
+    }))  # fmt: skip
+    page = Page(html)
+    assert 'class="matrix"' not in html and len(html) < 200_000
+    assert re.search(r"class 00\s*class 39\s*3\s*100\.0 %", page.text)
+    assert "No image is taken for another class." in page.text  # the teacher is always right
+
+
+def test_an_evaluation_of_before_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    known = compare(tmp_path).as_json()
+    for name in ("reliability", "slices", "look_alikes", "activations", "left_out", "suspects"):
+        known.pop(name)
+    known["labels"].pop("abstentions")
+    known |= {"suspects": None, "format": 4}
+    new = ("format", "flops", "cold_start_s", "peak_memory_mb", "throughput_by_batch")
+    known["contenders"] = [
+        {name: value for name, value in one.items() if name not in new}
+        for one in known["contenders"]
+        if one["kind"] != "chance"
+    ]
+    page = Page(render_report(Evaluation.from_json(known)))
+    assert "Accuracy against time" in page.text and "The student’s surest mistakes" not in page.text
+    assert "images a second" in page.text and "to the first answer" not in page.text
+    for words in ("How sure, and how often right", "Where it is worse", "Look-alikes"):
+        assert words not in page.text
+
+
+def test_how_it_was_made_is_told_without_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "Zx81yCvBnMqWeRtYuIoP"
+    monkeypatch.setenv("ROBOFLOW_API_KEY", key)
+    (tmp_path / "photos").mkdir()
+    file = tmp_path / "a run.yaml"
+    file.write_text(
+        "source: photos\nontology: {a cat: cat, a dog: dog}\ndataset: {seed: 5}  # <b>mine</b>\n"
+        f"teacher: {{kind: inference, model: ViT-B-16, url: 'https://me:secret@x.example/{key}'}}\n"
+    )
+    run = Run.of(load_config(file))
+    LABEL.finish(run.workspace, "digest", label_counts(), 12.34)
+    made = how_made(run, (LABEL, EXPORT, TRAIN))
+    page = Page(render_report(compare(tmp_path), made=made))
+    assert "clip2yolo run --config 'a run.yaml'" in page.text and "dataset 5" in page.text
+    assert "<b>mine</b>" in page.text and "x.example" in page.text and "12.3" in page.text
+    assert key not in page.text and "secret" not in page.text and "torch 2" in page.text
+    assert [stage.name for stage in made.stages] == ["label"]
+    file.unlink()
+    again = how_made(run, ())
+    assert "a cat: cat" in again.config and key not in again.config and "secret" not in again.config
 
 
 def test_gates_and_verdict_are_shown_on_the_page_and_in_markdown(tmp_path: Path) -> None:

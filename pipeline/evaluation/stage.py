@@ -33,7 +33,7 @@ from pipeline.evaluation.record import (
     Precision,
 )
 from pipeline.evaluation.rejection import ask_student, rejection
-from pipeline.evaluation.report import render_report
+from pipeline.evaluation.report import how_made, render_report
 from pipeline.evaluation.sample import (
     Sample,
     check_truth,
@@ -50,6 +50,7 @@ from pipeline.records import DATASET, LABELS, Prediction, read_table, write_tabl
 from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.student import Student
+from pipeline.student.epochs import read_curve
 from pipeline.student.kept import Students
 from pipeline.student.stage import TRAIN
 from pipeline.teachers.panel import Answers, Panel, ask, in_words, panel_of
@@ -233,7 +234,13 @@ def _write(run: Run, evaluation: Evaluation) -> None:
     workspace = run.workspace
     write_json(workspace.evaluation, evaluation.as_json())
     write_text(workspace.report_md, render_markdown(evaluation))
-    page = render_report(evaluation, workspace.curve, run.config.max_pixels, workspace.notices)
+    page = render_report(
+        evaluation,
+        read_curve(workspace.curve),
+        run.config.max_pixels,
+        workspace.notices,
+        how_made(run, (LABEL, EXPORT, TRAIN)),
+    )
     write_text(workspace.report, page)
 
 

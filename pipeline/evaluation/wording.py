@@ -171,3 +171,36 @@ def number(value: float | None, digits: int) -> str:
 def megabytes(size: int | None) -> str:
     """Return a size in bytes as "2.9 MB", or "–" for None."""
     return "–" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def milliseconds(value: float) -> str:
+    """Return a time in milliseconds as "3.1 ms", "45 ms" or "1.2 s"."""
+    return f"{_short(value)} ms" if value < 999.5 else f"{_short(value / 1000)} s"
+
+
+def rate(value: float | None) -> str:
+    """Return images a second as "1,019" or "8.4", or "–" for None."""
+    return "–" if value is None else f"{value:,.0f}" if value >= 99.5 else _short(value)
+
+
+def many(value: int | None) -> str:
+    """Return a large number as "1.44 M" or "380 M", or "–" for None."""
+    if value is None:
+        return "–"
+    for size, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            shown = value / size
+            return f"{shown:.0f} {sign}" if shown >= 99.95 else f"{shown:.3g} {sign}"
+    return str(value)
+
+
+def p_value(value: float) -> str:
+    """Return a p-value as "0.031" or "< 0.001"."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _short(value: float) -> str:
+    """A positive number with two significant digits, and whole from ten on."""
+    if value >= 9.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"

@@ -46,7 +46,7 @@ class Workspace:
         self.dataset = root / "dataset"
         self.student = root / "student"
         self.weights = self.student / "weights.pt"
-        self.curve = self.student / "curve.png"
+        self.curve = self.student / "curve.csv"
         self.students = root / "students"
         self.exports = root / "exports"
         self.answers = root / "answers.parquet"
