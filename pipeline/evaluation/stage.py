@@ -43,6 +43,7 @@ from pipeline.evaluation.sample import (
 from pipeline.evaluation.suspects import find_suspects, suspect_figures
 from pipeline.evaluation.wording import summary
 from pipeline.export.open import exports_digest
+from pipeline.export.stage import EXPORTS
 from pipeline.files import fingerprint, names_and_hashes, write_json, write_text
 from pipeline.labels.stage import LABEL
 from pipeline.labels.suspected import put_up_for_review
@@ -239,7 +240,7 @@ def _write(run: Run, evaluation: Evaluation) -> None:
         read_curve(workspace.curve),
         run.config.max_pixels,
         workspace.notices,
-        how_made(run, (LABEL, EXPORT, TRAIN)),
+        how_made(run, (LABEL, EXPORT, TRAIN, EXPORTS)),
     )
     write_text(workspace.report, page)
 
