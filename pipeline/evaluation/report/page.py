@@ -70,6 +70,7 @@ def render_report(
     matrices = matrices_of(evaluation)
     measure = "accuracy" if evaluation.held_out.has_truth else "agreement with the teacher"
     chance = evaluation.chance.accuracy or evaluation.chance.agreement
+    charts = [draw_chart(timed, chance, measure, shape) for shape in (WIDE, NARROW)]
     return _environment().get_template("report.html.j2").render(
         evaluation=evaluation,
         student=evaluation.student,
@@ -79,8 +80,8 @@ def render_report(
         conclusion=conclusion(evaluation),
         numbers=numbers_of(evaluation),
         measure=measure,
-        charts=[draw_chart(timed, chance, measure, shape) for shape in (WIDE, NARROW)],
-        kinds=[kind for kind in _KINDS if kind[0] in {row.kind for row in timed}],
+        charts=charts,
+        kinds=[kind for kind in _KINDS if kind[0] in {one.row.kind for one in charts[0].points}],
         said=_said(evaluation),
         parts=_parts(labels),
         label_sentences=label_sentences(labels),
