@@ -196,7 +196,7 @@ def tables_of(rows: Sequence[Row], truth: bool) -> list[Table]:
 
 def _speed(timed: Sequence[Row]) -> list[tuple[str, list[tuple[str, Cell]]]]:
     def time_of(part: str, share: str) -> Cell:
-        return lambda row: number(getattr(getattr(row.latency, part), share), 2)
+        return lambda row: _time(getattr(getattr(row.latency, part), share))
 
     def of(show: Callable[[Contender], str]) -> Cell:
         return lambda row: show(row.contender) if row.contender else "–"
@@ -231,6 +231,11 @@ def _speed(timed: Sequence[Row]) -> list[tuple[str, list[tuple[str, Cell]]]]:
             ("FLOPs", of(lambda side: many(side.flops))),
         ]),
     ]  # fmt: skip
+
+
+def _time(value: float) -> str:
+    """Milliseconds with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.{1 if value >= 9.95 else 2}f}"
 
 
 def _table(
