@@ -8,8 +8,9 @@ same arithmetic written out is 3 % faster than the fast path, and 4 % when compi
 from __future__ import annotations
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
+
+from pipeline.teachers.library import open_clip
 
 # Beyond so many tokens the matrix of all pairs leaves a processor's caches, and torch's fused
 # kernel is the faster one; on GPUs it always is.
@@ -56,7 +57,9 @@ class SelfAttention(nn.Module):
 def rearrange(tower: nn.Module) -> None:
     """Replace the self-attention of a tower's blocks in place, where it is of the known kind."""
     for block in tower.modules():
-        if not isinstance(block, ResidualAttentionBlock) or hasattr(block, "ln_1_kv"):
+        if not isinstance(block, open_clip.transformer.ResidualAttentionBlock) or hasattr(
+            block, "ln_1_kv"
+        ):
             continue
         given = block.attn
         if type(given) is nn.MultiheadAttention and given.batch_first and _is_plain(given):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ class TorchSight(Sight):
 
     Args:
         name: for people.
-        fingerprint: of weights, preprocessing and precision.
+        fingerprint: of weights, preprocessing and precision; or what computes it, once, when it is
+            asked for.
         parameters: how many numbers the model has.
         encode: takes inputs (n, 3, H, W) to features (n, dim).
         geometry: how pictures become inputs; None where only the library's own way does.
@@ -35,7 +37,7 @@ class TorchSight(Sight):
     def __init__(
         self,
         name: str,
-        fingerprint: str,
+        fingerprint: str | Callable[[], str],
         parameters: int,
         encode: Encode,
         geometry: Geometry | None,
@@ -44,7 +46,7 @@ class TorchSight(Sight):
         precision: str,
     ) -> None:
         self.name = name
-        self.fingerprint = fingerprint
+        self._fingerprint = fingerprint
         self.parameters = parameters
         self.device = device
         self.precision = precision
@@ -54,6 +56,13 @@ class TorchSight(Sight):
         self._dtype = DTYPES[precision]
         self._eager = self._encode = encode
         self._fixed: int | None = None  # images in a batch of compiled code
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of weights, preprocessing and precision."""
+        if not isinstance(self._fingerprint, str):
+            self._fingerprint = self._fingerprint()  # what computes it holds the weights
+        return self._fingerprint
 
     @torch.inference_mode()
     def get_ready(self, images: int, batch: int, compiling: str) -> None:
