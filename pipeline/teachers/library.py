@@ -69,8 +69,9 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name in self._functions:
             return self._functions[name]
-        inner = name == "__path__" and self.__name__ == _COMPILER  # of the package is imported
-        if name.startswith("__") and not inner:  # importing itself looks for these
+        # Importing itself looks for names such as __spec__, and for __path__ only where a module of
+        # a package is wanted that nobody has named here.
+        if name.startswith("__") and not (name == "__path__" and self.__name__ == _COMPILER):
             raise AttributeError(name)
         self.step_aside()
         return getattr(importlib.import_module(self.__name__), name)
@@ -90,8 +91,8 @@ def _disable(function: Any, recursive: bool = True, *, reason: str | None = None
 
     @functools.wraps(function)
     def when_called(*args: Any, **options: Any) -> Any:
-        kept_off = torch.compiler.disable(function, recursive, reason=reason)
-        return kept_off(*args, **options)
+        compiler: Any = torch.compiler  # without types
+        return compiler.disable(function, recursive, reason=reason)(*args, **options)
 
     return when_called
 

@@ -84,9 +84,9 @@ class OpenClipTeacher(TorchSight, Teacher):
         take_from_file(model.visual)
 
     @cached_property
-    def dim(self) -> int:
+    def dim(self) -> int:  # type: ignore[override]  # it may be written, too
         """Of the vectors."""
-        return self.embed_texts(["a"]).shape[1]
+        return int(self.embed_texts(["a"]).shape[1])
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -95,7 +95,9 @@ class OpenClipTeacher(TorchSight, Teacher):
         def encode(part: list[str]) -> np.ndarray:
             return unit(self._model.encode_text(self._tokenizer(part).to(self.device)))
 
-        return in_batches(encode, texts)
+        vectors = in_batches(encode, texts)
+        self.dim = vectors.shape[1]  # so that nobody has to ask for it
+        return vectors
 
     def context_overflow(self, text: str) -> int:
         """Count the tokens of `text`, with the two that frame it, beyond the context length."""

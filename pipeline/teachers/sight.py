@@ -58,7 +58,7 @@ class TorchSight(Sight):
         self._fixed: int | None = None  # images in a batch of compiled code
 
     @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # type: ignore[override]  # it may be written, too
         """Of weights, preprocessing and precision."""
         if not isinstance(self._fingerprint, str):
             self._fingerprint = self._fingerprint()  # what computes it holds the weights
