@@ -34,12 +34,9 @@ def with_transformers() -> None:
     Classes that were made before are as good afterwards: they look into the same modules.
     """
     with _turn:
-        for name in _WITHOUT:
-            module = sys.modules[name]
-            if getattr(module, "transformers", None) is None and not getattr(
-                module, "_has_transformers", False
-            ):
-                importlib.reload(module)
+        if open_clip.hf_model.transformers is None:
+            for name in _WITHOUT:
+                importlib.reload(sys.modules[name])
 
 
 class _NotNow:
