@@ -118,17 +118,21 @@ class OpenClipTeacher(TorchSight, Teacher):
         return [word for word in words if word not in self._vocabulary]
 
 
-def _fingerprint_later(tower: Any, precision: str) -> Callable[[], str]:
+def _fingerprint_later(tower: Any, precision: str) -> str | Callable[[], str]:
     """Return what computes the fingerprint of a tower as it is now: reading all of its weights
-    takes longer than a single image, for which nobody asks."""
+    takes longer than a single image, for which nobody asks. On a GPU, where the weights as they are
+    now would take memory until then, it is the fingerprint itself."""
     config = tower.preprocess_cfg
     weights, kind = tower.state_dict(), type(tower).__name__
     # The weights do not tell the activation; GELU, the usual one, was never named here.
     quick = any(isinstance(part, open_clip.transformer.QuickGELU) for part in tower.modules())
     named = ["QuickGELU"] * quick
-    return lambda: fingerprint(
-        digest_of(config, kind, weights), READING, _PREPARATION, precision, *named
-    )
+
+    def compute() -> str:
+        digest = digest_of(config, kind, weights)
+        return fingerprint(digest, READING, _PREPARATION, precision, *named)
+
+    return compute if next(tower.parameters()).device.type == "cpu" else compute()
 
 
 def repository_of(settings: TeacherConfig) -> str | None:
