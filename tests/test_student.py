@@ -297,7 +297,7 @@ def test_what_is_taken_without_a_look_is_known_to_ultralytics(name: str) -> None
     from pipeline.yolo.library import check_model
 
     check_model(name)
-    with pytest.raises(StudentError, match="student"):
+    with pytest.raises(StudentError, match="classification"):
         check_model(name.replace("yolov8", "yolov9"))
 
 

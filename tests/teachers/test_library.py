@@ -139,7 +139,7 @@ held = dict((key, of.contiguous()) for key, of in model.state_dict().items())
 save_file(held, "{tmp_path}/open_clip_model.safetensors")
 teacher = load_teacher(TeacherConfig(model=folder, device="cpu"))
 assert teacher.embed_texts(["a red ball", "a ball"]).shape == (2, 24)
-assert open_clip.hf_model.transformers is sys.modules["transformers"]
+assert open_clip.hf_model.transformers is not None
 """,
         HF_HUB_OFFLINE="1",
     )
