@@ -194,6 +194,8 @@ class EvaluateConfig(Section):
     latency_images: Annotated[int, Field(ge=8, le=_MOST)] = 100
     disagreements: NotNegative = 24
     suspects: NotNegative = 100  # of the learned labels the likeliest errors; 0: not looked for
+    # What looks like a learned image: kept among the held-out ones, or left out of them.
+    look_alikes: Literal["keep", "leave_out"] = "leave_out"
     gates: dict[Literal["accuracy", "agreement", "speedup", "regression"], str] = {}
     margin: Fraction = 0.01  # a student that is worse than the promoted one by more is not promoted
 

@@ -191,8 +191,8 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
             "distill": "soft", "balance": "none", "rounds": "auto", "train": {},
         },
         "evaluate": {
-            "latency_images": 100, "disagreements": 24, "suspects": 100, "gates": {},
-            "margin": 0.01,
+            "latency_images": 100, "disagreements": 24, "suspects": 100,
+            "look_alikes": "leave_out", "gates": {}, "margin": 0.01,
         },
         "review": {"until": 0.001},
         "roboflow": {
@@ -242,6 +242,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.latency_images": ([8], [7]),
     "evaluate.disagreements": ([0], [-1]),
     "evaluate.suspects": ([0], [-1]),
+    "evaluate.look_alikes": (["keep", "leave_out"], ["drop", True]),
     "roboflow.connections": ([1, 32], [0, 33]),
     "roboflow.timeout": ([0.001], [0.0]),
     "roboflow.retries": ([0, 20], [-1, 21]),

@@ -12,7 +12,8 @@ from PIL import Image
 from pipeline import stages
 from pipeline.config import parse_config
 from pipeline.errors import SourceError
-from pipeline.evaluation.sample import choose_sample, leave_out_look_alikes
+from pipeline.evaluation.look_alikes import settle_look_alikes
+from pipeline.evaluation.sample import choose_sample
 from pipeline.records import DATASET, EXAMPLES, read_table
 from pipeline.run.stage import Run
 from tests.fakes import Told, photos, picture
@@ -57,12 +58,29 @@ def test_training_images_saved_again_are_not_held_out(
     counts = saved_again(plan, tmp_path)
     sample = choose_sample(run, plan)
     assert len(sample.ids) == counts["again"] + counts["new"]
-    leave_out_look_alikes(run, plan, sample, NO_EXAMPLES)
+    found = settle_look_alikes(run, plan, sample, NO_EXAMPLES)
     left = {path.name for path in sample.paths}
     assert not any(name.startswith("again") for name in left)
     assert len(left) + sum(sample.excluded.values()) == counts["again"] + counts["new"]
     said = "look like images that the student was trained or chosen on"
     assert any(said in sentence for sentence in told.warned)
+    figures = found.figures
+    assert figures.count == figures.left_out == sum(sample.excluded.values())
+    assert figures.compared == counts["again"] + counts["new"]
+    assert not found.alike.any() and len(found.alike) == len(left)
+    planted = {
+        (str(path), pair.train)
+        for pair in figures.pairs
+        if (path := Path(pair.test)).name.startswith("again")
+    }
+    learned = plan.filter(pl.col("split") != "test").sort("path")["path"].to_list()
+    if threshold is None:  # each with the very picture that it is a copy of
+        assert {Path(test).stem: train for test, train in planted} == {
+            f"again{number}": learned[number] for number in range(counts["again"])
+        }
+    assert [pair.similarity for pair in figures.pairs] == sorted(
+        (pair.similarity for pair in figures.pairs), reverse=True
+    )
     if threshold is None:  # the same picture only: nothing else is taken out
         assert left == {f"new{number}.png" for number in range(4)}
 
@@ -75,7 +93,7 @@ def test_nothing_is_left_of_a_truth_that_was_trained_on(tmp_path: Path) -> None:
         path.unlink()
     sample = choose_sample(run, plan)
     with pytest.raises(SourceError, match=r"No image is left to evaluate on: .*that look like"):
-        leave_out_look_alikes(run, plan, sample, NO_EXAMPLES)
+        settle_look_alikes(run, plan, sample, NO_EXAMPLES)
 
 
 def test_pictures_are_compared_where_a_teacher_gives_no_vectors(tmp_path: Path) -> None:
@@ -85,9 +103,68 @@ def test_pictures_are_compared_where_a_teacher_gives_no_vectors(tmp_path: Path) 
     run, plan = labeled(tmp_path, told, teacher=teacher)
     counts = saved_again(plan, tmp_path)
     sample = choose_sample(run, plan)
-    leave_out_look_alikes(run, plan, sample, NO_EXAMPLES)
+    settle_look_alikes(run, plan, sample, NO_EXAMPLES)
     assert {path.name for path in sample.paths} == {f"new{number}.png" for number in range(4)}
     assert (
         sample.excluded["that look like images the student was trained or chosen on"]
         == (counts["again"])
     )
+
+
+def test_look_alikes_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    photos(tmp_path / "shots", {"red": 15, "yellow": 15})
+    told = Told()
+    run, plan = labeled(
+        tmp_path, told, dataset={"near_duplicate": None}, evaluate={"look_alikes": "keep"}
+    )
+    counts = saved_again(plan, tmp_path)
+    sample = choose_sample(run, plan)
+    found = settle_look_alikes(run, plan, sample, NO_EXAMPLES)
+    assert len(sample.ids) == counts["again"] + counts["new"] and not sample.excluded
+    assert (found.figures.count, found.figures.left_out) == (counts["again"], 0)
+    assert any("are evaluated on all the same" in sentence for sentence in told.warned)
+    names = [path.name for path in sample.paths]
+    assert [bool(one) for one in found.alike] == [name.startswith("again") for name in names]
+    # Right on what it knows already and on one new image.
+    right = found.alike.copy()
+    right[names.index("new2.png")] = True
+    judged = found.judged(right)
+    assert judged.on_alike is not None and judged.on_others is not None
+    assert (judged.on_alike.value, judged.on_alike.n) == (1.0, counts["again"])
+    assert (judged.on_others.value, judged.on_others.n) == (0.25, 4)
+
+
+def test_nothing_left_names_the_way_to_keep_look_alikes(tmp_path: Path) -> None:
+    photos(tmp_path / "shots", {"red": 15, "yellow": 15})
+    run, plan = labeled(tmp_path, Told(), dataset={"near_duplicate": None})
+    saved_again(plan, tmp_path)
+    for path in (tmp_path / "truth").rglob("new*"):
+        path.unlink()
+    sample = choose_sample(run, plan)
+    with pytest.raises(SourceError, match=r"look_alikes: keep"):
+        settle_look_alikes(run, plan, sample, NO_EXAMPLES)
+
+
+def test_test_images_that_were_moved_beside_their_copies_are_found(tmp_path: Path) -> None:
+    """Without truth, the test split is held out, and a person may have moved files between them."""
+    photos(tmp_path / "shots", {"red": 15, "yellow": 15})
+    config = {
+        "source": "shots", "ontology": {"an apple": "red", "a banana": "yellow"},
+        "label": {"min_confidence": 0.0}, "dataset": {"near_duplicate": None},
+    }  # fmt: skip
+    for number, path in enumerate(sorted((tmp_path / "shots").glob("red*"))[:4]):
+        Image.open(path).save(tmp_path / "shots" / f"again{number}.bmp")
+    parsed = parse_config(config, tmp_path / "run.yaml")
+    stages.label(parsed)
+    run = Run.of(parsed, Told())
+    plan = read_table(run.workspace.dataset_table, DATASET, "label")
+    copies = pl.col("path").str.contains("again")
+    originals = pl.col("path").str.contains("red_00[0-3]")
+    split = pl.when(copies).then(pl.lit("test")).when(originals).then(pl.lit("train"))
+    plan = plan.with_columns(split=split.otherwise("split"))
+    sample = choose_sample(run, plan)
+    before = len(sample.ids)
+    found = settle_look_alikes(run, plan, sample, NO_EXAMPLES)
+    assert found.figures.count == 4 and len(sample.ids) == before - 4
+    pairs = {(Path(pair.train).name, Path(pair.test).name) for pair in found.figures.pairs}
+    assert pairs == {(f"red_00{number}.png", f"again{number}.bmp") for number in range(4)}

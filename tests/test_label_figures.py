@@ -59,7 +59,7 @@ def test_words_and_batch_are_scored_on_the_same_images() -> None:
     assert [one.id for one in figures.doubts] == ["e", "b", "d", "c", "a"]  # none that was decided
     filled = [slot for slot in figures.reliability if slot.n]
     assert [(slot.low, slot.n, slot.accuracy) for slot in filled] == [
-        (0.8, 3, pytest.approx(2 / 3))
+        (pytest.approx(13 / 15), 3, pytest.approx(2 / 3))
     ]
     assert figures.calibration_error == pytest.approx(0.9 - 2 / 3, abs=1e-6)
     sentences = label_sentences(figures)

@@ -100,6 +100,7 @@ def print_evaluate(
     config: Config, result: Stamp[EvaluateCounts], as_json: bool, listener: TerminalListener
 ) -> None:
     """Print an evaluation as tables and sentences, or as JSON."""
+    from pipeline.evaluation.analysis_wording import slice_sentences
     from pipeline.evaluation.record import read_evaluation
     from pipeline.evaluation.wording import conclusion, summary_rows
     from pipeline.run.workspace import Workspace
@@ -114,6 +115,8 @@ def print_evaluate(
     header, *rows = summary_rows(evaluation)
     print_table("Teacher and student", header, rows)
     echo(conclusion(evaluation))
+    for sentence in slice_sentences(evaluation):
+        echo(sentence)
     for gate in evaluation.gates:
         echo(f"Gate {gate.gate} {gate.limit}: kept. {gate.sentence}")
     echo(f"Report: {workspace.report}")

@@ -34,6 +34,7 @@ from pipeline.evaluation.record import (
     Precision,
     Speedup,
 )
+from pipeline.evaluation.reliability import reliability_of
 from pipeline.machine import cores
 from pipeline.records import Prediction, Predictor
 
@@ -124,6 +125,7 @@ def assess(
         labels=labels,
         disagreements=_disagreements(classes, held_out, teacher, student, disagreements),
         machine=_machine(),
+        reliability=reliability_of(teacher.prediction, student.prediction, truth, labels),
     )
 
 

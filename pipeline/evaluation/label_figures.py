@@ -17,7 +17,6 @@ from pipeline.evaluation.metrics import Proportion, calibration_error, proportio
 from pipeline.labels.counts import LabelCounts
 
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-_BINS = 10
 _PAIRS = 12  # pairs of classes that are told
 _DOUBTS = 12  # labels that are shown for their doubt
 
@@ -67,8 +66,8 @@ def label_figures(
         rejected=0 if counts is None else counts.rejected,
         labeled_before=0 if counts is None else counts.labeled_before,
         changed=0 if counts is None else counts.changed,
-        calibration_error=calibration_error(sure, right, _BINS),
-        reliability=reliability(sure, right, _BINS) if len(accepted) else [],
+        calibration_error=calibration_error(sure, right),
+        reliability=reliability(sure, right) if len(accepted) else [],
         pairs=_pairs(moved),
         moves=_moves(moved, shown),
         doubts=_doubts(machine, min(shown, _DOUBTS)),

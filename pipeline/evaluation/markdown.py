@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.evaluation.analysis_wording import look_alike_sentence, slice_sentences
 from pipeline.evaluation.label_wording import label_sentences, suspect_sentences
 from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import conclusion, rejection_sentence, summary_rows
@@ -40,6 +41,9 @@ def render_markdown(evaluation: Evaluation) -> str:
         parts.append(_plain(" ".join(said)))
     if sentence := rejection_sentence(evaluation):
         parts.append(_plain(sentence))
+    closer = [*slice_sentences(evaluation), look_alike_sentence(evaluation)]
+    if any(closer):
+        parts.append(_plain(" ".join(closer)))
     header, *rows = summary_rows(evaluation)
     parts.append(_table(header, rows))
     if student.per_class:

@@ -15,6 +15,8 @@ from pipeline.shares import Proportion as Proportion
 from pipeline.shares import mcnemar_p as mcnemar_p
 from pipeline.shares import proportion as proportion
 
+BINS = 15  # of confidence, as in Guo et al., 2017
+
 
 @dataclass(frozen=True)
 class ClassFigures:
@@ -93,7 +95,7 @@ def macro_f1(confusion: np.ndarray) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> list[ConfidenceBin]:
+def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> list[ConfidenceBin]:
     """Return what a reliability diagram shows: confidence beside accuracy in equal-width bins.
 
     Args:
@@ -122,7 +124,7 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> li
     ]
 
 
-def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float | None:
+def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float | None:
     """Return the expected calibration error (Guo et al., 2017, equation 3); None for no answers.
 
     It is the mean over all answers of |accuracy − confidence| of their bin: 0 where 80 % sure

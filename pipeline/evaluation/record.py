@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline import __version__
 from pipeline.errors import WorkspaceError
 from pipeline.evaluation.against import Against
+from pipeline.evaluation.analysis_record import Activation, LookAlikes, Reliability, Slice
 from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
 from pipeline.evaluation.latency import Latency
 from pipeline.evaluation.metrics import ClassFigures, Proportion
@@ -198,6 +199,10 @@ class Evaluation:
     drift: Drift | None = None
     rejection: Rejection | None = None  # None for a student that cannot
     suspects: SuspectFigures | None = None  # None: nobody looked for them
+    reliability: Reliability | None = None  # None without truth
+    slices: list[Slice] = ()  # type: ignore[assignment]  # all that were looked at, the worst first
+    look_alikes: LookAlikes | None = None  # None: nothing was looked for
+    activations: list[Activation] = ()  # type: ignore[assignment]  # of the student's mistakes
 
     @property
     def teacher(self) -> Contender:
@@ -238,6 +243,10 @@ class Evaluation:
             "drift": None if self.drift is None else asdict(self.drift),
             "rejection": None if self.rejection is None else asdict(self.rejection),
             "suspects": None if self.suspects is None else asdict(self.suspects),
+            "reliability": None if self.reliability is None else asdict(self.reliability),
+            "slices": [asdict(one) for one in self.slices],
+            "look_alikes": None if self.look_alikes is None else asdict(self.look_alikes),
+            "activations": [asdict(one) | {"box": list(one.box)} for one in self.activations],
         }
 
     @classmethod
@@ -252,9 +261,11 @@ class Evaluation:
         contenders = [Contender.from_json(one) for one in known["contenders"]]
         return _part(
             cls,
-            # Evaluations of before students could reject say nothing of it.
+            # Evaluations of before students could reject, or were looked at so closely, say
+            # nothing of it.
             {
-                "rejection": None,
+                **{"rejection": None, "reliability": None, "slices": []},
+                **{"look_alikes": None, "activations": []},
                 **known,
                 "contenders": contenders,
                 "members": known["teachers"],

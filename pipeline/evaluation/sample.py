@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from PIL import Image
 
-from pipeline.dataset.stage import vectors_of
 from pipeline.errors import ConfigError, SourceError
 from pipeline.evaluation.assess import HeldOut
 from pipeline.evaluation.audit.truth import audited_truth, learned_by_student
 from pipeline.images.examples import read_examples
 from pipeline.images.truth import labeled_files, read_truth
-from pipeline.labels.near_duplicates import resembling
-from pipeline.machine import cores
-from pipeline.pixels import read_rgb
-from pipeline.pool import work_ahead
+from pipeline.records import IMAGES, read_table
 from pipeline.run.stage import Run
 from pipeline.student.stage import learned_by
 from pipeline.values import counted
@@ -28,9 +22,6 @@ from pipeline.values import counted
 _TOLD = 5  # files that cannot be used, of which each is named
 _LEARNED = "the student was trained or chosen on"
 _SHOWN = "that the teacher was given as examples"
-_ALIKE = "that look like images the student was trained or chosen on"
-_SAME = 0.999  # cosine from which two vectors are of one picture, saved twice
-_SMALL = (24, 24)  # pixels, where there are no vectors to compare
 
 
 @dataclass
@@ -107,7 +98,7 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
         sample.keep([image_id not in learned for image_id in sample.ids], _LEARNED)
         shown = set(read_examples(run.config).table["id"])
         sample.keep([image_id not in shown for image_id in sample.ids], _SHOWN)
-    _refuse_nothing(sample)
+    refuse_nothing(sample)
     return sample
 
 
@@ -128,88 +119,36 @@ def _audited(run: Run) -> pl.DataFrame | None:
     return table
 
 
-def _refuse_nothing(sample: Sample) -> None:
+def refuse_nothing(sample: Sample, remedy: str = "or label more images") -> None:
+    """Refuse a sample that has lost all of its images.
+
+    Raises:
+        SourceError: it has; what else than another truth would help is said, too.
+    """
     if not sample.ids:
         why = "".join(f" ({count} {reason})" for reason, count in sample.excluded.items())
         raise SourceError(
             f"No image is left to evaluate on: {sample.source} holds none{why}. Give `truth:` a "
-            "labeled folder of other images, or label more images."
+            f"labeled folder of other images, {remedy}."
         )
 
 
-def leave_out_look_alikes(
-    run: Run, plan: pl.DataFrame, sample: Sample, examples: pl.DataFrame
-) -> None:
-    """Take out of the sample what looks like an image that the student was trained or chosen on, or
-    like an example (see `look_alikes`).
-
-    Args:
-        run: at work.
-        plan: dataset.parquet.
-        sample: made smaller.
-        examples: what the teacher was shown; columns id and path.
+def films_of(run: Run, paths: Sequence[str]) -> list[str | None]:
+    """Return the path of the film that each image is a frame of; None of stills, and of images that
+    are none of the run's own.
 
     Raises:
-        SourceError: no image is left.
+        WorkspaceError: the table of the run's images is damaged.
     """
-    alike = look_alikes(run, plan, sample.table(), examples)
-    sample.keep((~alike).tolist(), _ALIKE)
-    if count := int(alike.sum()):
-        run.listener.warn(
-            f"{count:,} of {len(alike):,} images of {sample.source} look like images that the "
-            "student was trained or chosen on, and are not evaluated on."
-        )
-    _refuse_nothing(sample)
-
-
-def look_alikes(
-    run: Run, plan: pl.DataFrame, images: pl.DataFrame, examples: pl.DataFrame
-) -> np.ndarray:
-    """Say which images look like one that the student was trained or chosen on, or like an example,
-    (n,) bool: a photo that was saved again has other bytes and is not held out for that.
-
-    What counts as alike is what counts for the splits, `dataset.near_duplicate`; where that is
-    null, the same picture. Where the teacher gives no vectors, the pictures themselves are
-    compared, made small.
-
-    Args:
-        run: at work.
-        plan: dataset.parquet.
-        images: (n,) columns id and path; none of them is in the parts of `plan` that are learned.
-        examples: what the teacher was shown; columns id and path.
-
-    Raises:
-        SourceError: images have changed since they were labeled.
-    """
-    learned = learned_by(run, plan)
-    shown = examples.select("id", "path")
-    both = pl.concat([images.select("id", "path"), learned, shown])
-    both = both.unique("id", keep="first", maintain_order=True)
-    threshold = run.config.dataset.near_duplicate or _SAME
-    vectors = vectors_of(run, both)
-    if vectors is None:
-        vectors, threshold = _small_pictures(both, run.config.max_pixels), _SAME
-    return resembling(vectors, len(images), threshold)
-
-
-def _small_pictures(images: pl.DataFrame, max_pixels: int) -> np.ndarray:
-    """Pictures as unit vectors (n, dim): their pixels, made small. One that cannot be read any more
-    is like no other."""
-
-    def small(path: str) -> np.ndarray:
-        try:
-            picture = read_rgb(Path(path), max_pixels).resize(_SMALL, Image.Resampling.BOX)
-        except SourceError:
-            return np.zeros((_SMALL[1], _SMALL[0], 3), np.float32)
-        return np.asarray(picture, np.float32)
-
-    with contextlib.closing(
-        work_ahead(small, images["path"], workers=cores(), ahead=64, name="look-alikes")
-    ) as pictures:
-        flat = np.stack(list(pictures)).reshape(len(images), -1)
-    flat -= flat.mean(axis=1, keepdims=True)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
-    return flat
+    if not run.workspace.images.is_file():
+        return [None] * len(paths)
+    known = read_table(run.workspace.images, IMAGES, "label", ["path", "video"])
+    frames = known.filter(pl.col("video").is_not_null()).unique("path")
+    asked = pl.DataFrame({"path": paths}, {"path": pl.String})
+    films: list[str | None] = asked.join(frames, "path", "left", maintain_order="left")[
+        "video"
+    ].to_list()
+    return films
 
 
 def check_truth(run: Run) -> None:

@@ -13,11 +13,13 @@ import polars as pl
 from pipeline.dataset.stage import EXPORT
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.evaluation.against import ANSWERS
+from pipeline.evaluation.analysis import look_closer
 from pipeline.evaluation.assess import Alone, Measured, assess
 from pipeline.evaluation.audit.truth import audited_truth
 from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.label_figures import label_figures
 from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
+from pipeline.evaluation.look_alikes import settle_look_alikes
 from pipeline.evaluation.markdown import render_markdown
 from pipeline.evaluation.measure import measure_latency
 from pipeline.evaluation.metrics import agreement
@@ -37,7 +39,6 @@ from pipeline.evaluation.sample import (
     check_truth,
     choose_sample,
     known_truth,
-    leave_out_look_alikes,
 )
 from pipeline.evaluation.suspects import find_suspects, suspect_figures
 from pipeline.evaluation.wording import summary
@@ -132,9 +133,8 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         raise SourceError(
             f"No image of {sample.source} can be read, so there is nothing to compare."
         )
-    if sample.truth is not None:
-        leave_out_look_alikes(run, plan, sample, panel.examples)
-        asked = asked.only(sample.ids)
+    alike = settle_look_alikes(run, plan, sample, panel.examples)
+    asked = asked.only(sample.ids)
     taught = asked.answers()
     with run.listener.bar("Student", "images") as progress:
         scored = ask_student(student, sample.paths, config.max_pixels, progress)
@@ -180,6 +180,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         against=against_promoted(run, sample.paths, answers),
         drift=None if label_stamp is None else label_stamp.counts.drift,
     )
+    evaluation = look_closer(run, evaluation, student, sample, answers, alike)
     return replace(evaluation, gates=check_gates(config.evaluate.limits, evaluation))
 
 

@@ -74,21 +74,43 @@ def resembling(
 
     Args:
         vectors: unit vectors (n, dim), of any float type.
+        count: rows that are asked about.
         threshold: cosine after centring, 0 to 1, as for `near_duplicates`.
+        films: see `closest`.
+    """
+    alike: np.ndarray = closest(vectors, count, films)[1] >= threshold
+    return alike
+
+
+def closest(
+    vectors: np.ndarray, count: int, films: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each of the first `count` rows which of the others it looks most like, (count,)
+    int, and their cosine after centring, (count,) float32; -1 and minus infinity where there is
+    none to compare. Every pair is compared.
+
+    Args:
+        vectors: unit vectors (n, dim), of any float type.
+        count: rows that are asked about.
         films: number of each row's film (n,), below 0 for stills; frames of one film are not
             compared, since a fixed camera sees the same scene again and again.
     """
     centred = _Centred(vectors)
-    found = np.zeros(count, bool)
+    nearest, cosine = np.full(count, -1), np.full(count, -np.inf, np.float32)
     for first in range(0, count, _BLOCK):
         rows = centred[slice(first, min(first + _BLOCK, count))]
+        asked = np.arange(len(rows))
         for start in range(count, len(vectors), _EXACT):
-            alike = rows @ centred[slice(start, start + _EXACT)].T >= threshold
+            found = rows @ centred[slice(start, start + _EXACT)].T
             if films is not None:
                 own = films[first : first + len(rows), np.newaxis]
-                alike &= (own < 0) | (own != films[start : start + _EXACT])
-            found[first : first + len(rows)] |= alike.any(axis=1)
-    return found
+                found[(own >= 0) & (own == films[start : start + _EXACT])] = -np.inf
+            best = found.argmax(axis=1)
+            value = found[asked, best]
+            closer = np.flatnonzero(value > cosine[first : first + len(rows)])
+            nearest[first + closer] = start + best[closer]
+            cosine[first + closer] = value[closer]
+    return nearest, cosine
 
 
 class _Centred:

@@ -38,6 +38,7 @@ class Student(Predictor):
         self.parameters = sum(weight.numel() for weight in model.parameters())
         self.file_bytes = file.stat().st_size
         self.device = device
+        self.fit, self.imgsz = fit, imgsz
         self.unlike = unlike  # None for one that does not know what is unlike its classes
         # Convolution and batch norm become one; the answers stay, the time falls.
         self._model = model.eval().requires_grad_(False).fuse(verbose=False).to(device)
@@ -122,6 +123,17 @@ class Student(Predictor):
             features = self._model(images)[1]
             probabilities = self._decide(features).softmax(1)
             return probabilities.float().cpu().numpy(), features.float().cpu().numpy()
+
+    def evidence(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Return what each place of prepared images, (3, H, W) each, adds to each class's logit:
+        float32 (n, classes, h, w), see `where.evidence`."""
+        import torch
+
+        from pipeline.student.where import evidence
+
+        with torch.inference_mode():
+            images = torch.from_numpy(np.stack(batch)).to(self.device)
+            return evidence(self._model, self._decide, images).float().cpu().numpy()
 
 
 class Refusing(Predictor):

@@ -71,6 +71,42 @@ def _compose(*steps: Any) -> T.Compose:
     return T.Compose([T.Compose(list(steps))])
 
 
+def seen_part(
+    fit: str, imgsz: int | tuple[int, int], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return where the square that a student sees lies on a picture: left, top, right and bottom as
+    shares of the picture's width and height; below 0 and above 1 where bars were added.
+
+    Args:
+        fit: crop, pad or stretch.
+        imgsz: of the square, in pixels; (height, width) with "crop" only.
+        size: width and height of the picture.
+    """
+    if fit == "stretch" or not isinstance(imgsz, int):  # sides that differ are stretched to, too
+        return 0.0, 0.0, 1.0, 1.0
+    width, height = _thickened(size, imgsz) if fit == "pad" else size
+    # As torchvision resizes, and then cuts out the middle or adds bars around it.
+    short, long = min(width, height), max(width, height)
+    least = imgsz if fit == "crop" else imgsz - 1
+    most = int(least * long / short)
+    if fit == "pad" and most > imgsz:
+        least, most = int(imgsz * least / most), imgsz
+    across, down = (least, most) if width <= height else (most, least)
+    left, top = _cut(across, imgsz) / across, _cut(down, imgsz) / down
+    return left, top, left + imgsz / across, top + imgsz / down
+
+
+def _thickened(size: tuple[int, int], imgsz: int) -> tuple[int, int]:
+    """Width and height of what is not so thin that nothing would be left of it."""
+    least = -(-max(size) // imgsz)
+    return max(size[0], least), max(size[1], least)
+
+
+def _cut(side: int, part: int) -> int:
+    """Where a part of a side begins that has the same middle; below 0 where it is the longer."""
+    return round((side - part) / 2) if side >= part else -((part - side) // 2)
+
+
 def fit_of(model: Any, imgsz: int | tuple[int, int]) -> str:
     """Return how weights were saved to see pictures: by their own transforms where those are ours,
     and "crop" where they are ultralytics' or missing.

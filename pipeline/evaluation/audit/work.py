@@ -13,8 +13,8 @@ from pipeline.evaluation.audit.frame import FRAME, grown
 from pipeline.evaluation.audit.judge import FEW, AuditFigures, figures
 from pipeline.evaluation.audit.sheet import NONE, filled_in, write_sheet
 from pipeline.evaluation.audit.truth import learned_by_student
+from pipeline.evaluation.look_alikes import resemblance
 from pipeline.evaluation.measure import predict_files
-from pipeline.evaluation.sample import look_alikes
 from pipeline.images.examples import read_examples
 from pipeline.labels.answers import Answer, AnswerLog, now, read_answers
 from pipeline.listener import SILENT, Listener
@@ -152,7 +152,7 @@ def _student(run: Run, asked: pl.DataFrame) -> tuple[dict[str, str] | None, list
         ]
     try:
         plan = read_table(run.workspace.dataset_table, DATASET, "label", ["id", "path", "split"])
-        alike = look_alikes(run, plan, asked, read_examples(run.config).table)
+        alike = resemblance(run, plan, asked, read_examples(run.config).table).alike
         fresh = asked.filter(~pl.Series(alike))
         if len(fresh) < FEW <= len(asked):
             return None, [
