@@ -1,0 +1,161 @@
+"""Packed weights answer as torch's own path does, in towers of every kind, or are not used."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from pipeline.teachers.packed import PackedLinear, PackedPatches, pack, packing_pays
+from pipeline.teachers.precision import lower
+from pipeline.teachers.rearranged import rearrange
+from tests.tiny_models import KINDS, tower_of
+
+pytestmark = pytest.mark.skipif(
+    not packing_pays("cpu", torch.bfloat16, 10**6),
+    reason="this processor does not multiply bf16 as weights are packed for",
+)
+
+
+def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """How far vectors are from others, on the mean, in units of their length."""
+    unit = nn.functional.normalize
+    return float((unit(found.float()) - unit(wanted)).norm(dim=-1).mean())
+
+
+def kinds_of(tower: nn.Module) -> list[type]:
+    return [type(module) for module in tower.modules()]
+
+
+def packed(tower: nn.Module, side: int = 32) -> tuple[float, float]:
+    """Pack a tower of fp32; return how far from fp32 bf16 alone is, and packed bf16."""
+    images = torch.randn(8, 3, side, side)
+    with torch.inference_mode():
+        wanted = tower(images)
+        lower(tower, "bf16")
+        images = images.bfloat16()
+        usual = tower(images)
+        assert pack(tower, tower, images[:2], 8)
+        # Other numbers of images than were packed for, too.
+        found = torch.cat([tower(images[:7]), tower(images[7:])])
+    return off(usual, wanted), off(found, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_are_as_near_to_fp32_as_without(kind: str) -> None:
+    tower = tower_of(kind).visual
+    rearrange(tower)
+    usual, found = packed(tower, tower.image_size[0])
+    assert 0 < found < 1.25 * usual
+    kinds = kinds_of(tower)
+    assert kinds.count(PackedPatches) == 1 and PackedLinear in kinds
+    if kind in ("plain", "quick GELU"):
+        assert nn.Linear not in kinds and not {nn.GELU, nn.SiLU} & {*kinds}
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "silu", "relu"])
+def test_activations_are_known_by_what_they_do(activation: str) -> None:
+    torch.manual_seed(0)
+    tower = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, depth=2, num_classes=0, act_layer=activation
+    )
+    usual, found = packed(tower.eval().requires_grad_(False))
+    assert 0 < found < 1.25 * usual
+    assert all(isinstance(block.mlp.act, nn.Identity) for block in tower.blocks)
+
+
+def test_a_tower_like_siglips() -> None:
+    torch.manual_seed(0)
+    tower = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, depth=2, num_classes=0, class_token=False,
+        global_pool="map", act_layer="gelu_tanh",
+    )  # fmt: skip
+    usual, found = packed(tower.eval().requires_grad_(False))
+    assert 0 < found < 1.25 * usual
+    assert nn.Linear not in kinds_of(tower)
+
+
+def test_gates_are_left_alone() -> None:
+    torch.manual_seed(0)
+    tower = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, depth=2, num_classes=0,
+        mlp_layer=timm.layers.GluMlp, act_layer="silu",
+    )  # fmt: skip
+    usual, found = packed(tower.eval().requires_grad_(False))
+    assert 0 < found < 1.25 * usual
+    assert not any(isinstance(block.mlp.act, nn.Identity) for block in tower.blocks)
+
+
+def test_convolutions_stay() -> None:
+    torch.manual_seed(0)
+    tower = timm.create_model("fastvit_t8", num_classes=0).eval().requires_grad_(False)
+    before = kinds_of(tower).count(nn.Conv2d)
+    lower(tower, "bf16")
+    images = torch.randn(2, 3, 64, 64).bfloat16()
+    with torch.inference_mode():
+        pack(tower, tower, images, 8)
+    assert kinds_of(tower).count(nn.Conv2d) == before > 20
+
+
+class _ReadsWeights(nn.Module):
+    """Asks one layer, and multiplies by another one's weights itself, as some models do."""
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__()
+        self.one, self.act, self.two = nn.Linear(48, 48), nn.GELU(), nn.Linear(48, 16)
+        self.twice = twice
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = images.flatten(1)[:, :48]
+        result = self.one(rows)
+        result = self.act(result) + result if self.twice else self.act(result)
+        return nn.functional.linear(result, self.two.weight, self.two.bias)
+
+
+def test_weights_that_are_read_stay() -> None:
+    tower = _ReadsWeights(twice=False)
+    packed(tower)
+    assert isinstance(tower.one, PackedLinear) and isinstance(tower.two, nn.Linear)
+    assert isinstance(tower.act, nn.Identity)
+
+
+def test_an_activation_is_not_taken_from_who_wants_both() -> None:
+    tower = _ReadsWeights(twice=True)
+    usual, found = packed(tower)
+    assert found < 1.25 * usual
+    assert isinstance(tower.one, PackedLinear) and isinstance(tower.act, nn.GELU)
+
+
+class _Insists(nn.Module):
+    """Refuses to work with any layer but its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(48, 16)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.one.weight.shape != (16, 48):
+            raise RuntimeError("where are my weights?")
+        result: torch.Tensor = self.one(images.flatten(1)[:, :48])
+        return result
+
+
+def test_a_tower_that_refuses_is_left_as_it_was() -> None:
+    tower = _Insists().bfloat16()
+    images, whole = torch.randn(2, 3, 8, 8).bfloat16(), copy.deepcopy(tower)
+    with torch.inference_mode():
+        assert not pack(tower, tower, images, 8)
+        assert torch.equal(tower(images), whole(images))
+    assert isinstance(tower.one, nn.Linear)
+
+
+def test_it_pays_only_where_it_was_measured() -> None:
+    pays: Callable[..., bool] = packing_pays
+    assert pays("cpu", torch.bfloat16, 1000)
+    assert not pays("cpu", torch.bfloat16, 1)
+    assert not pays("cpu", torch.float32, 1000)
+    assert not pays("cuda", torch.bfloat16, 1000)
