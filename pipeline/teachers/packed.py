@@ -92,7 +92,6 @@ def packing_pays(device: str, dtype: torch.dtype, images: int) -> bool:
         device == "cpu"
         and dtype == torch.bfloat16
         and images >= _WORTHWHILE
-        and torch._C.has_mkldnn
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and any(getattr(torch.cpu, name, bool)() for name in probes)
     )

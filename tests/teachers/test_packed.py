@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import timm
@@ -13,7 +15,8 @@ from torch import nn
 from pipeline.teachers.packed import PackedLinear, PackedPatches, pack, packing_pays
 from pipeline.teachers.precision import lower
 from pipeline.teachers.rearranged import rearrange
-from tests.tiny_models import KINDS, tower_of
+from tests.fakes import picture
+from tests.tiny_models import KINDS, load, tower_of, write_model
 
 pytestmark = pytest.mark.skipif(
     not packing_pays("cpu", torch.bfloat16, 10**6),
@@ -159,3 +162,35 @@ def test_it_pays_only_where_it_was_measured() -> None:
     assert not pays("cpu", torch.bfloat16, 1)
     assert not pays("cpu", torch.float32, 1000)
     assert not pays("cuda", torch.bfloat16, 1000)
+
+
+def test_a_teacher_answers_as_before_once_it_is_ready_for_many(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    teacher = load(f"local-dir:{tmp_path}", precision="bf16")
+    images = [teacher.prepare(picture(name, 3)) for name in ("red", "blue", "red")]
+    before, texts = teacher.embed_images(images), teacher.embed_texts(["a cat"])
+    key = teacher.fingerprint
+    for compiling in ("auto", "never", "auto"):
+        teacher.get_ready(1000, 8, compiling)
+        assert teacher.embed_images(images) == pytest.approx(before, abs=0.02)
+    assert (teacher.embed_images(images) != before).any()  # rounded in other places
+    assert (teacher.embed_texts(["a cat"]) == texts).all()
+    assert teacher.fingerprint == key
+
+
+def test_streams_share_packed_weights() -> None:
+    tower = tower_of("plain").visual
+    rearrange(tower)
+    packed(tower)
+    images = torch.randn(6, 5, 3, 32, 32).bfloat16()
+
+    @torch.inference_mode()
+    def encode(batch: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = tower(batch)
+        return result
+
+    wanted = [encode(batch) for batch in images]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(20):
+            found = list(pool.map(encode, images))
+            assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
