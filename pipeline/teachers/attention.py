@@ -44,7 +44,7 @@ class SelfAttention(nn.Module):
         count, tokens, dim = query.shape
         parts = self.inward(query).view(count, tokens, 3, self._heads, dim // self._heads)
         if query.device.type == "cpu" and query.dtype == torch.bfloat16:
-            mixed = _written_out(parts)
+            mixed = attend(parts)
         else:
             q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
             mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
@@ -88,8 +88,8 @@ def _linear(given: nn.MultiheadAttention, start: int, end: int) -> nn.Linear:
     return linear
 
 
-def _written_out(parts: torch.Tensor) -> torch.Tensor:
-    """(n, tokens, heads, size) of queries, keys and values (n, tokens, 3, heads, size)."""
+def attend(parts: torch.Tensor) -> torch.Tensor:
+    """Return (n, tokens, heads, size) for queries, keys and values (n, tokens, 3, heads, size)."""
     count, tokens, _, heads, size = parts.shape
     mixed = parts.new_empty(count, tokens, heads, size)
     at_once = max(1, _PAIRS // (heads * tokens * tokens))

@@ -9,22 +9,29 @@ They are not documented, so a tower keeps them only after it has answered by the
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline.files import write_json
+from pipeline.teachers.compiled import Encode, Rates, rates_in, record_of, seconds_of
+from pipeline.teachers.precision import is_transformer, multiplies_bf16
+
 log = logging.getLogger(__name__)
 
-Encode = Callable[[torch.Tensor], torch.Tensor]
-
-_WORTHWHILE = 64  # images; packing takes as long as encoding ten, and spares a sixth of each
+WORTHWHILE = 64  # images; packing takes as long as encoding ten, and spares a sixth of each
+_FEW = 2000  # images of which the trial, eight batches, would be felt
 # Cosine of a vector before and after. bf16 alone leaves some 0.9999; a wrong activation far less.
-_ALIKE = 0.999
+_ALIKE, _ALIKE_FP32 = 0.999, 0.99999
 _NONE = ("none", "")
 # What the operators call an activation, and torch's own function.
 _ACTIVATIONS: dict[tuple[str, str], Callable[[torch.Tensor], torch.Tensor]] = {
@@ -36,7 +43,7 @@ _ACTIVATIONS: dict[tuple[str, str], Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class PackedLinear(nn.Module):
-    """Stands in for an `nn.Linear` in bf16 on a CPU, and for the activation that follows it.
+    """Stands in for an `nn.Linear` on a CPU, and for the activation that follows it.
 
     Args:
         given: the linear layer; its weights are copied.
@@ -81,29 +88,59 @@ class PackedPatches(nn.Module):
         )
         squares = squares.permute(0, 2, 4, 1, 3, 5).reshape(count, down * across, -1)
         result: torch.Tensor = self._product(squares)
-        return result.transpose(1, 2).unflatten(2, (down, across))
-
-
-def packing_pays(device: str, dtype: torch.dtype, images: int) -> bool:
-    """Say whether so many images on each stream are sooner done with packed weights. That was
-    measured on x86 processors that multiply bf16."""
-    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return (
-        device == "cpu"
-        and dtype == torch.bfloat16
-        and images >= _WORTHWHILE
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and any(getattr(torch.cpu, name, bool)() for name in probes)
-    )
+        return result.transpose(1, 2).reshape(count, -1, down, across)
 
 
 @torch.inference_mode()
-def pack(tower: nn.Module, encode: Encode, example: torch.Tensor, batch: int) -> bool:
-    """Pack a tower's weights in place; returns False where it would then answer otherwise, or not
-    at all, and is left as it was.
+def pack_where_faster(
+    tower: nn.Module, encode: Encode, example: torch.Tensor, images: int, teacher: str
+) -> bool:
+    """Pack a tower's weights in place where that makes it faster; says whether they are packed.
+
+    In bf16 torch multiplies by oneDNN in any case, so that packing only spares it work. In fp32 it
+    multiplies by MKL, and which of the two is faster depends on the processor: it is tried once, in
+    a long run, and remembered.
 
     Args:
-        tower: in bf16, on the CPU.
+        tower: in bf16 or fp32.
+        encode: takes inputs (n, 3, H, W) through the tower to features (n, dim).
+        example: a batch of the size that will come, whose first two inputs differ.
+        images: how many are to come.
+        teacher: fingerprint of the model.
+    """
+    if example.device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    if example.dtype == torch.bfloat16:
+        pays = images >= WORTHWHILE and multiplies_bf16()
+        return pays and pack(tower, encode, example[:2], len(example)) is not None
+    if example.dtype != torch.float32 or not is_transformer(tower):
+        return False
+    record = record_of("packed", teacher, example)
+    rates = rates_in(record)
+    if rates is not None:
+        pays = images >= WORTHWHILE and rates.compiled < rates.eager
+        return pays and pack(tower, encode, example[:2], len(example)) is not None
+    if images < _FEW:
+        return False
+    before = seconds_of(encode, example)
+    put_back = pack(tower, encode, example[:2], len(example))
+    after = math.inf if put_back is None else seconds_of(encode, example)
+    with contextlib.suppress(OSError):  # a cache that takes nothing: it is measured again
+        write_json(record, asdict(Rates(before, min(after, 1e9), 0.0)))
+    if put_back is not None and after >= before:
+        put_back()
+    return after < before
+
+
+@torch.inference_mode()
+def pack(
+    tower: nn.Module, encode: Encode, example: torch.Tensor, batch: int
+) -> Callable[[], None] | None:
+    """Pack a tower's weights in place; returns what undoes it. None where it would then answer
+    otherwise, or not at all, and is left as it was.
+
+    Args:
+        tower: in bf16 or fp32, on the CPU.
         encode: takes inputs (n, 3, H, W) through the tower to features (n, dim).
         example: one or two inputs that differ.
         batch: inputs that it will be given at once.
@@ -116,13 +153,14 @@ def pack(tower: nn.Module, encode: Encode, example: torch.Tensor, batch: int) ->
             changes = watch.replacements(batch / len(example), fused)
             before = {name: tower.get_submodule(name) for name in changes}
             _put(tower, changes)
-            if F.cosine_similarity(encode(example).float(), wanted).min() > _ALIKE:
-                return True
+            alike = F.cosine_similarity(encode(example).float(), wanted).min()
+            if alike > (_ALIKE if example.dtype == torch.bfloat16 else _ALIKE_FP32):
+                return functools.partial(_put, tower, before)
         except (RuntimeError, AttributeError, TypeError) as error:  # it wants the weights itself
             log.debug("packed weights: %s", error)
         _put(tower, before)
     log.info("the weights of this model cannot be packed; it computes as torch does by itself")
-    return False
+    return None
 
 
 def _put(tower: nn.Module, modules: Mapping[str, nn.Module]) -> None:

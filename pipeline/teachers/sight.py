@@ -15,7 +15,7 @@ from pipeline.pixels import read_pixels
 from pipeline.teachers.base import Sight
 from pipeline.teachers.compiled import Encode, choose
 from pipeline.teachers.geometry import Geometry
-from pipeline.teachers.packed import pack, packing_pays
+from pipeline.teachers.packed import WORTHWHILE, pack_where_faster
 from pipeline.teachers.precision import DTYPES
 from pipeline.teachers.towers import noise, unit
 
@@ -58,7 +58,7 @@ class TorchSight(Sight):
         self._transform = transform
         self._dtype = DTYPES[precision]
         self._tower = tower
-        self._packed: bool | None = None  # None: not tried yet
+        self._packed = False
         self._eager = self._encode = encode
         self._fixed: int | None = None  # images in a batch of compiled code
 
@@ -77,14 +77,18 @@ class TorchSight(Sight):
         Raises:
             TeacherError: `compiling` is "always" and it cannot be.
         """
-        blank = [self.prepare(Image.fromarray(noise(number))) for number in range(2)]
-        wanted = compiling != "always" and packing_pays(self.device, self._dtype, images)
-        if wanted and self._packed is None:
-            self._packed = pack(self._tower, self._eager, self._inputs(blank), batch)
-        if self._packed or self._geometry is None:
-            self._encode, self._fixed = self._eager, None
+        self._encode, self._fixed = self._eager, None
+        if images < WORTHWHILE and compiling == "auto":
             return
-        example = self._inputs((blank * batch)[:batch])
+        pictures = [self.prepare(Image.fromarray(noise(number))) for number in range(2)]
+        example = self._inputs((pictures * batch)[: max(batch, 2)])
+        if compiling != "always" and not self._packed:
+            self._packed = pack_where_faster(
+                self._tower, self._eager, example, images, self.fingerprint
+            )
+        if self._packed or self._geometry is None:
+            return
+        example = example[:batch]
         self._encode = choose(self._eager, example, images, self.fingerprint, compiling)
         self._fixed = None if self._encode is self._eager else batch
 

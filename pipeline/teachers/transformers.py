@@ -21,7 +21,7 @@ from pipeline.files import fingerprint
 from pipeline.machine import out_of_memory, pick_device, streams_of
 from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
-from pipeline.teachers.packed import pack, packing_pays
+from pipeline.teachers.packed import WORTHWHILE, pack_where_faster
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
 from pipeline.teachers.towers import dropped_words, in_batches, noise, unit, weights_digest
 
@@ -67,7 +67,7 @@ class TransformersTeacher(Teacher):
         self._context = _context_length(model, tokenizer)
         self.dim = self.embed_texts(["a"]).shape[1]
         self._dtype = DTYPES[precision]
-        self._tried = False  # to pack its weights
+        self._packed = False
         if precision != "fp32":
             for child, module in model.named_children():
                 if not child.startswith("text_"):
@@ -80,10 +80,11 @@ class TransformersTeacher(Teacher):
 
     def get_ready(self, images: int, batch: int, compiling: str) -> None:
         """Pack the encoder's weights where so many images make it pay; nothing is compiled."""
-        if not self._tried and packing_pays(self.device, self._dtype, images):
-            self._tried = True
+        if images >= WORTHWHILE and not self._packed:
             pictures = [self.prepare(Image.fromarray(noise(number))) for number in range(2)]
-            pack(self._model, self._encode, self._inputs(pictures), batch)
+            example = self._inputs((pictures * batch)[: max(batch, 2)])
+            given = (self._model, self._encode, example)
+            self._packed = pack_where_faster(*given, images, self.fingerprint)
 
     @torch.inference_mode()
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:

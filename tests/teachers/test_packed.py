@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,14 +12,21 @@ import timm
 import torch
 from torch import nn
 
-from pipeline.teachers.packed import PackedLinear, PackedPatches, pack, packing_pays
-from pipeline.teachers.precision import lower
+from pipeline.files import cache_dir
+from pipeline.teachers.packed import (
+    WORTHWHILE,
+    PackedLinear,
+    PackedPatches,
+    pack,
+    pack_where_faster,
+)
+from pipeline.teachers.precision import lower, multiplies_bf16
 from pipeline.teachers.rearranged import rearrange
 from tests.fakes import picture
 from tests.tiny_models import KINDS, load, tower_of, write_model
 
 pytestmark = pytest.mark.skipif(
-    not packing_pays("cpu", torch.bfloat16, 10**6),
+    not multiplies_bf16(),
     reason="this processor does not multiply bf16 as weights are packed for",
 )
 
@@ -156,12 +163,53 @@ def test_a_tower_that_refuses_is_left_as_it_was() -> None:
     assert isinstance(tower.one, nn.Linear)
 
 
-def test_it_pays_only_where_it_was_measured() -> None:
-    pays: Callable[..., bool] = packing_pays
-    assert pays("cpu", torch.bfloat16, 1000)
-    assert not pays("cpu", torch.bfloat16, 1)
-    assert not pays("cpu", torch.float32, 1000)
-    assert not pays("cuda", torch.bfloat16, 1000)
+@pytest.mark.parametrize("kind", ["plain", "quick GELU", "mean of tokens"])
+def test_in_fp32_only_the_last_bits_change(kind: str) -> None:
+    tower = tower_of(kind).visual
+    rearrange(tower)
+    images = torch.randn(8, 3, 32, 32)
+    with torch.inference_mode():
+        wanted = tower(images)
+        put_back = pack(tower, tower, images[:2], 8)
+        assert put_back is not None and nn.Linear not in kinds_of(tower)
+        assert torch.allclose(tower(images), wanted, atol=1e-5)
+        put_back()
+        assert torch.equal(tower(images), wanted)
+    assert PackedLinear not in kinds_of(tower)
+
+
+def test_bf16_is_packed_from_some_images_on() -> None:
+    tower = tower_of("plain").visual
+    lower(tower, "bf16")
+    example = torch.randn(4, 3, 32, 32).bfloat16()
+    assert not pack_where_faster(tower, tower, example, WORTHWHILE - 1, "t")
+    assert nn.Linear in kinds_of(tower)
+    assert pack_where_faster(tower, tower, example, WORTHWHILE, "t")
+    assert PackedLinear in kinds_of(tower)
+    assert not (cache_dir() / "packed").exists()  # nothing was measured
+
+
+def test_fp32_is_tried_once_in_a_long_run_and_remembered() -> None:
+    tower = tower_of("plain").visual
+    example = torch.randn(4, 3, 32, 32)
+    assert not pack_where_faster(tower, tower, example, 1000, "t")
+    assert not (cache_dir() / "packed").exists()
+    found = pack_where_faster(tower, tower, example, 10**6, "t")
+    (record,) = (cache_dir() / "packed").iterdir()
+    rates = json.loads(record.read_text())
+    assert found == (rates["compiled"] < rates["eager"]) == (PackedLinear in kinds_of(tower))
+    for compiled, packs in ((0.5, True), (1.5, False)):
+        record.write_text(json.dumps({"eager": 1.0, "compiled": compiled, "seconds": 0.0}))
+        tower = tower_of("plain").visual
+        assert pack_where_faster(tower, tower, example, 1000, "t") == packs
+        assert (PackedLinear in kinds_of(tower)) == packs
+
+
+def test_convolutions_in_fp32_are_not_even_tried() -> None:
+    tower = nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    example = torch.randn(4, 3, 32, 32)
+    assert not pack_where_faster(tower, tower, example, 10**6, "t")
+    assert not (cache_dir() / "packed").exists()
 
 
 def test_a_teacher_answers_as_before_once_it_is_ready_for_many(tmp_path: Path) -> None:

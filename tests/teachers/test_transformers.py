@@ -14,7 +14,8 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.ontology import build_ontology
 from pipeline.teachers import load_teacher
-from pipeline.teachers.packed import PackedLinear, pack, packing_pays
+from pipeline.teachers.packed import PackedLinear, pack
+from pipeline.teachers.precision import multiplies_bf16
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
 from tests.fakes import picture
 
@@ -187,7 +188,7 @@ def test_a_models_own_code_runs_only_when_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not packing_pays("cpu", torch.bfloat16, 10**6),
+    not multiplies_bf16(),
     reason="this processor does not multiply bf16 as weights are packed for",
 )
 @pytest.mark.parametrize("kind", KINDS)
