@@ -18,13 +18,13 @@ from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
 from pipeline.machine import pick_device
 from pipeline.pixels import READING
-from pipeline.teachers.attention import rearrange
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.known_weights import doubts_about, facts_of
 from pipeline.teachers.library import open_clip
 from pipeline.teachers.loading import file_of, load_model, take_from_file
 from pipeline.teachers.precision import lower, pick_precision
+from pipeline.teachers.rearranged import rearrange
 from pipeline.teachers.sight import TorchSight
 from pipeline.teachers.towers import (
     calm,
@@ -63,6 +63,7 @@ class OpenClipTeacher(TorchSight, Teacher):
             name,
             _fingerprint_later(model.visual, precision),
             sum(tensor.numel() for tensor in model.parameters()),
+            model.visual,
             model.encode_image,
             Geometry.of_open_clip(config),
             open_clip.transform.image_transform_v2(

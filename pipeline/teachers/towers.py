@@ -52,6 +52,11 @@ def unit(features: torch.Tensor) -> np.ndarray:
     return vectors
 
 
+def noise(seed: int) -> np.ndarray:
+    """Return a picture that says nothing, (96, 64, 3) bytes, to try a tower with."""
+    return np.random.default_rng(seed).integers(0, 256, (96, 64, 3), np.uint8)
+
+
 def in_batches(encode: Callable[[list[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
     """Return the vectors (n, dim) of sentences, some hundreds of them encoded at a time."""
     starts = range(0, len(texts), _TEXT_BATCH)
