@@ -23,6 +23,7 @@ from pipeline.pixels import MAX_PIXELS
 from pipeline.teachers import load_teacher
 
 _BATCH = 32
+_MANY = 1000  # images
 _SECONDS = 4.0  # for each limit
 # (rows, inner, columns): the model's own products at this batch, and some that suit caches better.
 _SHAPES = (
@@ -45,6 +46,8 @@ def measure(photos: list[Path], model: str) -> dict[str, float]:
 
     ready = [teacher.read(data, MAX_PIXELS) for data in files[:_BATCH]] * (8 if gpu else 1)
     inputs = teacher._geometry.to_batch(ready, device, teacher._dtype)
+    operations = _operations(teacher, inputs[:1])
+    teacher.get_ready(_MANY, _BATCH, "auto")  # as in a run
 
     def encode(_: int) -> int:
         with torch.inference_mode():
@@ -53,7 +56,6 @@ def measure(photos: list[Path], model: str) -> dict[str, float]:
                 torch.cuda.synchronize()
         return len(ready)
 
-    operations = _operations(teacher, inputs[:1])
     return {
         "bare_encoder": max(_rate(encode, teacher.streams, 1), _rate(encode, 1, cores)),
         "decode": _rate(prepare, cores, 1),

@@ -172,11 +172,12 @@ def _results(
         "limits": {name: round(value, 1) for name, value in middle.items()},
         "reached": reached,
         "warm": None,
-        "machine": _machine(gpu),
+        "machine": machine(gpu),
     }
 
 
-def _machine(gpu: bool) -> dict[str, Any]:
+def machine(gpu: bool) -> dict[str, Any]:
+    """Return what figures depend on: cores, processor, versions."""
     import torch
 
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""

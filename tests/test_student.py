@@ -24,6 +24,7 @@ from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
 from pipeline.student.data import EpochOrder, FolderImages
+from pipeline.student.train import KNOWN
 from tests.fakes import picture, sha256
 from tests.repository import REPOSITORY
 from tests.second_process import in_another_process
@@ -289,6 +290,15 @@ def test_every_size_and_family_of_architecture_is_known(dataset: Path) -> None:
 
     for name in ("yolov8n-cls.yaml", "yolov8s-cls.yaml", "yolo11n-cls.yaml"):
         assert find_model(name)["scale"] == name.split("-")[0][-1]
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_what_is_taken_without_a_look_is_known_to_ultralytics(name: str) -> None:
+    from pipeline.yolo.library import check_model
+
+    check_model(name)
+    with pytest.raises(StudentError, match="classification"):
+        check_model(name.replace("yolov8", "yolov9"))
 
 
 def test_training_starts_from_given_weights(dataset: Path, taught: Path, tmp_path: Path) -> None:

@@ -25,6 +25,19 @@ PREPROCESS = {
     "interpolation": "bicubic", "resize_mode": "shortest",
 }  # fmt: skip
 
+# How an image tower may differ from the plain one.
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "quick GELU": {"quick_gelu": True},
+    "no norm before": {"no_ln_pre": True},
+    "norm after pooling": {"final_ln_after_pool": True},
+    "scaled layers": {"ls_init_value": 0.1},
+    "mean of tokens": {"pool_type": "avg"},
+    "pooled by attention": {"attentional_pool": True, "attn_pooler_heads": 2},
+    "blocks of another kind": {"block_type": "custom", "scale_fc": True},
+    "timm": {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "avg", "image_size": 224},
+}
+
 
 def load(model: str, **settings: Any) -> Any:
     return load_teacher(TeacherConfig(model=model, **({"device": "cpu"} | settings)))
@@ -41,3 +54,13 @@ def write_model(folder: Path, seed: int = 0, bias: float | None = None) -> Any:
     config = {"model_cfg": TOWER | options, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return model
+
+
+def tower_of(kind: str) -> open_clip.CLIP:
+    """A random CLIP with two blocks, whose image tower is of that kind."""
+    torch.manual_seed(0)
+    options = dict(KINDS[kind])
+    quick = options.pop("quick_gelu", False)
+    vision = TOWER["vision_cfg"] | {"layers": 2} | options
+    model = open_clip.CLIP(TOWER["embed_dim"], vision, TOWER["text_cfg"], quick_gelu=quick)
+    return model.eval().requires_grad_(False)

@@ -47,6 +47,7 @@ def write_export(
         StudentError: the student cannot be loaded, or not be converted.
     """
     from pipeline.export.graph import graph_of
+    from pipeline.yolo.library import load_checkpoint
 
     card = read_card(student)
     folder.mkdir(parents=True)
@@ -56,7 +57,7 @@ def write_export(
     known = Unlike.load(student, len(card.classes))
     if known is not None:
         known.save(folder)
-    model = job.graph().body
+    model = load_checkpoint(student / "weights.pt")["model"]
     described = labels.labels_of(wanted, precision, folder, files, student, card, known, model)
     write_json(folder / labels.FILE, described)
     shutil.copyfile(predict.__file__, folder / PREDICT)

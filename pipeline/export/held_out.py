@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.files import fingerprint, names_and_hashes
-from pipeline.images.truth import labeled_files, read_truth
+from pipeline.images.truth import read_truth
 from pipeline.records import TRUTH
 from pipeline.run.stage import Run
 from pipeline.student.stage import learned_by
@@ -55,12 +55,12 @@ def held_out(run: Run, plan: pl.DataFrame, classes: tuple[str, ...]) -> HeldOut:
 def held_out_digest(run: Run, plan: pl.DataFrame) -> str:
     """Name the images of `held_out` and what people call them, without opening one."""
     test = plan.filter(pl.col("split") == "test")["id"].sort()
-    files = [
-        [sorted((file.parent.name, name) for file, name in found), sorted(names_and_hashes(paths))]
-        for found in (labeled_files(path, _folders(run)) for path in _places(run))
-        for paths in [[file for file, _ in found]]
-    ]
-    return fingerprint(test.to_list(), files)
+    known = []
+    for path in _places(run):
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        names = [file.relative_to(path.parent).as_posix() for file in files]
+        known.append([names, names_and_hashes(files)])
+    return fingerprint(test.to_list(), known)
 
 
 def to_calibrate(plan: pl.DataFrame) -> list[Path]:

@@ -136,7 +136,8 @@ class Maker:
         exact = wanted.precision == "fp32" or FORMATS[wanted.format].unprovable() is not None
         known = Unlike.load(folder, len(self._inputs.card.classes))
         if not exact and known is not None and known.threshold() is not None:
-            settle_unlike(folder, features_of(folder, chosen_by(self._inputs.plan)))
+            with model_threads():
+                settle_unlike(folder, features_of(folder, chosen_by(self._inputs.plan)))
 
     def _prove(self, wanted: ExportConfig, folder: Path) -> Proof | None:
         """Write proof.json; None where this machine cannot ask the model."""
@@ -147,7 +148,7 @@ class Maker:
             write_json(folder / PROOF, unproved | digest)
             return None
         name = name_of(wanted.format, wanted.precision)
-        with self._run.listener.bar(f"Proving {name}", "images") as progress:
+        with model_threads(), self._run.listener.bar(f"Proving {name}", "images") as progress:
             answers = ask_export(folder, self._images.paths, progress)
         proof = prove(name, wanted.precision, self._reference, answers, self._images)
         write_json(folder / PROOF, proof.as_json() | digest)

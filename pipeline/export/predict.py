@@ -38,6 +38,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # by EXIF's orientation
 _LEAST = 1e-12
+_MOST = 100_000_000  # pixels of what is cropped
 
 
 class CannotAnswer(Exception):
@@ -260,6 +261,9 @@ def fitted(image: Image.Image, fit: str, side: int) -> Image.Image:
             cut out. "pad": the long side does, and the picture stands in the middle of a grey
             square; one that is square is a pixel smaller than it.
         side: in pixels.
+
+    Raises:
+        CannotAnswer: cropping it would take more memory than is sensible.
     """
     if fit == "stretch":
         return _resized(image, side, side)
@@ -267,6 +271,8 @@ def fitted(image: Image.Image, fit: str, side: int) -> Image.Image:
         short = min(image.size)
         wide, high = (side if length == short else int(side * length / short)
                       for length in image.size)  # fmt: skip
+        if wide * high > _MOST:
+            raise CannotAnswer(f"A picture of {image.width} x {image.height} is too thin to crop.")
         left, top = round((wide - side) / 2), round((high - side) / 2)
         return _resized(image, wide, high).crop((left, top, left + side, top + side))
     least = -(-max(image.size) // side)  # a hair is made as thick as one pixel of the square

@@ -75,14 +75,17 @@ def look(run: Run) -> ExportInputs:
     """Read what exports are made from.
 
     Raises:
-        WorkspaceError: there is no student yet.
+        WorkspaceError: there is no student yet, or it is damaged.
     """
     plan = read_table(run.workspace.dataset_table, DATASET, "label")
     if TRAIN.stamp(run.workspace) is None or not run.workspace.weights.is_file():
         raise WorkspaceError(
             f"{run.workspace.root} has no trained student yet. Run `clip2yolo train` first."
         )
-    return inputs_of(run, plan)
+    try:
+        return inputs_of(run, plan)
+    except StudentError as error:
+        raise WorkspaceError(str(error)) from error
 
 
 def _digest(run: Run, inputs: ExportInputs) -> str:

@@ -91,7 +91,8 @@ class Workspace:
                 "Wait until it has finished, or give this run another `workspace:`."
             ) from None
         try:
-            for folder in (self.root, self.notices, self.students, self.exports, self.uploads):
+            exports = (self.exports, self.exports / "failed")
+            for folder in (self.root, self.notices, self.students, *exports, self.uploads):
                 sweep(folder)
             self._refuse_strangers()
             yield

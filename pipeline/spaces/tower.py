@@ -14,8 +14,7 @@ from pipeline.teachers.compiled import Encode
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.precision import lower
 from pipeline.teachers.sight import TorchSight
-
-_SIDES = (96, 64)  # of the pictures that a new space is shown
+from pipeline.teachers.towers import noise
 
 
 class Tower(TorchSight):
@@ -52,7 +51,8 @@ def space_of(
     parameters = sum(tensor.numel() for tensor in model.parameters())
     if precision != "fp32":
         lower(model, precision)
-    tower = Tower(name, fingerprint, parameters, encode, geometry, transform, device, precision)
+    given = (model, encode, geometry, transform)
+    tower = Tower(name, fingerprint, parameters, *given, device, precision)
     first, second = _try(tower), _try(tower)
     if first.ndim != 2 or not first.shape[1] or not np.isfinite(first).all():
         raise TeacherError(
@@ -71,5 +71,4 @@ def space_of(
 
 def _try(tower: Tower) -> np.ndarray:
     """Vectors of a fixed picture, twice in a batch."""
-    noise = np.random.default_rng(0).integers(0, 256, (*_SIDES, 3), np.uint8)
-    return tower.embed_images([tower.prepare(Image.fromarray(noise))] * 2)
+    return tower.embed_images([tower.prepare(Image.fromarray(noise(0)))] * 2)

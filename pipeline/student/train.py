@@ -34,6 +34,9 @@ DEFAULTS: dict[str, Any] = {
 # What lies in a student's folder.
 FILES = ("weights.pt", "student.json", UNLIKE, "curve.csv", "curve.png")
 
+# Models that ultralytics lists in every version that can be installed here.
+KNOWN = {f"yolov8{size}-cls.{kind}" for size in "nsmlx" for kind in ("yaml", "pt")}
+
 # What `student.train` may set; the rest is either ours to set or has no effect on classifiers.
 SETTABLE = {
     *("optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "nbs"),
@@ -195,6 +198,8 @@ def check_settings(config: StudentConfig) -> None:
             "not learn that. Set `distill: soft`, or `rounds: 1`."
         )
     _settings(config, "cpu")
+    if not config.train and config.model in KNOWN:
+        return  # without ultralytics, which takes seconds to load and to build a model to look at
     from pipeline.student.trainer import refusal
     from pipeline.yolo.library import check_model
 

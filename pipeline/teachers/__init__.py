@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from pipeline.config import TeacherConfig, with_model_paths
 from pipeline.errors import ConfigError, TeacherError
-from pipeline.machine import check_device
+from pipeline.machine import check_device, importing
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.presets import PRESETS, check_needs, holds_weights, weight_bytes
 
@@ -35,8 +36,7 @@ def load_teacher(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Teac
         TeacherError: its weights cannot be found, fetched or used.
     """
     settings = check_teacher(settings)
-    backend = importlib.import_module(BACKENDS[settings.kind])
-    return backend.load(settings, sentences)  # type: ignore[no-any-return]
+    return _backend(settings.kind).load(settings, sentences)  # type: ignore[no-any-return]
 
 
 def teacher_named(text: str, device: str = "auto") -> TeacherConfig:
@@ -64,7 +64,7 @@ def check_names(settings: TeacherConfig) -> None:
     Raises:
         ConfigError: there is no such model or file.
     """
-    check = getattr(importlib.import_module(BACKENDS[settings.kind]), "check_names", None)
+    check = getattr(_backend(settings.kind), "check_names", None)
     if check is not None:
         try:
             check(settings)
@@ -111,8 +111,13 @@ def bytes_of_weights(settings: TeacherConfig) -> int | None:
     return None if repository is None else weight_bytes(repository)
 
 
+def _backend(kind: str) -> ModuleType:
+    with importing():
+        return importlib.import_module(BACKENDS[kind])
+
+
 def _repository_of(settings: TeacherConfig) -> str | None:
-    find = getattr(importlib.import_module(BACKENDS[settings.kind]), "repository_of", None)
+    find = getattr(_backend(settings.kind), "repository_of", None)
     repository: str | None = None if find is None else find(settings)
     return repository
 

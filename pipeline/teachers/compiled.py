@@ -59,8 +59,8 @@ def choose(encode: Encode, example: torch.Tensor, images: int, teacher: str, mod
     """
     if mode == "never":
         return encode
-    record = _record_of(teacher, example)
-    rates = _read(record)
+    record = record_of("compiled", teacher, example)
+    rates = rates_in(record)
     if mode == "auto" and rates is None and images < _FEW:
         return encode
     compiled: Encode = torch.compile(encode, dynamic=False)
@@ -74,7 +74,7 @@ def choose(encode: Encode, example: torch.Tensor, images: int, teacher: str, mod
             ) from error
         return compiled
     if rates is None:
-        eager = _seconds(encode, example)
+        eager = seconds_of(encode, example)
         if images * eager < _TRIAL:
             return encode
         rates = _try(compiled, example, eager)
@@ -94,11 +94,11 @@ def _try(compiled: Encode, example: torch.Tensor, eager: float) -> Rates:
     except Exception as error:  # noqa: BLE001 - no compiler, or a model it cannot compile: it does not pay
         log.info("the teacher cannot be compiled: %s", _short(error))
         return Rates(eager, 1e9, time.perf_counter() - started)
-    return Rates(eager, _seconds(compiled, example), time.perf_counter() - started)
+    return Rates(eager, seconds_of(compiled, example), time.perf_counter() - started)
 
 
-def _seconds(encode: Encode, example: torch.Tensor) -> float:
-    """The least time an image takes; the first call warms up."""
+def seconds_of(encode: Encode, example: torch.Tensor) -> float:
+    """Return the least time that an image takes; the first call warms up."""
     times = []
     for _ in range(_ROUNDS + 1):
         started = time.perf_counter()
@@ -107,15 +107,17 @@ def _seconds(encode: Encode, example: torch.Tensor) -> float:
     return min(times[1:]) / len(example)
 
 
-def _record_of(teacher: str, example: torch.Tensor) -> Path:
+def record_of(kind: str, teacher: str, example: torch.Tensor) -> Path:
+    """Return where is remembered what another way to compute gave for a model on this machine."""
     cpu = platform.processor() or platform.machine()
     where = torch.cuda.get_device_name(example.device) if example.is_cuda else cpu
     capability = torch.backends.cpu.get_cpu_capability()
     key = fingerprint(teacher, list(example.shape), where, capability, torch.__version__)
-    return cache_dir() / "compiled" / f"{key[:32]}.json"
+    return cache_dir() / kind / f"{key[:32]}.json"
 
 
-def _read(record: Path) -> Rates | None:
+def rates_in(record: Path) -> Rates | None:
+    """Return what is remembered; None where nothing can be read."""
     try:
         values: dict[str, Any] = json.loads(record.read_text("utf-8"))
         return Rates(**values)

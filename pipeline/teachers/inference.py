@@ -124,9 +124,9 @@ class InferenceTeacher(Teacher):
     def context_overflow(self, text: str) -> int:
         """Count the tokens of `text` beyond CLIP's 77."""
         if self._tokenizer is None:
-            from open_clip.tokenizer import SimpleTokenizer
+            from pipeline.teachers.library import open_clip
 
-            self._tokenizer = SimpleTokenizer()
+            self._tokenizer = open_clip.tokenizer.SimpleTokenizer()
         return max(0, len(self._tokenizer.encode(text)) + 2 - _CONTEXT)
 
     def _vectors(self, endpoint: str, asked: dict[str, Any], count: int) -> list[list[float]]:

@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import open_clip
-from open_clip.transform import PreprocessCfg
-
 from pipeline.config import TeacherConfig
 from pipeline.files import hashes_of
+from pipeline.teachers.library import open_clip
 
-_KEYS = ("mean", "std", "interpolation", "resize_mode")
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 _OF_REPOSITORIES = {"open_clip_model.safetensors", "open_clip_pytorch_model.bin"}
 
 
@@ -23,7 +21,7 @@ _OF_REPOSITORIES = {"open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 class Facts:
     """What weights need beside their architecture."""
 
-    preprocess: dict[str, Any]  # any of `_KEYS`, over what open_clip takes by itself
+    preprocess: dict[str, Any]  # any of `PREPROCESSING`, over what open_clip takes by itself
     quick_gelu: bool | None  # the activation they were trained with; None: the architecture's own
     assumed: dict[str, Any]  # what nobody has said, and what is taken for it
 
@@ -36,12 +34,16 @@ def facts_of(settings: TeacherConfig) -> Facts:
     """
     stated = settings.preprocess.model_dump(exclude_none=True)
     gelu, model, pretrained = settings.quick_gelu, settings.model, settings.pretrained
-    usual = {key: value for key, value in asdict(PreprocessCfg()).items() if key in _KEYS}
+    usual = {
+        key: value
+        for key, value in asdict(open_clip.transform.PreprocessCfg()).items()
+        if key in PREPROCESSING
+    }
     if model.startswith("local-dir:"):
         written = _written(Path(model.removeprefix("local-dir:")))
         # Many published folders write mean and std only, and mean open_clip's defaults by the rest.
         told = bool(written.get("mean") and written.get("std"))
-        silent = {key: usual[key] for key in _KEYS if not told and not written.get(key)}
+        silent = {key: usual[key] for key in PREPROCESSING if not told and not written.get(key)}
         return Facts(stated, gelu, {k: v for k, v in silent.items() if k not in stated})
     if pretrained is None or model.startswith("hf-hub:"):
         return Facts(stated, gelu, {})
@@ -53,7 +55,7 @@ def facts_of(settings: TeacherConfig) -> Facts:
         return Facts(stated, bool(tag.get("quick_gelu")) or None if gelu is None else gelu, {})
     twin = next((one for one in listed if _is_of(Path(pretrained), one)), None)
     alike = [twin] if twin else listed
-    taken = {key: _common([one.get(key) for one in alike], usual[key]) for key in _KEYS}
+    taken = {key: _common([one.get(key) for one in alike], usual[key]) for key in PREPROCESSING}
     own = bool((open_clip.get_model_config(model) or {}).get("quick_gelu"))
     activation = own or _common([bool(one.get("quick_gelu")) for one in alike], own)
     assumed = {} if twin else taken | {"quick_gelu": activation}

@@ -5,36 +5,34 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
-from open_clip.model import set_model_preprocess_cfg
-from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
-from open_clip.transformer import QuickGELU
-from torch.overrides import TorchFunctionMode
 
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
 from pipeline.machine import pick_device
 from pipeline.pixels import READING
-from pipeline.teachers.attention import rearrange
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.known_weights import doubts_about, facts_of
+from pipeline.teachers.library import open_clip
+from pipeline.teachers.loading import file_of, load_model, take_from_file
 from pipeline.teachers.precision import lower, pick_precision
+from pipeline.teachers.rearranged import rearrange
 from pipeline.teachers.sight import TorchSight
 from pipeline.teachers.towers import (
     calm,
+    digest_of,
     dropped_words,
     in_batches,
     nearest,
     unit,
-    weights_digest,
 )
 
 # How images become inputs. Another way gives other vectors, so it counts in the fingerprint.
@@ -61,21 +59,16 @@ class OpenClipTeacher(TorchSight, Teacher):
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         config = model.visual.preprocess_cfg
-        # The weights do not tell the activation; GELU, the usual one, was never named here.
-        quick = any(isinstance(part, QuickGELU) for part in model.visual.modules())
         super().__init__(
             name,
-            fingerprint(
-                weights_digest(config, model.visual),
-                READING,
-                _PREPARATION,
-                precision,
-                *["QuickGELU"] * quick,
-            ),
+            _fingerprint_later(model.visual, precision),
             sum(tensor.numel() for tensor in model.parameters()),
+            model.visual,
             model.encode_image,
             Geometry.of_open_clip(config),
-            image_transform_v2(PreprocessCfg(**config), is_train=False),
+            open_clip.transform.image_transform_v2(
+                open_clip.transform.PreprocessCfg(**config), is_train=False
+            ),
             device,
             precision,
         )
@@ -86,10 +79,15 @@ class OpenClipTeacher(TorchSight, Teacher):
         if folder is not None:
             self.file_bytes = _weights(folder).stat().st_size
             self._vocabulary = _vocabulary(folder)
-        self.dim = self.embed_texts(["a"]).shape[1]
         rearrange(model.visual)
         if precision != "fp32":
             lower(model.visual, precision)
+        take_from_file(model.visual)
+
+    @cached_property
+    def dim(self) -> int:  # type: ignore[override]  # it may be written, too
+        """Of the vectors."""
+        return int(self.embed_texts(["a"]).shape[1])
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -98,7 +96,9 @@ class OpenClipTeacher(TorchSight, Teacher):
         def encode(part: list[str]) -> np.ndarray:
             return unit(self._model.encode_text(self._tokenizer(part).to(self.device)))
 
-        return in_batches(encode, texts)
+        vectors = in_batches(encode, texts)
+        self.dim = vectors.shape[1]  # so that nobody has to ask for it
+        return vectors
 
     def context_overflow(self, text: str) -> int:
         """Count the tokens of `text`, with the two that frame it, beyond the context length."""
@@ -117,6 +117,23 @@ class OpenClipTeacher(TorchSight, Teacher):
             return [] if inner is None else dropped_words(inner, text)
         words = dict.fromkeys(_WORD.findall(text.lower()))
         return [word for word in words if word not in self._vocabulary]
+
+
+def _fingerprint_later(tower: Any, precision: str) -> str | Callable[[], str]:
+    """Return what computes the fingerprint of a tower as it is now: reading all of its weights
+    takes longer than a single image, for which nobody asks. On a GPU, where the weights as they are
+    now would take memory until then, it is the fingerprint itself."""
+    config = tower.preprocess_cfg
+    weights, kind = tower.state_dict(), type(tower).__name__
+    # The weights do not tell the activation; GELU, the usual one, was never named here.
+    quick = any(isinstance(part, open_clip.transformer.QuickGELU) for part in tower.modules())
+    named = ["QuickGELU"] * quick
+
+    def compute() -> str:
+        digest = digest_of(config, kind, weights)
+        return fingerprint(digest, READING, _PREPARATION, precision, *named)
+
+    return compute if next(tower.parameters()).device.type == "cpu" else compute()
 
 
 def repository_of(settings: TeacherConfig) -> str | None:
@@ -138,21 +155,11 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
     folder = _folder_of(model)
     check_names(settings)
     facts = facts_of(settings)
-    options = {} if facts.quick_gelu is None else {"quick_gelu": facts.quick_gelu}
     try:
-        with calm(), _NoRandomWeights():
-            net = open_clip.create_model(
-                model,
-                pretrained=pretrained,
-                precision="fp32",
-                device=device,
-                require_pretrained=True,
-                weights_only=True,
-                **options,
-            )
+        with calm():
+            weights = file_of(model, pretrained) if folder is None else _weights(folder)
+            net = load_model(model, weights, pretrained, facts, device)
             tokenizer = open_clip.get_tokenizer(model)
-            preprocess = merge_preprocess_dict(net.visual.preprocess_cfg, facts.preprocess)
-            set_model_preprocess_cfg(net, preprocess)
     except ImportError as error:
         raise TeacherError(
             f"{model} needs a library that is not installed ({error.name or error}). "
@@ -263,17 +270,3 @@ def _explain(settings: TeacherConfig, folder: Path | None, error: Exception) -> 
         "open_clip_config.json and open_clip_model.safetensors into a folder and set "
         f"`{settings.key}: {{model: local-dir:that/folder}}`."
     )
-
-
-class _NoRandomWeights(TorchFunctionMode):
-    """Leave out drawing random weights that are about to be loaded over: half of the loading time.
-
-    That the file holds every tensor of the model is what open_clip's strict loading checks.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))

@@ -32,10 +32,10 @@ def pick_precision(asked: str, device: str, tower: torch.nn.Module) -> str:
         return asked
     if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if kind == "cpu" and _is_transformer(tower) and _cpu_multiplies_bf16() else "fp32"
+    return "bf16" if kind == "cpu" and is_transformer(tower) and multiplies_bf16() else "fp32"
 
 
-def _is_transformer(tower: torch.nn.Module) -> bool:
+def is_transformer(tower: torch.nn.Module) -> bool:
     """Whether more than half of the weights stand in matrices rather than in convolutions."""
     matrices = everything = 0
     for module in tower.modules():
@@ -47,7 +47,7 @@ def _is_transformer(tower: torch.nn.Module) -> bool:
 
 
 @cache
-def _cpu_multiplies_bf16() -> bool:
+def multiplies_bf16() -> bool:
     """Whether this CPU has instructions for bf16 products (AVX512_BF16, AMX, Arm's BFMMLA)."""
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported", "_is_arm_bf16_supported")
     found = [getattr(torch.cpu, name, None) for name in probes]

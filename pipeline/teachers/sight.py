@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from pipeline.pixels import read_pixels
 from pipeline.teachers.base import Sight
 from pipeline.teachers.compiled import Encode, choose
 from pipeline.teachers.geometry import Geometry
+from pipeline.teachers.packed import WORTHWHILE, pack_where_faster
 from pipeline.teachers.precision import DTYPES
-from pipeline.teachers.towers import unit
+from pipeline.teachers.towers import noise, unit
 
 
 class TorchSight(Sight):
@@ -23,8 +25,10 @@ class TorchSight(Sight):
 
     Args:
         name: for people.
-        fingerprint: of weights, preprocessing and precision.
+        fingerprint: of weights, preprocessing and precision; or what computes it, once, when it is
+            asked for.
         parameters: how many numbers the model has.
+        tower: that `encode` goes through.
         encode: takes inputs (n, 3, H, W) to features (n, dim).
         geometry: how pictures become inputs; None where only the library's own way does.
         transform: that way, from an RGB image to a tensor or an array (3, H, W).
@@ -35,8 +39,9 @@ class TorchSight(Sight):
     def __init__(
         self,
         name: str,
-        fingerprint: str,
+        fingerprint: str | Callable[[], str],
         parameters: int,
+        tower: torch.nn.Module,
         encode: Encode,
         geometry: Geometry | None,
         transform: Callable[[Image.Image], Any],
@@ -44,7 +49,7 @@ class TorchSight(Sight):
         precision: str,
     ) -> None:
         self.name = name
-        self.fingerprint = fingerprint
+        self._fingerprint = fingerprint
         self.parameters = parameters
         self.device = device
         self.precision = precision
@@ -52,20 +57,38 @@ class TorchSight(Sight):
         self._geometry = geometry
         self._transform = transform
         self._dtype = DTYPES[precision]
+        self._tower = tower
+        self._packed = False
         self._eager = self._encode = encode
         self._fixed: int | None = None  # images in a batch of compiled code
 
+    @cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]  # it may be written, too
+        """Of weights, preprocessing and precision."""
+        if not isinstance(self._fingerprint, str):
+            self._fingerprint = self._fingerprint()  # what computes it holds the weights
+        return self._fingerprint
+
     @torch.inference_mode()
     def get_ready(self, images: int, batch: int, compiling: str) -> None:
-        """Compile the encoder for batches of that size, where so many images make it pay.
+        """Pack the encoder's weights, or compile it for batches of that size, where so many images
+        make it pay. What is packed is not compiled: it is the faster one of the two.
 
         Raises:
             TeacherError: `compiling` is "always" and it cannot be.
         """
-        if self._geometry is None:
+        self._encode, self._fixed = self._eager, None
+        if images < WORTHWHILE and compiling == "auto":
             return
-        blank = np.zeros((self._geometry.size, self._geometry.size, 3), np.uint8)
-        example = self._geometry.to_batch([blank] * batch, self.device, self._dtype)
+        pictures = [self.prepare(Image.fromarray(noise(number))) for number in range(2)]
+        example = self._inputs((pictures * batch)[: max(batch, 2)])
+        if compiling != "always" and not self._packed:
+            self._packed = pack_where_faster(
+                self._tower, self._eager, example, images, self.fingerprint
+            )
+        if self._packed or self._geometry is None:
+            return
+        example = example[:batch]
         self._encode = choose(self._eager, example, images, self.fingerprint, compiling)
         self._fixed = None if self._encode is self._eager else batch
 
@@ -95,8 +118,10 @@ class TorchSight(Sight):
             # Another shape would be compiled anew, which takes longer than a few blank images.
             batch = [*batch, *[batch[-1]] * (self._fixed - count)]
         with out_of_memory(self.device):
-            if self._geometry is not None:
-                images = self._geometry.to_batch(batch, self.device, self._dtype)
-            else:
-                images = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
-            return unit(self._encode(images)[:count])
+            return unit(self._encode(self._inputs(batch))[:count])
+
+    def _inputs(self, batch: Sequence[np.ndarray]) -> torch.Tensor:
+        """Inputs (n, 3, H, W) of prepared images."""
+        if self._geometry is not None:
+            return self._geometry.to_batch(batch, self.device, self._dtype)
+        return torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)

@@ -29,12 +29,18 @@ def weights_digest(
         tower: whose every weight counts, in whatever order.
         without: what the names of the weights begin with that do not count.
     """
+    counting = {key: of for key, of in tower.state_dict().items() if not key.startswith(without)}
+    return digest_of(preprocessing, type(tower).__name__, counting)
+
+
+def digest_of(
+    preprocessing: Mapping[str, Any], kind: str, weights: Mapping[str, torch.Tensor]
+) -> str:
+    """Return the same for a tower's class and its weights by name."""
     digest = hashlib.sha256()
     digest.update(json.dumps(preprocessing, sort_keys=True, default=str).encode())
-    digest.update(type(tower).__name__.encode())
-    for key, tensor in sorted(tower.state_dict().items()):
-        if key.startswith(without):
-            continue
+    digest.update(kind.encode())
+    for key, tensor in sorted(weights.items()):
         digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -44,6 +50,11 @@ def unit(features: torch.Tensor) -> np.ndarray:
     """Return features (n, dim) as unit vectors, float32."""
     vectors: np.ndarray = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
     return vectors
+
+
+def noise(seed: int) -> np.ndarray:
+    """Return a picture that says nothing, (96, 64, 3) bytes, to try a tower with."""
+    return np.random.default_rng(seed).integers(0, 256, (96, 64, 3), np.uint8)
 
 
 def in_batches(encode: Callable[[list[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:

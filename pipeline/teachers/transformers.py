@@ -21,8 +21,9 @@ from pipeline.files import fingerprint
 from pipeline.machine import out_of_memory, pick_device, streams_of
 from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
+from pipeline.teachers.packed import WORTHWHILE, pack_where_faster
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
-from pipeline.teachers.towers import dropped_words, in_batches, unit, weights_digest
+from pipeline.teachers.towers import dropped_words, in_batches, noise, unit, weights_digest
 
 try:
     import transformers
@@ -66,6 +67,7 @@ class TransformersTeacher(Teacher):
         self._context = _context_length(model, tokenizer)
         self.dim = self.embed_texts(["a"]).shape[1]
         self._dtype = DTYPES[precision]
+        self._packed = False
         if precision != "fp32":
             for child, module in model.named_children():
                 if not child.startswith("text_"):
@@ -76,6 +78,14 @@ class TransformersTeacher(Teacher):
         pixels = self._images(images=image, return_tensors="np")["pixel_values"][0]
         return np.asarray(pixels, np.float32)
 
+    def get_ready(self, images: int, batch: int, compiling: str) -> None:
+        """Pack the encoder's weights where so many images make it pay; nothing is compiled."""
+        if images >= WORTHWHILE and not self._packed:
+            pictures = [self.prepare(Image.fromarray(noise(number))) for number in range(2)]
+            example = self._inputs((pictures * batch)[: max(batch, 2)])
+            given = (self._model, self._encode, example)
+            self._packed = pack_where_faster(*given, images, self.fingerprint)
+
     @torch.inference_mode()
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Return unit vectors (n, dim) float32 for prepared images, (3, H, W) each.
@@ -84,8 +94,13 @@ class TransformersTeacher(Teacher):
             OutOfMemory: the batch is too large for the device.
         """
         with out_of_memory(self.device):
-            pixels = torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
-            return unit(_tensor_of(self._model.get_image_features(pixel_values=pixels)))
+            return unit(self._encode(self._inputs(batch)))
+
+    def _inputs(self, batch: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(batch)).to(self.device, self._dtype)
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return _tensor_of(self._model.get_image_features(pixel_values=pixels))
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -15,9 +15,9 @@ def vocabulary(teacher: Teacher) -> tuple[tuple[str, ...], np.ndarray]:
     The names are those that OpenAI gave to ImageNet's thousand classes, as open_clip carries them:
     animals, plants, tools, vehicles, furniture, food. A teacher of this size reads them in seconds.
     """
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+    from pipeline.teachers.library import open_clip
 
-    names = tuple(dict.fromkeys(IMAGENET_CLASSNAMES))
+    names = tuple(dict.fromkeys(open_clip.zero_shot_metadata.IMAGENET_CLASSNAMES))
     sentences = [f"a photo of {_article(name)} {name}" for name in names]
     parts = [
         teacher.embed_texts(sentences[start : start + _TOGETHER])

@@ -74,6 +74,16 @@ def test_a_run_exports_and_proves(run_folder: Path) -> None:
     assert json.loads(named.stdout)["exports"][0]["kept"]
 
 
+def test_run_exports_before_it_evaluates(run_folder: Path) -> None:
+    result = clip2yolo("run")
+    assert result.exit_code == 0, result.output
+    assert "Exports" in result.stdout and "100.0%" in result.stdout
+    assert states() == dict.fromkeys(["label", "dataset", "train", "export", "evaluate"], "done")
+    assert "Nothing is new" in clip2yolo("run", "--if-changed").stdout
+    (run_folder / "run" / "student" / "student.json").write_text("{")
+    assert states()["export"] == "out of date"
+
+
 def test_what_is_changed_is_made_again(run_folder: Path) -> None:
     space = Workspace(run_folder / "run")
     assert clip2yolo("export").exit_code == 0

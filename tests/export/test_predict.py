@@ -123,6 +123,14 @@ def test_what_is_no_picture_is_said(content: bytes, tmp_path: Path) -> None:
         predict.read(tmp_path / "x.png")
 
 
+def test_a_hair_is_not_made_a_carpet_of() -> None:
+    hair = Image.new("RGB", (1, 60_000))
+    with pytest.raises(predict.CannotAnswer, match="too thin to crop"):
+        predict.fitted(hair, "crop", 224)
+    for fit in ("stretch", "pad"):
+        assert predict.fitted(hair, fit, 224).size == (224, 224)
+
+
 def test_none_of_these_is_said_as_the_student_says_it(student: Path, onnx: Path) -> None:
     model, opened = predict.load(onnx), Student.load(student, "cpu")
     known = opened.unlike

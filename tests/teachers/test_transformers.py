@@ -14,6 +14,8 @@ from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.ontology import build_ontology
 from pipeline.teachers import load_teacher
+from pipeline.teachers.packed import PackedLinear, pack
+from pipeline.teachers.precision import multiplies_bf16
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts, unknown_word_warnings
 from tests.fakes import picture
 
@@ -183,3 +185,31 @@ def test_a_models_own_code_runs_only_when_asked_for(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="is not run unasked"):
         load(tmp_path)
     assert not marker.exists()
+
+
+@pytest.mark.skipif(
+    not multiplies_bf16(),
+    reason="this processor does not multiply bf16 as weights are packed for",
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_weights_give_the_same_vectors(tmp_path: Path, kind: str) -> None:
+    model = write_model(tmp_path, kind)
+    teacher = load(tmp_path, precision="bf16")
+    images = [teacher.prepare(picture(name, 3)) for name in ("red", "blue", "red")]
+    before, texts = teacher.embed_images(images), teacher.embed_texts(PROMPTS)
+    teacher.get_ready(1000, 8, "auto")
+    assert teacher.embed_images(images) == pytest.approx(before, abs=0.02)
+    assert (teacher.embed_texts(PROMPTS) == texts).all()
+
+    # The same by hand, to see that it has happened: the text tower keeps its weights.
+    model.requires_grad_(False).bfloat16()
+    pixels = torch.from_numpy(np.stack(images)).bfloat16()
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        answer = model.get_image_features(pixel_values=pixels)
+        return answer if isinstance(answer, torch.Tensor) else answer.pooler_output
+
+    assert pack(model, encode, pixels[:2], 8)
+    kinds = {name: type(module) for name, module in model.named_modules()}
+    assert PackedLinear in kinds.values()
+    assert all(kind is not PackedLinear for name, kind in kinds.items() if "text" in name)
