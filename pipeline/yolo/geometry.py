@@ -58,7 +58,8 @@ class Preparation:
         if self._narrow:  # what `saved_steps` does to color the padding; rounding shows it
             values -= np.float32(_GREY)
             values += np.float32(_GREY)
-        return values.transpose(2, 0, 1)
+        colors_first: np.ndarray = values.transpose(2, 0, 1)
+        return colors_first
 
     def _padded(self, image: Image.Image, side: int) -> Image.Image:
         least = -(-max(image.size) // side)
