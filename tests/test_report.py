@@ -15,6 +15,7 @@ from pipeline.evaluation.gates import check_gates
 from pipeline.evaluation.markdown import render_markdown
 from pipeline.evaluation.record import Evaluation, Outcome
 from pipeline.evaluation.report import how_made, render_report
+from pipeline.evaluation.wording import many, milliseconds, p_value, rate
 from pipeline.labels.drift import ClassShare, ConfidenceShift, Drift, MixShift
 from pipeline.labels.stage import LABEL
 from pipeline.run.stage import Run
@@ -196,3 +197,15 @@ def test_the_report_for_job_logs_gives_them_no_orders() -> None:
     text = render_markdown(replace(evaluation_with(), drift=drifted))
     assert not any(line.lstrip().startswith("::") for line in text.splitlines())
     assert "\x1b" not in text and "\u202e" not in text and "differ" in text
+
+
+def test_figures_have_the_digits_that_mean_something() -> None:
+    times = (0.0123, 0.5, 3.14, 9.96, 45.3, 999.4, 999.6, 12_340.0)
+    assert [milliseconds(time) for time in times] == [
+        "0.012 ms", "0.5 ms", "3.1 ms", "10 ms", "45 ms", "999 ms", "1.0 s", "12 s"
+    ]  # fmt: skip
+    assert [rate(value) for value in (None, 8.44, 56.2, 1019.4)] == ["–", "8.4", "56", "1,019"]
+    assert [many(value) for value in (None, 12, 1_443_412, 410_000_000, 8_800_000_000)] == [
+        "–", "12", "1.44 M", "410 M", "8.8 G"
+    ]  # fmt: skip
+    assert [p_value(value) for value in (1.0, 0.0312, 1e-9)] == ["1.000", "0.031", "< 0.001"]
