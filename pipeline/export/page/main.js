@@ -34,7 +34,8 @@ async function start() {
 
 /* Sentences of our own as they are, and anything else after a beginning. */
 function wordsOf(error, beginning) {
-  return /[.]$/.test(error.message) ? error.message : `${beginning} (${error.message || error}).`;
+  if (error instanceof Told) return error.message;
+  return `${beginning} (${String(error.message || error).replace(/[.]$/, "")}).`;
 }
 
 function takeDrops() {

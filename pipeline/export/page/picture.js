@@ -4,7 +4,10 @@
 
 const CANVAS = 1 << 22; // pixels; on phones a canvas cannot hold a whole photo
 
-/* Throws sentences. */
+/* A sentence for whoever looks at the page. */
+class Told extends Error {}
+
+/* Throws what is told. */
 async function pictureOfFile(file) {
   let bitmap;
   try {
@@ -14,7 +17,7 @@ async function pictureOfFile(file) {
       premultiplyAlpha: "none",
     });
   } catch {
-    throw new Error("This browser cannot read it as a picture. JPEG, PNG and WebP always work.");
+    throw new Told("This browser cannot read it as a picture. JPEG, PNG and WebP always work.");
   }
   return pictureOf(bitmap, bitmap.width, bitmap.height);
 }

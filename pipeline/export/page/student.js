@@ -4,16 +4,16 @@
 
 const EXPORTED = {};
 
-/* Opens the student: {labels, answer(picture)}. Throws sentences. */
+/* Opens the student: {labels, answer(picture)}. Throws what is told. */
 async function openStudent() {
   const { labels, unlike, model, runtime } = EXPORTED;
   for (const name of ["labels", "model", "runtime"]) {
     if (!EXPORTED[name]) {
-      throw new Error(`page/${name}.js is missing beside this page. Copy the whole folder.`);
+      throw new Told(`page/${name}.js is missing beside this page. Copy the whole folder.`);
     }
   }
   if (!globalThis.WebAssembly || !globalThis.DecompressionStream) {
-    throw new Error(
+    throw new Told(
       "This browser is too old for this page. Chrome and Edge from 91 on can, Firefox from 113 on, " +
         "and Safari from 16.4 on."
     );
