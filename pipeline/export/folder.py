@@ -15,7 +15,6 @@ import numpy as np
 
 from pipeline.export import labels, predict
 from pipeline.export.formats import Format, Job
-from pipeline.export.page import write_page
 from pipeline.files import write_json
 from pipeline.student.card import read_card
 from pipeline.student.unlike import Unlike
@@ -62,8 +61,6 @@ def write_export(
     described = labels.labels_of(wanted, precision, folder, files, student, card, known, model)
     write_json(folder / labels.FILE, described)
     shutil.copyfile(predict.__file__, folder / PREDICT)
-    if wanted.name == "onnx":
-        write_page(folder)
 
 
 def settle_unlike(folder: Path, features: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import StudentError
+from pipeline.export.known import PROOF
 from pipeline.files import naming
 
 FOLDER = "page"  # beside index.html
@@ -28,40 +28,45 @@ _RUNTIME = _SOURCE / "runtime"
 _LARGEST = 256 << 20
 
 
-def write_page(folder: Path) -> None:
-    """Put `index.html` and the folder `page` into an exported folder.
+def write_page(folder: Path) -> str | None:
+    """Put `index.html` and the folder `page` into an exported folder; or return a sentence that
+    says why there is no page.
 
     Args:
         folder: with `labels.json`, the ONNX file that it names, and `unlike.npz` where it says that
-            the student can answer "none of these".
+            the student can answer "none of these"; and `proof.json`, where there is one.
 
     Raises:
-        StudentError: the model is larger than a browser takes.
         OSError: a file is missing, or the disk is full.
     """
     labels = json.loads((folder / "labels.json").read_text("utf-8"))
     model = folder / labels["file"]
     if (size := model.stat().st_size) > _LARGEST:
-        raise StudentError(
-            f"{model} has {size >> 20} MB, and a browser takes no more than {_LARGEST >> 20}. "
-            "Train a smaller student for a page."
+        return (
+            f"{labels['file']} has {size >> 20} MB, and a browser takes no more than "
+            f"{_LARGEST >> 20}, so there is no page for it. All else is as it should be."
         )
     page = folder / FOLDER
     page.mkdir(exist_ok=True)
     for path in sorted(_SOURCE.iterdir()):
         if path.is_file():
             shutil.copyfile(path, (folder if path.suffix == ".html" else page) / path.name)
-    _script(page / "labels.js", "labels", labels)
+    told = {"labels": labels}
     if labels["none"] is not None:
-        _script(page / "labels.js", "unlike", _arrays(folder / "unlike.npz"), more=True)
-    _script(page / "model.js", "model", _packed(model.read_bytes()))
+        told["unlike"] = _arrays(folder / "unlike.npz")
+    if (folder / PROOF).is_file():
+        told["proof"] = json.loads((folder / PROOF).read_text("utf-8"))["sentence"]
+    _script(page / "labels.js", told)
+    _script(page / "model.js", {"model": _packed(model.read_bytes())})
     _write_runtime(page)
+    return None
 
 
 def _write_runtime(page: Path) -> None:
     code = (_RUNTIME / "ort.wasm.bundle.min.mjs").read_bytes()
     machine = lzma.decompress((_RUNTIME / "ort-wasm-simd-threaded.wasm.xz").read_bytes())
-    _script(page / "runtime.js", "runtime", {"code": _packed(code), "machine": _packed(machine)})
+    runtime = {"code": _packed(code), "machine": _packed(machine)}
+    _script(page / "runtime.js", {"runtime": runtime})
     notices = lzma.decompress((_RUNTIME / "ThirdPartyNotices.txt.xz").read_bytes())
     licence = (_RUNTIME / "LICENSE.txt").read_bytes()
     with naming(page / "runtime-licences.txt"):
@@ -87,11 +92,12 @@ def _packed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
 
 
-def _script(path: Path, name: str, value: object, more: bool = False) -> None:
-    """Write a script that hands a value to the page, or add it to one.
+def _script(path: Path, told: dict[str, Any]) -> None:
+    """Write a script that hands values to the page.
 
     All but ASCII is escaped, and `<`, too: whatever a class is called, the script stays one.
     """
-    text = json.dumps(value).replace("<", "\\u003c")
-    with naming(path), path.open("a" if more else "w", encoding="ascii") as file:
-        file.write(f"EXPORTED.{name} = {text};\n")
+    with naming(path), path.open("w", encoding="ascii") as file:
+        for name, value in told.items():
+            text = json.dumps(value).replace("<", "\\u003c")
+            file.write(f"EXPORTED.{name} = {text};\n")

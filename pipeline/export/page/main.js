@@ -19,7 +19,7 @@ async function start() {
     return;
   }
   at("state").textContent = "Ready.";
-  describe(student.labels);
+  describe(student);
   for (const button of document.querySelectorAll("#ways button")) button.disabled = false;
   at("choose").addEventListener("click", () => at("files").click());
   at("files").addEventListener("change", () => {
@@ -130,10 +130,12 @@ function clear() {
 }
 
 /* What this page is of. */
-function describe({ format, precision, imgsz, fit, classes, none, student: digest }) {
+function describe({ labels, proof }) {
+  const { format, precision, imgsz, fit, classes, none, student: digest } = labels;
   const facts = [
     ["model", `${format}, ${precision}, ${imgsz} × ${imgsz} pixels, ${fit}`],
     ["none of these", none ? `from ${none.threshold.toFixed(3)} on` : "is never the answer"],
+    ["proof", proof || "none"],
     ["student", String(digest).slice(0, 12)],
   ];
   for (const [term, words] of facts) {

@@ -1,12 +1,12 @@
 "use strict";
 /* The student that lies beside this page. The files in `page/` put all of it into `EXPORTED`, since
-   a page that is opened as a file may fetch nothing: `labels`, `unlike`, `model`, `runtime`. */
+   a page that is opened as a file may fetch nothing: `labels`, `unlike`, `proof`, `model`, `runtime`. */
 
 const EXPORTED = {};
 
-/* Opens the student: {labels, answer(picture)}. Throws what is told. */
+/* Opens the student: {labels, proof, answer(picture)}. Throws what is told. */
 async function openStudent() {
-  const { labels, unlike, model, runtime } = EXPORTED;
+  const { labels, unlike, proof, model, runtime } = EXPORTED;
   for (const name of ["labels", "model", "runtime"]) {
     if (!EXPORTED[name]) {
       throw new Told(`page/${name}.js is missing beside this page. Copy the whole folder.`);
@@ -33,7 +33,7 @@ async function openStudent() {
     const none = score !== null && score > labels.none.threshold;
     return { answers, none, unlike: score, took: performance.now() - started };
   }
-  return { labels, answer };
+  return { labels, proof, answer };
 }
 
 /* Returns what computes (probabilities, features) of an input. */
