@@ -344,7 +344,7 @@ def test_the_student_in_use_is_sent_under_a_name_in_lower_case(
     done = call("deploy", "--json")
     assert json.loads(done.stdout) == {
         "workspace": "ws", "project": "fruit", "student": second,
-        "model": f"myrun-{second.lower()}",
+        "model": f"myrun-{second.lower()}", "exports": [],
     }  # fmt: skip
     Students(tmp_path / "MyRun" / "students").promote(first)
     shown = call("deploy").stdout
