@@ -120,10 +120,11 @@ def _predictor(
     if student is not None:
         from pipeline.export.open import open_student
         from pipeline.run.workspace import Workspace
-        from pipeline.student import Refusing
+        from pipeline.student import Refusing, Student
 
-        path = Path(student) if student else Workspace(config.workspace).student
-        found = open_student(path, config.student.device)
+        device = config.student.device
+        own = Workspace(config.workspace).student
+        found = open_student(Path(student), device) if student else Student.load(own, device)
         return found if refuse is None else Refusing(found, refuse)
     if refuse is not None:
         raise ConfigError("Only a student can `--reject`. Add `--student`.")

@@ -27,6 +27,10 @@ class Seeing(Predictor, Protocol):
         return self.unlike is not None and self.unlike.threshold() is not None
 
     @abstractmethod
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return float32 (3, imgsz, imgsz) of an RGB image. Thread-safe."""
+
+    @abstractmethod
     def see(self, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities (n, classes) and the features (n, features) that they are made of,
         both float32, of prepared images."""

@@ -152,6 +152,8 @@ class Unlike:
     def _measures(self, features: np.ndarray) -> np.ndarray:
         """Return (n, 3), or (n, 4) where other things are known, each higher of a picture that is
         unlike."""
+        # Exactly: what is left of two long sums is small, and would be the rounding of each format.
+        features = features.astype(np.float64)
         within = features @ self.space.T
         beyond = np.sqrt(np.maximum((features**2).sum(axis=1) - (within**2).sum(axis=1), 0))
         seen = _unit(_roots(features))

@@ -1,11 +1,12 @@
 "use strict";
 /* How little a picture is like any of the student's classes, 0 to 1, as predict.py computes it
-   from the same arrays. `features` are what the last layer is given; each array of `known` is
+   from the same arrays. `given` are the features, what the last layer is given; each array of `known` is
    {shape, values}. */
 
 const LEAST = 1e-12;
 
-function unlikeOf(features, known) {
+function unlikeOf(given, known) {
+  const features = Float64Array.from(given); // what is left of long sums is small
   const seen = unit(features.map((value) => Math.sqrt(Math.max(value, 0))));
   const likeness = Math.max(...timesEach(known.means, seen));
   const measures = [-toBoundaries(features, known), beyond(features, known), 1 - likeness];
