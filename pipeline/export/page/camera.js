@@ -7,106 +7,131 @@ const REFUSALS = {
   NotFoundError: "No camera was found on this device.",
   NotReadableError: "The camera cannot be used now. Perhaps another program uses it.",
 };
+const PATIENCE = 500; // milliseconds without a frame, after which the last one is answered again
 
-function prepareCamera(student, take) {
-  const video = at("video");
-  let running = null; // the stream
-
-  at("start").addEventListener("click", () => begin());
-  at("stop").addEventListener("click", () => {
-    end("");
-    at("start").focus();
-  });
-  at("lens").addEventListener("change", () => begin(at("lens").value));
-  at("keep").addEventListener("click", keep);
-  addEventListener("pagehide", () => end(""));
-
-  async function begin(lens) {
-    end("");
-    if (!navigator.mediaDevices || !navigator.mediaDevices.getUserMedia) {
-      tell(
-        "The browser gives no camera to a page at this address. It does to addresses that begin " +
-          "with https:// or http://localhost."
-      );
-      return;
-    }
-    const wanted = lens ? { deviceId: { exact: lens } } : { facingMode: "environment" };
-    try {
-      running = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
-    } catch (error) {
-      tell(REFUSALS[error.name] || `The camera cannot be started (${error.message || error.name}).`);
-      return;
-    }
-    const mine = running;
-    const [track] = mine.getVideoTracks();
-    track.addEventListener("ended", () => mine === running && end("The camera was disconnected."));
-    video.srcObject = mine;
-    show(true);
-    at("stop").focus();
-    await offerLenses(track.getSettings().deviceId);
-    await video.play().catch(() => {}); // stopped again meanwhile
-    follow(mine);
+class Camera {
+  /* `take` is given files, to be answered as others are. */
+  constructor(student, take) {
+    this.student = student;
+    this.take = take;
+    this.stream = null; // while it runs
+    this.begun = 0; // how often
+    at("start").addEventListener("click", () => this.begin());
+    at("stop").addEventListener("click", () => {
+      this.end("");
+      at("start").focus();
+    });
+    at("lens").addEventListener("change", () => this.begin(at("lens").value));
+    at("keep").addEventListener("click", () => this.keep());
+    addEventListener("pagehide", () => this.end(""));
   }
 
-  async function follow(mine) {
-    while (mine === running) {
+  async begin(lens) {
+    this.end("");
+    const mine = (this.begun += 1);
+    let stream;
+    try {
+      stream = await opened(lens);
+    } catch (error) {
+      if (mine === this.begun) this.end(wordsOf(error, "The camera cannot be started"));
+      return;
+    }
+    if (mine !== this.begun) {
+      stopped(stream); // it was stopped, or begun once more, before it was there
+      return;
+    }
+    const [track] = stream.getVideoTracks();
+    track.addEventListener("ended", () => {
+      if (this.stream === stream) this.end("The camera was disconnected.");
+    });
+    this.stream = stream;
+    at("video").srcObject = stream;
+    shown(true);
+    at("stop").focus();
+    await offerLenses(track.getSettings().deviceId);
+    await at("video").play().catch(() => {}); // stopped again meanwhile
+    this.follow(stream);
+  }
+
+  async follow(stream) {
+    const video = at("video");
+    while (this.stream === stream) {
       await nextFrame(video);
-      if (mine !== running || video.videoWidth === 0) continue;
+      if (this.stream !== stream || video.videoWidth === 0) continue;
       try {
-        const answer = await student.answer(pictureOfVideo(video));
-        if (mine === running) at("live").replaceChildren(...linesOf(answer));
+        const answer = await this.student.answer(pictureOfVideo(video));
+        if (this.stream === stream) at("live").replaceChildren(...linesOf(answer));
       } catch (error) {
-        if (mine === running) end(wordsOf(error, "The camera's picture cannot be answered"));
+        if (this.stream === stream) this.end(wordsOf(error, "The camera's picture cannot be answered"));
       }
     }
   }
 
-  function end(words) {
-    if (running) for (const track of running.getTracks()) track.stop();
-    running = null;
-    video.srcObject = null;
+  /* Stops it, for a reason that is shown, if any. */
+  end(words) {
+    this.begun += 1;
+    if (this.stream) stopped(this.stream);
+    this.stream = null;
+    at("video").srcObject = null;
     at("live").replaceChildren();
-    show(false);
-    tell(words);
+    shown(false);
+    at("refused").textContent = words;
+    at("refused").hidden = !words;
   }
 
-  function keep() {
+  keep() {
+    const video = at("video");
     const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
     if (!canvas.width) return;
     canvas.getContext("2d").drawImage(video, 0, 0);
     const name = `camera ${new Date().toLocaleTimeString()}.png`;
-    canvas.toBlob((blob) => take([new File([blob], name, { type: blob.type })]), "image/png");
+    canvas.toBlob((blob) => this.take([new File([blob], name, { type: blob.type })]), "image/png");
   }
+}
 
-  async function offerLenses(used) {
-    const found = await navigator.mediaDevices.enumerateDevices();
-    const lenses = found.filter(({ kind }) => kind === "videoinput");
-    at("lens").replaceChildren(
-      ...lenses.map(({ deviceId, label }, number) =>
-        element("option", { value: deviceId, selected: deviceId === used }, label || `camera ${number + 1}`)
-      )
+/* The stream of a camera, by its id, or of the one that looks away from whoever holds the device. */
+async function opened(lens) {
+  if (!navigator.mediaDevices || !navigator.mediaDevices.getUserMedia) {
+    throw new Told(
+      "The browser gives no camera to a page at this address. It does to addresses that begin " +
+        "with https:// or http://localhost."
     );
-    at("lenses").hidden = lenses.length < 2;
   }
+  const wanted = lens ? { deviceId: { exact: lens } } : { facingMode: "environment" };
+  try {
+    return await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+  } catch (error) {
+    throw REFUSALS[error.name] ? new Told(REFUSALS[error.name]) : error;
+  }
+}
 
-  function show(on) {
-    at("camera").hidden = !on;
-    at("start").hidden = on;
-  }
+function stopped(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
 
-  function tell(words) {
-    at("refused").textContent = words;
-    at("refused").hidden = !words;
-  }
+function shown(on) {
+  at("camera").hidden = !on;
+  at("start").hidden = on;
+}
+
+async function offerLenses(used) {
+  const found = await navigator.mediaDevices.enumerateDevices();
+  const lenses = found.filter(({ kind }) => kind === "videoinput");
+  const options = lenses.map(({ deviceId, label }, number) => {
+    const words = label || `camera ${number + 1}`;
+    return element("option", { value: deviceId, selected: deviceId === used }, words);
+  });
+  at("lens").replaceChildren(...options);
+  at("lenses").hidden = lenses.length < 2;
 }
 
 function nextFrame(video) {
   return new Promise((resolve) => {
-    if (video.requestVideoFrameCallback) {
-      video.requestVideoFrameCallback(resolve);
-      setTimeout(resolve, 500); // a camera that gives no frames must not keep the loop
-    } else {
+    if (!video.requestVideoFrameCallback) {
       requestAnimationFrame(resolve);
+      return;
     }
+    video.requestVideoFrameCallback(resolve);
+    setTimeout(resolve, PATIENCE);
   });
 }

@@ -29,7 +29,7 @@ async function start() {
   takeDrops();
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
   at("clear").addEventListener("click", clear);
-  prepareCamera(student, take);
+  new Camera(student, take);
 }
 
 /* Sentences of our own as they are, and anything else after a beginning. */

@@ -19,7 +19,7 @@ async function openStudent() {
     );
   }
   const known = unlike && arraysOf(unlike);
-  const session = await opened(runtime, model);
+  const session = await sessionOf(runtime, model);
   delete EXPORTED.model; // as text it is no longer needed
   delete EXPORTED.runtime;
 
@@ -37,7 +37,7 @@ async function openStudent() {
 }
 
 /* Returns what computes (probabilities, features) of an input. */
-async function opened(runtime, model) {
+async function sessionOf(runtime, model) {
   const code = new Blob([await unpacked(runtime.code)], { type: "text/javascript" });
   const address = URL.createObjectURL(code);
   const ort = await import(address);
