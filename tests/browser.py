@@ -1,4 +1,4 @@
-"""A real browser at the review page: what its tests share."""
+"""A real browser at the review page, and at an exported model's: what their tests share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from pipeline.labels.answers import read_answers
 from tests.repository import REPOSITORY
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = ("--no-sandbox", "--use-fake-device-for-media-stream")
 PATIENCE = 60.0  # seconds
 
 
 @contextlib.contextmanager
 def headless() -> Iterator[Any]:
-    """A headless browser that is there already; none is downloaded."""
+    """A headless browser that is there already, with a camera that shows a moving pattern; none is
+    downloaded."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("needs a chromium in the path")
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        found = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield found
         found.close()
 

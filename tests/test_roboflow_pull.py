@@ -23,6 +23,7 @@ from pipeline.cli import main
 from pipeline.student import Student
 from pipeline.student.kept import Students
 from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow, talking_to
+from tests.fakes import sha256
 from tests.labeled_run import Photo, abstained, id_of, ledger_line, write_run
 
 
@@ -344,7 +345,7 @@ def test_the_student_in_use_is_sent_under_a_name_in_lower_case(
     done = call("deploy", "--json")
     assert json.loads(done.stdout) == {
         "workspace": "ws", "project": "fruit", "student": second,
-        "model": f"myrun-{second.lower()}",
+        "model": f"myrun-{second.lower()}", "exports": [],
     }  # fmt: skip
     Students(tmp_path / "MyRun" / "students").promote(first)
     shown = call("deploy").stdout
@@ -359,6 +360,38 @@ def test_the_student_in_use_is_sent_under_a_name_in_lower_case(
         for path in weights
     ]  # fmt: skip
     assert [fingerprint(data) for _, data in fruit.weights] == pytest.approx(sums[::-1], rel=1e-3)
+
+
+def exported(run: Path, name: str, weights: Path, passed: bool = True) -> None:
+    """An exported folder, as far as it is looked at."""
+    folder = run / "exports" / name
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"a model")
+    labels = {
+        "format": "onnx", "precision": "fp32", "student": sha256(weights),
+        "files": {"model.onnx": sha256(folder / "model.onnx")},
+    }  # fmt: skip
+    (folder / "labels.json").write_text(json.dumps(labels))
+    proof = {"passed": passed, "sentence": f"{name} gives the student's answer."}
+    (folder / "proof.json").write_text(json.dumps(proof))
+
+
+def test_the_formats_that_were_proved_are_told(
+    tmp_path: Path, server: FakeRoboflow, weights: list[Path]
+) -> None:
+    write_run(tmp_path, [Photo("a")])
+    promoted(tmp_path, "run", weights[0], "yolov8n-cls.yaml")
+    run = tmp_path / "run"
+    exported(run, "onnx", weights[0])
+    exported(run, "onnx-int8", weights[0], passed=False)
+    exported(run, "openvino", weights[1])  # another student's
+    told = json.loads(call("deploy", "--json").stdout)["exports"]
+    assert [one["name"] for one in told] == ["onnx"]
+    place = run / "exports" / "onnx"
+    assert told[0]["folder"] == str(place)
+    assert call("deploy").stdout.splitlines()[1:] == [
+        f"Proved: onnx gives the student's answer. It lies in {place}."
+    ]
 
 
 def test_one_that_learned_otherwise_than_it_will_be_asked_there_says_so(

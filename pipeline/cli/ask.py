@@ -40,8 +40,9 @@ _BAR = 24  # characters
 )
 @click.option(
     "--student",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Ask the trained student of this run folder instead.",
+    type=click.Path(path_type=Path),
+    help="Ask a trained student instead: a run's folder, a student's, an exported folder, or a "
+    "model's file.",
 )
 @click.option(
     "--reject",
@@ -106,14 +107,14 @@ def classify(
 
 
 def _ask_student(
-    images: tuple[str, ...], run: Path, reject: str | None, device: str
+    images: tuple[str, ...], path: Path, reject: str | None, device: str
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_or_refuse, classify_with_student
-    from pipeline.student import Refusing, Student
+    from pipeline.export.open import open_student
+    from pipeline.student import Refusing
 
     refuse = refused_share(reject or "auto")
-    folder = run / "student" if (run / "student").is_dir() else run
-    student = Student.load(folder, device)
+    student = open_student(path, device)
     if refuse is None or (reject is None and not student.can_refuse):
         return classify_with_student(images, student)
     return classify_or_refuse(images, Refusing(student, refuse))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.group import echo, main, on_a_run, print_json, say_if_skipped
+from pipeline.cli.group import echo, main, on_a_run, print_json, refused_share, say_if_skipped
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -22,9 +23,26 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="Another evaluated run, or a folder of its `students/`, to compare the student with.",
 )
+@click.option(
+    "--student",
+    type=click.Path(path_type=Path),
+    help="Ask another student, or this one in another format, about the same images, and compare: "
+    "a run's folder, a student's, an exported folder, or a model's file.",
+)
+@click.option(
+    "--reject",
+    metavar="auto|none|SHARE",
+    help="With --student: how well it knows what is none of its classes, as for classify.  "
+    "[default: auto, where it can]",
+)
 @on_a_run
 def evaluate(
-    config: Config, listener: TerminalListener, as_json: bool, against: Path | None
+    config: Config,
+    listener: TerminalListener,
+    as_json: bool,
+    against: Path | None,
+    student: Path | None,
+    reject: str | None,
 ) -> None:
     """Compare the student with its teacher on held-out images, and with another student.
 
@@ -33,9 +51,13 @@ def evaluate(
     Example: clip2yolo evaluate --config configs/packing_line.yaml --json
     """
     from pipeline import stages
-    from pipeline.errors import GateError
+    from pipeline.errors import ConfigError, GateError
 
-    if against is None:
+    if against is not None and student is not None:
+        raise ConfigError("Give `--against` or `--student`, not both.")
+    if reject is not None and student is None:
+        raise ConfigError("Give the student that may `--reject` with `--student`.")
+    if against is None and student is None:
         print_evaluate(config, stages.evaluate(config, listener), as_json, listener)
         return
     failed = None
@@ -43,9 +65,31 @@ def evaluate(
         stages.evaluate(config, listener)
     except GateError as error:
         failed = error  # told after the comparison that was asked for
-    _print_against(config, against, as_json)
+    if student is not None:
+        _print_guest(config, student, reject, as_json, listener)
+    elif against is not None:
+        _print_against(config, against, as_json)
     if failed is not None:
         raise failed
+
+
+def _print_guest(
+    config: Config, path: Path, reject: str | None, as_json: bool, listener: TerminalListener
+) -> None:
+    from pipeline.evaluation.guest import ask_guest
+    from pipeline.export.open import open_student
+    from pipeline.run.stage import Run
+    from pipeline.student import Refusing
+
+    refuse = refused_share(reject or "auto")
+    student = open_student(path, config.student.device)
+    if reject is not None and refuse is not None:
+        Refusing(student, refuse)  # it was asked for, so one that cannot says so
+    found = ask_guest(Run.of(config, listener), student, path, refuse)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        echo(found.sentence)
 
 
 def _print_against(config: Config, other: Path, as_json: bool) -> None:
@@ -74,6 +118,7 @@ def promote(
     Example: clip2yolo promote --rollback
     """
     from pipeline.errors import ConfigError
+    from pipeline.export.proved import in_words, proved_exports
     from pipeline.run.workspace import Workspace
     from pipeline.student.kept import Students
 
@@ -88,12 +133,14 @@ def promote(
             else:
                 students.roll_back()
     in_use = students.promoted
+    proved = [] if in_use is None else proved_exports(workspace.exports, in_use)
     if as_json:
-        print_json({"promoted": in_use and in_use.name, "students": students.names})
+        found = {"promoted": in_use and in_use.name, "students": students.names}
+        print_json(found | {"exports": [asdict(one) for one in proved]})
         return
     for name in students.names:
         echo(f"{'*' if in_use and name == in_use.name else ' '} {name}")
-    echo(f"In use: {in_use}" if in_use else "No student is in use yet.")
+    echo(f"In use: {in_use}" if in_use else "No student is in use yet.", *in_words(proved))
 
 
 def print_evaluate(

@@ -115,6 +115,7 @@ def deploy(config: Config, listener: TerminalListener, as_json: bool) -> None:
 
     Example: clip2yolo deploy
     """
+    from pipeline.export.proved import Proved, in_words
     from pipeline.roboflow.deploy import deploy_student
 
     found = deploy_student(config, listener)
@@ -123,5 +124,6 @@ def deploy(config: Config, listener: TerminalListener, as_json: bool) -> None:
     else:
         echo(
             f"Sent {found['student']} to {found['workspace']}/{found['project']} as "
-            f"{found['model']}."
+            f"{found['model']}.",
+            *in_words([Proved(**one) for one in found["exports"]]),
         )

@@ -21,10 +21,19 @@ if TYPE_CHECKING:
     from pipeline.student.unlike import Refuse
     from pipeline.terminal import TerminalListener
 
+_OWN = ""  # the value of a `--student` that names none
+
 
 @main.command()
-@click.argument("video", type=click.Path(path_type=Path))
-@click.option("--student", is_flag=True, help="Ask the run's trained student, not its teacher.")
+@click.argument("video", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--student",
+    is_flag=False,
+    flag_value=_OWN,
+    metavar="[PATH]",
+    help="Ask the run's trained student, not its teacher; or another one: a run's folder, a "
+    "student's, an exported folder, or a model's file.",
+)
 @click.option(
     "--reject",
     default="none",
@@ -45,8 +54,8 @@ def watch(
     listener: TerminalListener,
     as_json: bool,
     as_csv: bool,
-    video: Path,
-    student: bool,
+    video: Path | None,
+    student: str | None,
     reject: str,
     every: str,
     min_duration: str,
@@ -60,6 +69,10 @@ def watch(
     from pipeline.timeline import watch as look
     from pipeline.values import Sampling, seconds_of
 
+    if video is None and student:
+        video, student = Path(student), _OWN  # `--student line.mp4` names the film alone
+    if video is None:
+        raise ConfigError("Name the video to watch: clip2yolo watch line.mp4")
     try:
         sampling = Sampling(None, seconds_of(every), False)
         shortest = seconds_of(min_duration)
@@ -99,16 +112,19 @@ def watch(
 
 
 def _predictor(
-    config: Config, student: bool, refuse: Refuse | None, listener: TerminalListener
+    config: Config, student: str | None, refuse: Refuse | None, listener: TerminalListener
 ) -> Predictor:
     from pipeline.ontology import ontology_of
     from pipeline.teachers.panel import in_words, panel_of, prompt_warnings
 
-    if student:
+    if student is not None:
+        from pipeline.export.open import open_student
         from pipeline.run.workspace import Workspace
         from pipeline.student import Refusing, Student
 
-        found = Student.load(Workspace(config.workspace).student, config.student.device)
+        device = config.student.device
+        own = Workspace(config.workspace).student
+        found = open_student(Path(student), device) if student else Student.load(own, device)
         return found if refuse is None else Refusing(found, refuse)
     if refuse is not None:
         raise ConfigError("Only a student can `--reject`. Add `--student`.")

@@ -12,6 +12,7 @@ import polars as pl
 from pipeline.evaluation.against import Against, against
 from pipeline.evaluation.measure import predict_files
 from pipeline.evaluation.record import Evaluation, Outcome
+from pipeline.export.proved import record_exports
 from pipeline.run.stage import Run
 from pipeline.student import Student
 from pipeline.student.kept import Students
@@ -85,8 +86,8 @@ def decide(evaluation: Evaluation, students: Students, name: str, margin: float)
 
 
 def settle(run: Run, evaluation: Evaluation) -> None:
-    """Do what the outcome says: keep the student with its evaluation, put it into use, and let the
-    oldest go.
+    """Do what the outcome says: keep the student with its evaluation and the formats that were
+    proved, put it into use, and let the oldest go.
 
     What is named in `promoted` is kept before it is named, so a kill in between loses nothing.
     """
@@ -95,6 +96,7 @@ def settle(run: Run, evaluation: Evaluation) -> None:
     workspace, students = run.workspace, Students(run.workspace.students)
     beside = (workspace.evaluation, workspace.answers, workspace.report_md)
     students.keep(workspace.student, *beside, name=outcome.student)
+    record_exports(workspace.exports, workspace.students / outcome.student)
     passed = all(gate.passed for gate in evaluation.gates)
     if outcome.promoted and passed:
         students.promote(outcome.student)

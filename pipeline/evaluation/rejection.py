@@ -15,7 +15,9 @@ from pipeline.evaluation.metrics import area_under_roc, proportion
 from pipeline.evaluation.record import Rejection
 from pipeline.listener import Progress, no_progress
 from pipeline.records import Prediction, Predictor
-from pipeline.student import Refusing, Student
+from pipeline.student import Refusing
+from pipeline.student.predict import Seeing
+from pipeline.student.unlike import Refuse
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Scored:
 
 
 def ask_student(
-    student: Student, paths: Sequence[Path], max_pixels: int, progress: Progress = no_progress
+    student: Seeing, paths: Sequence[Path], max_pixels: int, progress: Progress = no_progress
 ) -> Scored:
     """Return a student's answers on image files, in their order.
 
@@ -45,7 +47,7 @@ def ask_student(
 class _Scoring(Predictor):
     """A student whose score stands in a last column, beside the probabilities."""
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Seeing) -> None:
         self._refusing = Refusing(student)
         self.name, self.device, self.classes = student.name, student.device, self._refusing.classes
         self.parameters, self.file_bytes = student.parameters, student.file_bytes
@@ -59,7 +61,12 @@ class _Scoring(Predictor):
 
 
 def rejection(
-    student: Student, scored: Scored, right: np.ndarray | None, others: Sequence[Path], most: int
+    student: Seeing,
+    scored: Scored,
+    right: np.ndarray | None,
+    others: Sequence[Path],
+    most: int,
+    refuse: Refuse = "auto",
 ) -> Rejection | None:
     """Return how well a student knows what is none of its classes; None for one that does not.
 
@@ -69,10 +76,11 @@ def rejection(
         right: whether it is right on each, (n,); None without truth.
         others: images of no class of it; those that cannot be read are left out.
         most: pixels of an image.
+        refuse: share of pictures of its classes that may be turned away.
     """
     if scored.unlike is None:
         return None
-    threshold = Refusing(student).threshold
+    threshold = Refusing(student, refuse).threshold
     answered = scored.unlike <= threshold
     strange = _scores(student, others, most)
     return Rejection(
@@ -86,7 +94,7 @@ def rejection(
     )
 
 
-def _scores(student: Student, paths: Sequence[Path], most: int) -> np.ndarray:
+def _scores(student: Seeing, paths: Sequence[Path], most: int) -> np.ndarray:
     found = []
     for path in paths:
         try:

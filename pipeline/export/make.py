@@ -18,6 +18,7 @@ from pipeline.export.folder import name_of, settle_unlike, write_export
 from pipeline.export.formats import FORMATS
 from pipeline.export.held_out import HeldOut, chosen_by, held_out, held_out_digest, to_calibrate
 from pipeline.export.known import PROOF, Known, read_export
+from pipeline.export.page import write_page
 from pipeline.export.proof import NEEDED, Proof, prove
 from pipeline.export.replay import Answers, ask_export, ask_student, features_of
 from pipeline.files import fingerprint, hashes_of, replacing, write_json
@@ -126,6 +127,9 @@ class Maker:
                 with replacing(failed) as kept:
                     shutil.copytree(aside, kept)
                 raise StudentError(*_lines(proof, failed))
+            # Last, since the page has a copy of all that the folder says.
+            if wanted.format == "onnx" and (reason := write_page(aside)):
+                self._run.listener.warn(reason)
         shutil.rmtree(failed, ignore_errors=True)
         known = read_export(place)
         assert known is not None  # it was just written

@@ -14,13 +14,13 @@ from pipeline.export import labels, predict
 from pipeline.export.known import read_export
 from pipeline.files import fingerprint, hashes_of
 from pipeline.machine import cores
-from pipeline.records import Predictor
 from pipeline.run.workspace import Workspace
 from pipeline.student import Student
+from pipeline.student.predict import Seeing
 from pipeline.student.unlike import Unlike
 
 
-class Exported(Predictor):
+class Exported(Seeing):
     """A student in the format of another runtime; `Exported.load` opens one. It answers through
     predict.py, as it does for whoever the folder is handed to."""
 
@@ -56,11 +56,6 @@ class Exported(Predictor):
         except predict.CannotAnswer as error:
             raise StudentError(str(error)) from error
         return cls(folder, model, known, model.device)
-
-    @property
-    def can_refuse(self) -> bool:
-        """Whether it can answer that a picture is none of its classes; see `Refusing`."""
-        return self.unlike is not None and self.unlike.threshold() is not None
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, imgsz, imgsz) of an RGB image."""

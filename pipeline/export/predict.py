@@ -307,6 +307,7 @@ def unlike(features: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:
             layer, `centre` (f,), `space` (directions, f), `means` (classes, f), `outside`
             (kinds, f), `middle` and `spread` (3,), or (4,) where there are kinds.
     """
+    features = features.astype(np.float64)  # what is left of two long sums below is small
     weights, space = known["weights"], known["space"]
     logits = features @ weights.T + known["bias"]
     between = np.linalg.norm(weights[:, np.newaxis] - weights, axis=2)

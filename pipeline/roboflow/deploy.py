@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import UploadError, WorkspaceError
+from pipeline.export.proved import proved_exports
 from pipeline.listener import SILENT, Listener
 from pipeline.roboflow.names import open_project
 from pipeline.run.workspace import Workspace
@@ -16,7 +18,8 @@ from pipeline.student.kept import Students
 
 
 def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any]:
-    """Send the promoted student's weights to the config's project.
+    """Send the promoted student's weights to the config's project. Roboflow takes PyTorch's alone;
+    which other formats of this student were proved stands in `exports` of what is returned.
 
     Raises:
         WorkspaceError: no student is promoted yet.
@@ -48,6 +51,7 @@ def deploy_student(config: Config, listener: Listener = SILENT) -> dict[str, Any
         "project": project.name,
         "model": name,
         "student": promoted.name,
+        "exports": [asdict(one) for one in proved_exports(workspace.exports, promoted)],
     }
 
 

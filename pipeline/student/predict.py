@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,27 @@ from pipeline.student.card import architecture, read_card
 from pipeline.student.unlike import FEWEST, NONE, Refuse, Unlike
 
 
-class Student(Predictor):
+class Seeing(Predictor, Protocol):
+    """A student in whichever format, with what it sees before it decides."""
+
+    unlike: Unlike | None  # None for one that does not know what is unlike its classes
+
+    @property
+    def can_refuse(self) -> bool:
+        """Whether it can answer that a picture is none of its classes; see `Refusing`."""
+        return self.unlike is not None and self.unlike.threshold() is not None
+
+    @abstractmethod
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return float32 (3, imgsz, imgsz) of an RGB image. Thread-safe."""
+
+    @abstractmethod
+    def see(self, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (n, classes) and the features (n, features) that they are made of,
+        both float32, of prepared images."""
+
+
+class Student(Seeing):
     """A trained student; `Student.load` opens one."""
 
     def __init__(
@@ -98,11 +119,6 @@ class Student(Predictor):
         layer = self._decide
         return layer.weight.float().cpu().numpy(), layer.bias.float().cpu().numpy()
 
-    @property
-    def can_refuse(self) -> bool:
-        """Whether it can answer that a picture is none of its classes; see `Refusing`."""
-        return self.unlike is not None and self.unlike.threshold() is not None
-
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, imgsz, imgsz) of an RGB image, as the training validated on it and as
         ultralytics prepares one for prediction with these weights."""
@@ -148,7 +164,7 @@ class Refusing(Predictor):
         StudentError: the student does not know what is unlike its classes.
     """
 
-    def __init__(self, student: Student, refuse: Refuse = "auto") -> None:
+    def __init__(self, student: Seeing, refuse: Refuse = "auto") -> None:
         threshold = None if student.unlike is None else student.unlike.threshold(refuse)
         if student.unlike is None or threshold is None:
             why, remedy = "it was trained before students could", "Train it again"
@@ -179,5 +195,6 @@ class Refusing(Predictor):
         for certain; of another the student's probabilities."""
         probabilities, scores = self.judge(batch)
         none = scores > self.threshold
-        answers = np.column_stack([np.where(none[:, np.newaxis], 0, probabilities), none])
-        return answers.astype(np.float32)
+        shares = np.where(none[:, np.newaxis], 0, probabilities)
+        answers: np.ndarray = np.column_stack([shares, none]).astype(np.float32)
+        return answers

@@ -152,9 +152,12 @@ class Unlike:
     def _measures(self, features: np.ndarray) -> np.ndarray:
         """Return (n, 3), or (n, 4) where other things are known, each higher of a picture that is
         unlike."""
+        # Exactly: what is left of two long sums is small, and would be the rounding of each format.
+        features = features.astype(np.float64)
         within = features @ self.space.T
         beyond = np.sqrt(np.maximum((features**2).sum(axis=1) - (within**2).sum(axis=1), 0))
-        seen = _unit(_roots(features))
+        roots = _roots(features)
+        seen = roots / _lengths(roots)
         likeness = (seen @ self.means.T).max(axis=1)
         measures = [-self._to_boundaries(features), beyond, 1 - likeness]
         if len(self.outside):
@@ -242,6 +245,10 @@ def _roots(features: np.ndarray) -> np.ndarray:
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _LEAST)
-    unit: np.ndarray = (rows / lengths).astype(np.float32)
+    unit: np.ndarray = (rows / _lengths(rows)).astype(np.float32)
     return unit
+
+
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    lengths: np.ndarray = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _LEAST)
+    return lengths
