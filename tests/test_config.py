@@ -190,6 +190,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
             "batch": 32, "seed": 0, "device": "auto", "workers": 2, "start": "scratch", "keep": 5,
             "distill": "soft", "balance": "none", "rounds": "auto", "train": {},
         },
+        "exports": [],
         "evaluate": {
             "latency_images": 100, "cold_starts": True, "disagreements": 24, "suspects": 100,
             "look_alikes": "leave_out", "gates": {}, "margin": 0.01,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.export import labels, predict
 from pipeline.export.formats import Format, Job
 from pipeline.files import write_json
@@ -52,8 +53,17 @@ def write_export(
     card = read_card(student)
     folder.mkdir(parents=True)
     job = Job(lambda: graph_of(student / "weights.pt"), card.imgsz, precision, calibration)
-    with _quiet():
-        files = wanted.convert(job, folder)
+    try:
+        with _quiet():
+            files = wanted.convert(job, folder)
+    except (Clip2YoloError, OSError, MemoryError):
+        raise
+    except Exception as error:  # converters raise anything on a layer that they do not know
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise StudentError(
+            f"The student could not be converted to {wanted.title} in {precision} ({reason}). "
+            "Try another format; `--verbose` shows what the converter says."
+        ) from error
     known = Unlike.load(student, len(card.classes))
     if known is not None:
         known.save(folder)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.errors import StudentError
 from pipeline.export.folder import write_export
 from pipeline.export.formats import FORMATS, Format, Job, missing
 from pipeline.export.known import read_export
 from pipeline.export.open import open_student
 from pipeline.pixels import read_rgb
 from pipeline.student import Student
-from tests.export.made import of_student, pictures
+from tests.export.made import no_calibration, of_student, pictures
 
 EACH = [(one.name, precision) for one in FORMATS.values() for precision in one.precisions]
 NEAR = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.15}  # of a probability
@@ -84,6 +85,25 @@ def test_what_is_missing_is_said_in_a_sentence() -> None:
     assert both is not None and "no-such-converter and nor-this.one" in both
     refused = missing(Imagined(), "fp16")
     assert refused == "Imagined is not exported in fp16 here, but in fp32 and int8."
+
+
+class Failing(Imagined):
+    """A converter that does not know a layer, and says so at length."""
+
+    packages, packages_int8 = (), ()
+
+    def convert(self, job: Job, folder: Path) -> Sequence[str]:
+        print("a banner")
+        raise RuntimeError("unsupported operator\n\n" + "aten::strange " * 100)
+
+
+def test_a_converter_that_fails_is_quoted_in_a_sentence(
+    student: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StudentError, match="converted to Imagined in fp32") as found:
+        write_export(Failing(), "fp32", student, tmp_path / "made", no_calibration)
+    assert "unsupported operator aten::strange" in str(found.value)
+    assert len(str(found.value)) < 500 and capfd.readouterr().out == ""
 
 
 def test_every_extra_is_declared() -> None:
