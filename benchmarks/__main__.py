@@ -14,6 +14,7 @@ from pipeline.errors import Clip2YoloError
 BENCHMARKS = {
     "speed": "images a second beside other tools and the machine's limits (--gpu: on a GPU)",
     "scale": "the cost of an image among 10,000, 100,000 and 1,000,000 (CLIP2YOLO_SCALE: others)",
+    "cluster": "a Ray cluster beside the local engine; the memory of its driver",
     "labels": "how right labels are, of lucky and unlucky batches; doubt, rejection, cost",
     "answers": "labels after so many answers, by what was asked about; intervals of audits",
     "everyday": "labels, student and teacher on real photos of ten everyday things",

@@ -19,6 +19,7 @@ from pipeline.images.sources import find_images
 from pipeline.ontology import Ontology
 from pipeline.pixels import MAX_PIXELS, read_bytes
 from pipeline.records import Predictor
+from pipeline.storage.address import is_address
 from pipeline.teachers.panel import Panel
 
 if TYPE_CHECKING:
@@ -203,11 +204,11 @@ def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
             yield name, functools.partial(fetch, name)
         else:
             try:
-                paths = find_images([expanded(Path(name))])
+                paths = find_images([name if is_address(name) else expanded(Path(name))])
             except OSError as error:
                 raise SourceError(describe_os_error(error)) from error
             for path in paths:
-                yield path, functools.partial(read_bytes, Path(path))
+                yield path, functools.partial(read_bytes, path)
 
 
 def fetch(address: str) -> bytes:

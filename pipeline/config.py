@@ -13,6 +13,7 @@ from pipeline.complaints import Place, sentences
 from pipeline.errors import ConfigError, describe_os_error
 from pipeline.files import expanded, naming
 from pipeline.pixels import MAX_PIXELS
+from pipeline.storage.address import check_address, scheme_of
 from pipeline.values import Limit, Sampling, parse_limit, seconds_of
 from pipeline.yaml_text import read_yaml
 
@@ -35,7 +36,8 @@ class Section(BaseModel):
 class SourceConfig(Section):
     """Where images come from. What is said of frames holds for videos only."""
 
-    path: Path
+    path: Path | str  # an address of an object store stays text
+    column: str | None = None  # of Parquet files, that holds image files
     every: str | PositiveInt | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
     skip_similar: bool = False
@@ -46,6 +48,10 @@ class SourceConfig(Section):
             raise ValueError("give either `every` or `fps`, not both")
         if isinstance(self.every, str):
             seconds_of(self.every)
+        if isinstance(self.path, str):
+            check_address(self.path)
+            if self.names_frames:
+                raise ValueError("`every`, `fps` and `skip_similar` ask for films; copy them here")
         return self
 
     @property
@@ -119,6 +125,15 @@ class LabelConfig(Section):
     prior: dict[str, Share] = {}  # class → its share of the images, where that is known
     reject: Literal["auto", "none"] | Fraction = "none"  # abstain on what fits no class
     space: SpaceConfig | None = None  # a second, purely visual space: see `pipeline.spaces`
+    engine: Literal["local", "ray"] = "local"  # who computes: this machine, or a Ray cluster
+    address: str | None = None  # of a Ray cluster that is there; by default one starts here
+    vectors: Path | str | None = None  # where a cluster leaves vectors: a shared folder, an address
+
+    @model_validator(mode="after")
+    def _has_a_cluster(self) -> LabelConfig:
+        if self.engine == "local" and (self.address or self.vectors):
+            raise ValueError("`address` and `vectors` are for a cluster; add `engine: ray`")
+        return self
 
 
 class BackgroundConfig(Section):
@@ -242,7 +257,9 @@ class Config(Section):
     truth: Path | None = None
     pool_truth: Path | None = None
     ontology: dict[str, str]  # prompt → class; may be left out where there are examples
-    examples: dict[str, Annotated[list[Path], Field(min_length=1)]] = {}  # class → pictures of it
+    examples: dict[
+        str, Annotated[list[Path | str], Field(min_length=1)]
+    ] = {}  # class → pictures of it
     describe: dict[str, list[str]] = {}
     templates: Literal["none", "photo", "openai7"] | list[str] = "none"
     background: BackgroundConfig | None = None
@@ -269,6 +286,24 @@ class Config(Section):
     def with_exports(self, exports: list[ExportConfig]) -> Config:
         """Return the config with these exports in the place of its own."""
         return self.model_copy(update={"exports": exports})
+
+    def with_engine(self, engine: str | None, address: str | None) -> Config:
+        """Return the config with another `label.engine`, and the address of its cluster; None
+        leaves either as it is. An address alone asks for Ray.
+
+        Raises:
+            ConfigError: an address is given for this machine's own engine.
+        """
+        if engine is None and address is None:
+            return self
+        if engine == "local" and address is not None:
+            raise ConfigError(
+                "`--address` names a Ray cluster; leave it out with `--engine local`."
+            )
+        said: dict[str, Any] = {"engine": engine or "ray"}
+        if address is not None:
+            said["address"] = address
+        return self.model_copy(update={"label": self.label.model_copy(update=said)})
 
     def with_refine(self, refine: str | None) -> Config:
         """Return the config with another `label.refine`; None leaves it as it is."""
@@ -329,15 +364,23 @@ def parse_config(
     base = file.parent
     for key in ("workspace", "truth", "pool_truth"):
         if isinstance(data.get(key), str) and data[key].strip():
+            if (scheme := scheme_of(data[key])) is not None:
+                raise ConfigError(
+                    f"{file}: `{key}` begins with {scheme}://, and must be a path on this machine. "
+                    "A table of truth may name images by their addresses."
+                )
             data[key] = _absolute(base, data[key])
     if "source" in data:
-        data["source"] = _sources(data["source"], base)
+        data["source"] = _sources(data["source"], base, file)
     if data.get("examples"):
-        data["examples"] = _examples(data["examples"], base)
+        data["examples"] = _examples(data["examples"], base, file)
         data.setdefault("ontology", {})
     data["teacher"] = _teachers(data.get("teacher", {}), base)
     if isinstance(data.get("label"), dict) and "space" in data["label"]:
         data["label"] = {**data["label"], "space": _space(data["label"]["space"], base)}
+    if isinstance(data.get("label"), dict) and isinstance(data["label"].get("vectors"), str):
+        vectors = _place(base, data["label"]["vectors"], f"{file}: `label.vectors`")
+        data["label"] = {**data["label"], "vectors": vectors}
     data["student"] = with_model_paths(data.get("student", {}), "student", base)
     data["export"] = _exports(data.get("export", []))
     try:
@@ -347,19 +390,35 @@ def parse_config(
         raise ConfigError(*(f"{file}: {text}" for text in problems)) from None
 
 
-def _sources(given: Any, base: Path) -> Any:
+def _sources(given: Any, base: Path, file: Path) -> Any:
     """One source or several, each a path or a mapping, as a list of mappings."""
     several = given if isinstance(given, list) else [given]
     named = [{"path": one} if isinstance(one, str) else one for one in several]
     return [
-        one | {"path": _absolute(base, one["path"])}
+        one | {"path": _place(base, one["path"], f"{file}: `source`")}
         if isinstance(one, dict) and isinstance(one.get("path"), str) and one["path"].strip()
         else one
         for one in named
     ]
 
 
-def _examples(given: Any, base: Path) -> Any:
+def _place(base: Path, text: str, where: str) -> Path | str:
+    """An address as it is, a path made absolute.
+
+    Raises:
+        ConfigError: it is an address that cannot be read, or holds a credential. Its words are not
+            repeated.
+    """
+    if scheme_of(text) is None:
+        return _absolute(base, text)
+    try:
+        check_address(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} {error}.") from None
+    return text
+
+
+def _examples(given: Any, base: Path, file: Path) -> Any:
     """The places of each class's examples, one or several, as a list of paths."""
     if not isinstance(given, dict):
         return given
@@ -368,7 +427,10 @@ def _examples(given: Any, base: Path) -> Any:
     }
     return {
         name: [
-            _absolute(base, one) if isinstance(one, str) and one.strip() else one for one in places
+            _place(base, one, f"{file}: `examples`")
+            if isinstance(one, str) and one.strip()
+            else one
+            for one in places
         ]
         for name, places in lists.items()
     }

@@ -1,4 +1,5 @@
-"""The one reader of the Roboflow key, and how texts that may hold it are made fit to be seen."""
+"""The one reader of the Roboflow key, and how texts that may hold it, or what opens an object
+store, are made fit to be seen."""
 
 from __future__ import annotations
 
@@ -20,6 +21,11 @@ from typing import Any
 _HIDDEN = "<key>"
 # What surrounds a key that was copied from a file of another system, a page or a quoted line.
 _AROUND = r"[\s\0\ufeff\u200b'\"`]+"
+# What opens an object store, where the environment holds it; its libraries read it by themselves.
+_STORES = (
+    "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CLIENT_SECRET", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_SAS_TOKEN",
+)  # fmt: skip
 # What reading the file of `roboflow login` raises where there is none, or nothing in it.
 _NO_LOGIN = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
@@ -81,7 +87,7 @@ def _report(kind: type[BaseException], error: BaseException, at: TracebackType |
 
 def _keys() -> Iterator[str]:
     """The keys of the environment and of all workspaces in the file."""
-    found = [os.environ.get("ROBOFLOW_API_KEY", "")]
+    found = [os.environ.get(name, "") for name in ("ROBOFLOW_API_KEY", *_STORES)]
     with contextlib.suppress(*_NO_LOGIN):
         for space in _login()["workspaces"].values():
             found.append(str(space.get("apiKey") or ""))

@@ -59,7 +59,7 @@ def test_training_images_saved_again_are_not_held_out(
     sample = choose_sample(run, plan)
     assert len(sample.ids) == counts["again"] + counts["new"]
     found = settle_look_alikes(run, plan, sample, NO_EXAMPLES)
-    left = {path.name for path in sample.paths}
+    left = {Path(path).name for path in sample.paths}
     assert not any(name.startswith("again") for name in left)
     assert len(left) + sum(sample.excluded.values()) == counts["again"] + counts["new"]
     said = "look like images that the student was trained or chosen on"
@@ -104,7 +104,7 @@ def test_pictures_are_compared_where_a_teacher_gives_no_vectors(tmp_path: Path) 
     counts = saved_again(plan, tmp_path)
     sample = choose_sample(run, plan)
     settle_look_alikes(run, plan, sample, NO_EXAMPLES)
-    assert {path.name for path in sample.paths} == {f"new{number}.png" for number in range(4)}
+    assert {Path(path).name for path in sample.paths} == {f"new{number}.png" for number in range(4)}
     assert (
         sample.excluded["that look like images the student was trained or chosen on"]
         == (counts["again"])
@@ -123,7 +123,7 @@ def test_look_alikes_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
     assert len(sample.ids) == counts["again"] + counts["new"] and not sample.excluded
     assert (found.figures.count, found.figures.left_out) == (counts["again"], 0)
     assert any("are evaluated on all the same" in sentence for sentence in told.warned)
-    names = [path.name for path in sample.paths]
+    names = [Path(path).name for path in sample.paths]
     assert [bool(one) for one in found.alike] == [name.startswith("again") for name in names]
     # Right on what it knows already and on one new image.
     right = found.alike.copy()

@@ -162,7 +162,7 @@ def test_how_right_labels_are_is_said_by_an_audit_alone(tmp_path: Path) -> None:
     truth = {one: desk.album.path(one) for one in desk.audit}
     desk.take(
         [
-            Given(one, "class", path.name.split("_")[0], None)
+            Given(one, "class", Path(path).name.split("_")[0], None)
             for one, path in truth.items()
             if path is not None
         ],

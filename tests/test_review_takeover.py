@@ -75,7 +75,7 @@ def test_new_labels_and_images_are_taken_over_and_answers_stay(tmp_path: Path) -
     }  # fmt: skip
     assert [tile.place for tile in desk.listed(Wanted(), True, 0)] == ["a.png"]
     # What was on somebody's screen can still be seen and answered; it is kept for when it is back.
-    assert desk.path(gone) == tmp_path / "photos" / "gone.png"
+    assert desk.path(gone) == str(tmp_path / "photos" / "gone.png")
     desk.take(given(gone, "red"), "me")
     assert desk.tiles([gone, a])[0].id == a
     assert desk.decisions(desk.album) == {a: "green"}

@@ -32,6 +32,16 @@ def _labeling(command: Callable[..., Any]) -> Callable[..., Any]:
         help="What the teachers compute with, instead of what the config says.",
     )(command)
     command = click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        help="Who computes vectors: this machine, or a Ray cluster.",
+    )(command)
+    command = click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Of a Ray cluster that is there; without it `--engine ray` starts one here.",
+    )(command)
+    command = click.option(
         "--refine",
         type=click.Choice(["auto", "always", "none"]),
         help="Whether the images together correct the labels, instead of what the config says.",
@@ -50,6 +60,8 @@ def label(
     as_json: bool,
     precision: str | None,
     refine: str | None,
+    engine: str | None,
+    address: str | None,
     verify: bool,
 ) -> None:
     """Label the images with the teacher and export the folder dataset.
@@ -58,7 +70,7 @@ def label(
     """
     from pipeline import stages
 
-    config = config.with_precision(precision).with_refine(refine)
+    config = config.with_precision(precision).with_refine(refine).with_engine(engine, address)
     _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
 
 
@@ -84,6 +96,8 @@ def run(
     as_json: bool,
     precision: str | None,
     refine: str | None,
+    engine: str | None,
+    address: str | None,
     verify: bool,
     if_changed: bool,
 ) -> None:
@@ -94,7 +108,7 @@ def run(
     """
     from pipeline import stages
 
-    config = config.with_precision(precision).with_refine(refine)
+    config = config.with_precision(precision).with_refine(refine).with_engine(engine, address)
     if if_changed and not verify and _nothing_is_new(config):
         if as_json:
             print_json({"changed": False})

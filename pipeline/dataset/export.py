@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import io
 import os
 import re
 import shutil
@@ -22,11 +24,13 @@ import polars as pl
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import SourceError
-from pipeline.files import replacing
+from pipeline.files import replacing, sha256_of
 from pipeline.images.kinds import content_of
 from pipeline.listener import Progress, no_progress
 from pipeline.pixels import MAX_PIXELS, read_rgb
 from pipeline.records import EXPORTED, EXPORTED_FILE, SPLITS
+from pipeline.storage.address import Place, is_file_place, name_of
+from pipeline.storage.reading import read_bytes, read_each
 
 # What torchvision's ImageFolder, ultralytics, supervision, datasets, FiftyOne and Roboflow all list
 # and open: for each content the suffixes it may have, the usual one first.
@@ -38,7 +42,7 @@ _COMMON = {
     "tif": (".tif", ".tiff"),
 }
 _PLAIN_TIFF = {"1", "L", "P", "RGB", "RGBA", "CMYK"}  # modes that every reader reads alike
-_HEAD = 512  # bytes that tell what a file is
+HEAD = 512  # bytes that tell what a file is
 _CLONE = 0x40049409  # FICLONE of linux/fs.h: the copy shares the original's blocks
 
 
@@ -97,11 +101,11 @@ def export_dataset(
             (aside / split).mkdir(parents=True)
         rows = plan.select("id", "path", "file").iter_rows()
         for number, (image_id, path, file) in enumerate(rows, start=1):
-            source, target = Path(path), aside / file
+            target = aside / file
             target.parent.mkdir(exist_ok=True)
             old = folder / kept[image_id] if files == "copy" and image_id in kept else None
-            with _still_there(source):
-                _place(source, target, old, files, max_pixels, done)
+            with _still_there(path):
+                _place(path, image_id, target, old, files, max_pixels, done)
                 sizes.append(target.stat().st_size)
             progress(number, len(plan))
         for file in foreign:
@@ -113,34 +117,49 @@ def export_dataset(
     return done
 
 
-def place_image(source: Path, target: Path, max_pixels: int) -> None:
+def place_image(place: Place, target: Path, max_pixels: int, image_id: str | None = None) -> None:
     """Put a copy of an image at `target`, or its pixels as PNG where readers know no better.
 
     Raises:
         SourceError: it has vanished or cannot be read any more.
     """
-    with _still_there(source):
-        _place(source, target, None, "copy", max_pixels, Exported())
+    with _still_there(place):
+        _place(str(place), image_id, target, None, "copy", max_pixels, Exported())
 
 
-def file_name(path: Path, image_id: str) -> str:
+def file_name(place: Place, image_id: str, head: bytes | Exception | None = None) -> str:
     """Return a name people recognize, made unique by the content, as `IMG_1-3f0a9c….jpg`. Its
     suffix is the content's, whatever the original is called; that of a file that is not there, its
-    own."""
+    own.
+
+    Args:
+        head: the first `HEAD` bytes, where they have been read; else they are read.
+    """
+    path = Path(place if is_file_place(place) else name_of(place))
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", path.stem).strip(" .")
     # File systems count bytes: 60 characters of some scripts are more than a name may have.
     stem = stem[:60].encode()[:150].decode("utf-8", "ignore") or "image"
     try:
-        suffix = _kept_suffix(path) or ".png"
+        suffix = _kept_suffix(str(place), head) or ".png"
     except FileNotFoundError:  # whoever puts it into its place will say so
         suffix = path.suffix.lower()
     return f"{stem}-{image_id[:12]}{suffix}"
 
 
 def _place(
-    source: Path, target: Path, old: Path | None, files: str, max_pixels: int, done: Exported
+    place: str,
+    image_id: str | None,
+    target: Path,
+    old: Path | None,
+    files: str,
+    max_pixels: int,
+    done: Exported,
 ) -> None:
-    as_png = target.suffix == ".png" and _kept_suffix(source) is None
+    if not is_file_place(place):
+        _fetch(place, image_id, target, old, max_pixels, done)
+        return
+    source = Path(place)
+    as_png = target.suffix == ".png" and _kept_suffix(place) is None
     if as_png:
         done.as_png[source.suffix.lower() or "without suffix"] += 1
     state = source.stat()
@@ -163,6 +182,28 @@ def _place(
     if not as_png:
         _copy(source, target)
     os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def _fetch(
+    place: str,
+    image_id: str | None,
+    target: Path,
+    old: Path | None,
+    max_pixels: int,
+    done: Exported,
+) -> None:
+    """Put what lies in a store or a shard at `target`."""
+    if old is not None and old.is_file() and sha256_of(old) == image_id:
+        _link_or_copy(old, target)
+        return
+    data = read_bytes(place)
+    if image_id is not None and hashlib.sha256(data).hexdigest() != image_id:
+        raise SourceError(f"{place} has changed since it was labeled. Run `clip2yolo label` again.")
+    if target.suffix == ".png" and _kept_suffix(place, data) is None:
+        done.as_png[Path(name_of(place)).suffix.lower() or "without suffix"] += 1
+        read_rgb(data, max_pixels).save(target)
+    else:
+        target.write_bytes(data)
 
 
 def _is_unchanged(old: Path, source: os.stat_result, as_png: bool) -> bool:
@@ -205,32 +246,35 @@ def _copy(source: Path, target: Path) -> None:
         raise
 
 
-def _kept_suffix(path: Path) -> str | None:
+def _kept_suffix(place: str, head: bytes | Exception | None = None) -> str | None:
     """The suffix to keep the bytes under, or None where dataset readers would not read them, or
     not as the teacher did."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
+    if head is None:
+        (head,) = read_each([place], HEAD)
+    if isinstance(head, Exception):
+        raise head
     content = content_of(head)
     suffixes = _COMMON.get(content or "")
     if suffixes is None:
         return None
     if content == "png" and head[24:25] == b"\x10":  # 16 bits a sample
         return None
-    if content == "tif" and not _is_plain_tiff(path):
+    if content == "tif" and not _is_plain_tiff(place):
         return None
-    return path.suffix.lower() if path.suffix.lower() in suffixes else suffixes[0]
+    suffix = Path(name_of(place)).suffix.lower()
+    return suffix if suffix in suffixes else suffixes[0]
 
 
-def _is_plain_tiff(path: Path) -> bool:
+def _is_plain_tiff(place: str) -> bool:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(read_bytes(place))) as image:
             return image.mode in _PLAIN_TIFF and getattr(image, "n_frames", 1) == 1
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return False
 
 
 @contextlib.contextmanager
-def _still_there(path: Path) -> Iterator[None]:
+def _still_there(path: Place) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from pipeline.config import DatasetConfig
-from pipeline.dataset.export import file_name
+from pipeline.dataset.export import HEAD, file_name
 from pipeline.dataset.splits import Assignment, assign_splits
 from pipeline.images.films import frame_blocks, straddling
 from pipeline.labels.near_duplicates import near_duplicates
 from pipeline.records import DATASET
+from pipeline.storage.reading import read_each
 from pipeline.values import counted
 
 _FEW = 10
@@ -148,9 +148,12 @@ def _file_names(images: pl.DataFrame, previous: pl.DataFrame | None) -> pl.Serie
         rows = rows.join(before, ["id", "path"], "left", maintain_order="left")
     blocks = [pl.Series([], dtype=pl.String)]
     for start in range(0, len(rows), _BLOCK):
+        some = rows[start : start + _BLOCK]
+        new = some.filter(pl.col("file").is_null())["path"].to_list()
+        heads = read_each(new, HEAD)
         names = [
-            file.rsplit("/", 1)[-1] if file else file_name(Path(path), image_id)
-            for image_id, path, file in rows[start : start + _BLOCK].iter_rows()
+            file.rsplit("/", 1)[-1] if file else file_name(path, image_id, next(heads))
+            for image_id, path, file in some.iter_rows()
         ]
         blocks.append(pl.Series(names, dtype=pl.String))
     return pl.concat(blocks)

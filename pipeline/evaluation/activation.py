@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -75,7 +74,7 @@ def activations(
     found = []
     for one in mistakes:
         try:
-            image = read_rgb(Path(one.path), max_pixels)
+            image = read_rgb(one.path, max_pixels)
         except SourceError:
             continue
         grid, box, class_name = _look(student, image, one.student)

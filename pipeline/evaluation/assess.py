@@ -45,7 +45,7 @@ class HeldOut:
     """The images to compare on; the student was neither trained nor chosen on any of them."""
 
     ids: Sequence[str]
-    paths: Sequence[Path]
+    paths: Sequence[str]
     truth: np.ndarray | None  # a person's class index for each (n,), or None where nobody labeled
     source: str  # where they come from, in words
     excluded: Mapping[str, int] = field(default_factory=dict)  # reason → how many were left out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,6 +13,7 @@ from pipeline.errors import SourceError
 from pipeline.evaluation.contest import Pair, Verdict, judge, most_divided, pairs_of
 from pipeline.evaluation.sheet import Card, contact_sheet
 from pipeline.pixels import MAX_PIXELS
+from pipeline.storage.address import name_of
 from pipeline.values import counted
 
 _SHOWN = 24  # disagreements
@@ -171,14 +171,14 @@ def sheet_of(comparison: Comparison, max_pixels: int = MAX_PIXELS) -> Image.Imag
     names = [one.name for one in comparison.contenders]
     cards = []
     for number, one in enumerate(comparison.divided, start=1):
-        lines = [f"{number}. {Path(one.image).name}"]
+        lines = [f"{number}. {name_of(one.image)}"]
         lines += [
             f"{class_name} {sure:.2f}  {name}"
             for name, (class_name, sure) in zip(names, one.answers, strict=True)
         ]
         if one.person is not None:
             lines.append(f"{one.person}  a person")
-        cards.append(Card(Path(one.image), tuple(lines)))
+        cards.append(Card(one.image, tuple(lines)))
     return contact_sheet(cards, max_pixels=max_pixels)
 
 

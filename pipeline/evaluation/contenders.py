@@ -3,8 +3,11 @@ student, and each export of it that was proved."""
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +29,8 @@ from pipeline.export.known import read_export
 from pipeline.export.open import Exported, exports_of
 from pipeline.records import Prediction, Predictor
 from pipeline.run.stage import Run
+from pipeline.storage.address import is_file_place
+from pipeline.storage.reading import read_bytes
 from pipeline.student import Student
 from pipeline.teachers.panel import Answers, Panel
 from pipeline.values import counted
@@ -61,7 +66,7 @@ def line_up(
         SourceError: an image cannot be read any more.
     """
     classes, most = run.ontology.dataset_classes, run.config.max_pixels
-    picture = sample.paths[0]
+    picture = _as_file(sample.paths[0])
     several = len(panel.members) > 1
 
     def teachers(kind: str, who: Predictor, answers: np.ndarray, members: Sequence[int]) -> Entrant:
@@ -89,7 +94,7 @@ def line_up(
             for index, (member, answers) in enumerate(zip(panel.members, taught.alone, strict=True))
         ]
     left_out = []
-    flops = flops_of(student, picture.read_bytes(), most)
+    flops = flops_of(student, read_bytes(picture), most)
     for folder in exports_of(run.workspace):
         try:
             exported = Exported.load(folder, run.config.student.device)
@@ -119,7 +124,7 @@ def compete(
     """
     config, most = run.config.evaluate, run.config.max_pixels
     rows = np.linspace(0, len(sample.paths) - 1, min(config.latency_images, len(sample.paths)))
-    encoded = [sample.paths[int(row)].read_bytes() for row in rows]
+    encoded = [read_bytes(sample.paths[int(row)]) for row in rows]
     run.listener.say(
         f"Timing {counted(len(entrants), 'contender')} on {counted(len(encoded), 'image')}."
     )
@@ -152,3 +157,14 @@ def compete(
 
 def _flops(one: Entrant, data: bytes, max_pixels: int) -> Costs:
     return Costs(one.flops or flops_of(one.predictor, data, max_pixels))
+
+
+def _as_file(place: str) -> Path:
+    """A file that other processes can open, until this one ends."""
+    if is_file_place(place):
+        return Path(place)
+    folder = tempfile.TemporaryDirectory(prefix="clip2yolo-")
+    atexit.register(folder.cleanup)
+    file = Path(folder.name) / "picture"
+    file.write_bytes(read_bytes(place))
+    return file

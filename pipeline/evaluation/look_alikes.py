@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -166,7 +165,7 @@ def _small_pictures(images: pl.DataFrame, max_pixels: int) -> np.ndarray:
 
     def small(path: str) -> np.ndarray:
         try:
-            picture = read_rgb(Path(path), max_pixels).resize(_SMALL, Image.Resampling.BOX)
+            picture = read_rgb(path, max_pixels).resize(_SMALL, Image.Resampling.BOX)
         except SourceError:
             return np.zeros((_SMALL[1], _SMALL[0], 3), np.float32)
         return np.asarray(picture, np.float32)

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores, model_threads
 from pipeline.pixels import MAX_PIXELS, read_bytes
 from pipeline.records import Prediction, Predictor
+from pipeline.storage.address import Place
 from pipeline.streams import ask_in_batches
 
 BATCHES = (1, 8, 32)  # images a batch, for the throughput
@@ -31,7 +31,7 @@ _SECONDS = 0.25  # that one round with one size of batches takes, of whoever is 
 
 def predict_files(
     predictor: Predictor,
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     batch: int = _BATCH,
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
@@ -46,7 +46,7 @@ def predict_files(
         Clip2YoloError: the predictor answered with something that is no probability.
     """
 
-    def read(path: Path) -> Any:
+    def read(path: Place) -> Any:
         try:
             return predictor.read(read_bytes(path), max_pixels)
         except SourceError as error:

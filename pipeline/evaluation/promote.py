@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 
@@ -14,11 +13,12 @@ from pipeline.evaluation.measure import predict_files
 from pipeline.evaluation.record import Evaluation, Outcome
 from pipeline.export.proved import record_exports
 from pipeline.run.stage import Run
+from pipeline.storage.address import Place
 from pipeline.student import Student
 from pipeline.student.kept import Students
 
 
-def against_promoted(run: Run, paths: Sequence[Path], answers: pl.DataFrame) -> Against | None:
+def against_promoted(run: Run, paths: Sequence[Place], answers: pl.DataFrame) -> Against | None:
     """Ask the student in use about the same images and compare; None where there is none, or where
     it knows a class that the ontology lacks. Answers are compared by name, in whatever order, and
     either of the two may lack a class that had no images in its time.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from pipeline.evaluation.metrics import area_under_roc, proportion
 from pipeline.evaluation.record import Rejection
 from pipeline.listener import Progress, no_progress
 from pipeline.records import Prediction, Predictor
+from pipeline.storage.address import Place
 from pipeline.student import Refusing
 from pipeline.student.predict import Seeing
 from pipeline.student.unlike import Refuse
@@ -29,7 +29,7 @@ class Scored:
 
 
 def ask_student(
-    student: Seeing, paths: Sequence[Path], max_pixels: int, progress: Progress = no_progress
+    student: Seeing, paths: Sequence[Place], max_pixels: int, progress: Progress = no_progress
 ) -> Scored:
     """Return a student's answers on image files, in their order.
 
@@ -64,7 +64,7 @@ def rejection(
     student: Seeing,
     scored: Scored,
     right: np.ndarray | None,
-    others: Sequence[Path],
+    others: Sequence[Place],
     most: int,
     refuse: Refuse = "auto",
 ) -> Rejection | None:
@@ -94,7 +94,7 @@ def rejection(
     )
 
 
-def _scores(student: Seeing, paths: Sequence[Path], most: int) -> np.ndarray:
+def _scores(student: Seeing, paths: Sequence[Place], most: int) -> np.ndarray:
     found = []
     for path in paths:
         try:

@@ -29,11 +29,11 @@ class Sample:
     """Images to evaluate on, while they are being chosen; `truth` has a class name for each."""
 
     ids: list[str]
-    paths: list[Path]
+    paths: list[str]  # places, see `pipeline.storage`
     truth: list[str] | None
     source: str
     excluded: dict[str, int] = field(default_factory=dict)
-    others: list[Path] = field(default_factory=list)  # images of a class that no student has
+    others: list[str] = field(default_factory=list)  # images of a class that no student has
 
     def keep(self, kept: Sequence[bool], reason: str) -> None:
         """Leave out the images that are not kept, and count them under the reason."""
@@ -47,8 +47,7 @@ class Sample:
 
     def table(self, most: int | None = None) -> pl.DataFrame:
         """Return the images, or the first of them, with columns id and path."""
-        paths = [str(path) for path in self.paths[:most]]
-        columns = {"id": self.ids[:most], "path": paths}
+        columns = {"id": self.ids[:most], "path": self.paths[:most]}
         return pl.DataFrame(columns, {"id": pl.String, "path": pl.String})
 
     def held_out(self, classes: Sequence[str]) -> HeldOut:
@@ -77,7 +76,7 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
         )
         test = plan.filter(pl.col("split") == "test")
         sample = Sample(
-            test["id"].to_list(), list(map(Path, test["path"])), None, "the dataset's test split"
+            test["id"].to_list(), test["path"].to_list(), None, "the dataset's test split"
         )
     else:
         if audited is not None:
@@ -86,7 +85,7 @@ def choose_sample(run: Run, plan: pl.DataFrame) -> Sample:
             assert run.config.truth is not None
             table, source = _read_known(run, run.config.truth), str(run.config.truth)
         names = table["class"].to_list()
-        paths = list(map(Path, table["path"]))
+        paths = table["path"].to_list()
         sample = Sample(table["id"].to_list(), paths, names, source)
         known = set(run.ontology.dataset_classes)
         sample.others = [path for path, name in zip(paths, names, strict=True) if name not in known]
@@ -202,7 +201,8 @@ def _read_known(run: Run, path: Path) -> pl.DataFrame:
 
 
 def _folders(run: Run) -> list[Path]:
-    return [source.path for source in run.config.sources if source.path.is_dir()]
+    places = [source.path for source in run.config.sources]
+    return [place for place in places if isinstance(place, Path) and place.is_dir()]
 
 
 def _refuse_unknown(run: Run, path: Path, classes: set[str]) -> None:

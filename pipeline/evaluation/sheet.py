@@ -14,6 +14,7 @@ from pipeline.machine import cores
 from pipeline.pixels import MAX_PIXELS, read_rgb
 from pipeline.pool import work_ahead
 from pipeline.printable import printable
+from pipeline.storage.address import Place
 
 _CELL, _GAP, _LINE, _SIZE = 220, 12, 18, 13  # pixels
 _GROUND, _INK, _HOLE = "#16181a", "#d8d8d4", "#2a2d30"
@@ -23,7 +24,7 @@ _GROUND, _INK, _HOLE = "#16181a", "#d8d8d4", "#2a2d30"
 class Card:
     """A picture and what stands below it."""
 
-    path: Path
+    path: Place
     lines: tuple[str, ...]
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.evaluation.analysis_record import Slice
 from pipeline.evaluation.metrics import Proportion, proportion
 from pipeline.evaluation.traits import Traits
+from pipeline.storage.address import Place
 
 KINDS = ("brightness", "blur", "size", "shape", "source")
 
@@ -35,7 +35,7 @@ _SHAPES = ((0.0, "tall"), (0.8, "about square"), (1.25, "wide"), (2.0, "very wid
 class Judged:
     """What a student made of the held-out images."""
 
-    paths: Sequence[Path]
+    paths: Sequence[Place]
     right: np.ndarray  # (n,) bool: as a person said, or without truth as the teacher did
     wanted: np.ndarray  # (n,) int: the class index that would have been right
     confidence: np.ndarray  # (n,) of the answers

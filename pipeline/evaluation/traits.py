@@ -16,6 +16,7 @@ from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
 from pipeline.pixels import read_pixels
 from pipeline.pool import work_ahead
+from pipeline.storage.address import Place
 
 _SHORT = 32  # pixels for which pictures are decoded: large JPEGs to some 200 on the short side
 _AT = 192  # pixels of the long side at which blur is measured
@@ -33,7 +34,9 @@ class Traits:
     aspect: np.ndarray  # width by height
 
 
-def read_traits(paths: Sequence[Path], max_pixels: int, progress: Progress = no_progress) -> Traits:
+def read_traits(
+    paths: Sequence[Place], max_pixels: int, progress: Progress = no_progress
+) -> Traits:
     """Measure pictures, each read once, on threads, and a large JPEG decoded small.
 
     Args:
@@ -52,7 +55,7 @@ def read_traits(paths: Sequence[Path], max_pixels: int, progress: Progress = no_
     return Traits(*rows.T)
 
 
-def _measure(path: Path, max_pixels: int) -> tuple[float, float, float, float]:
+def _measure(path: Place, max_pixels: int) -> tuple[float, float, float, float]:
     try:
         pixels = read_pixels(path, max_pixels, _SHORT)
     except SourceError:
@@ -80,7 +83,7 @@ def _sharpness(luma: np.ndarray) -> float:
 
 
 def places_of(
-    paths: Sequence[Path], films: Sequence[str | None], classes: Sequence[str]
+    paths: Sequence[Place], films: Sequence[str | None], classes: Sequence[str]
 ) -> list[tuple[str, ...]]:
     """Return where each picture comes from, the outer place first: its film, or the folders that
     tell it from the others.
@@ -88,7 +91,7 @@ def places_of(
     A folder that is called like a class says what the picture shows, not where it comes from.
 
     Args:
-        paths: absolute, of image files.
+        paths: places of images, see `pipeline.storage`.
         films: the path of each frame's film; None for stills.
         classes: of the student.
     """

@@ -22,7 +22,7 @@ _CALIBRATE = 200  # images that ranges are measured on
 class HeldOut:
     """Images that the student has not learned from."""
 
-    paths: list[Path]
+    paths: list[str]  # places, see `pipeline.storage`
     truth: list[str | None]  # a person's class of each, where one is known
 
 
@@ -49,7 +49,7 @@ def held_out(run: Run, plan: pl.DataFrame, classes: tuple[str, ...]) -> HeldOut:
     chosen = _some(known, _MOST)
     others = _some(test.select("path", pl.lit(None, pl.String).alias("class")), _MOST - len(chosen))
     both = pl.concat([chosen.select("path", "class"), others])
-    return HeldOut(list(map(Path, both["path"])), both["class"].to_list())
+    return HeldOut(both["path"].to_list(), both["class"].to_list())
 
 
 def held_out_digest(run: Run, plan: pl.DataFrame) -> str:
@@ -63,15 +63,15 @@ def held_out_digest(run: Run, plan: pl.DataFrame) -> str:
     return fingerprint(test.to_list(), known)
 
 
-def to_calibrate(plan: pl.DataFrame) -> list[Path]:
+def to_calibrate(plan: pl.DataFrame) -> list[str]:
     """Return some images that the student learned from, evenly over classes as they come."""
     train = plan.filter(pl.col("split") == "train").sort("class", "id")
-    return list(map(Path, _some(train, _CALIBRATE)["path"]))
+    return _some(train, _CALIBRATE)["path"].to_list()
 
 
-def chosen_by(plan: pl.DataFrame) -> list[Path]:
+def chosen_by(plan: pl.DataFrame) -> list[str]:
     """Return images that the student was chosen by and not trained on, at most a thousand."""
-    return list(map(Path, _some(plan.filter(pl.col("split") == "valid"), _MOST)["path"]))
+    return _some(plan.filter(pl.col("split") == "valid"), _MOST)["path"].to_list()
 
 
 def _places(run: Run) -> list[Path]:
@@ -80,7 +80,8 @@ def _places(run: Run) -> list[Path]:
 
 
 def _folders(run: Run) -> list[Path]:
-    return [source.path for source in run.config.sources if source.path.is_dir()]
+    places = [source.path for source in run.config.sources]
+    return [place for place in places if isinstance(place, Path) and place.is_dir()]
 
 
 def _some(rows: pl.DataFrame, most: int) -> pl.DataFrame:

@@ -17,6 +17,8 @@ from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
 from pipeline.pixels import read_bytes
 from pipeline.pool import work_ahead
+from pipeline.storage.address import Place
+from pipeline.storage.reading import as_file
 from pipeline.student import Student
 
 Item = TypeVar("Item")
@@ -35,11 +37,11 @@ class Answers:
 
 
 def ask_student(
-    student: Student, paths: Sequence[Path], max_pixels: int, progress: Progress = no_progress
+    student: Student, paths: Sequence[Place], max_pixels: int, progress: Progress = no_progress
 ) -> Answers:
     """Return the student's answers, in PyTorch."""
 
-    def read(path: Path) -> np.ndarray | None:
+    def read(path: Place) -> np.ndarray | None:
         try:
             return np.asarray(student.read(read_bytes(path), max_pixels))
         except SourceError:
@@ -53,7 +55,7 @@ def ask_student(
     return Answers(student.classes, shares, _beyond(features, known.scores, limit))
 
 
-def ask_export(folder: Path, paths: Sequence[Path], progress: Progress = no_progress) -> Answers:
+def ask_export(folder: Path, paths: Sequence[Place], progress: Progress = no_progress) -> Answers:
     """Return the answers of the model in a folder, through predict.py as whoever gets the folder
     has them: decoding included.
 
@@ -66,7 +68,7 @@ def ask_export(folder: Path, paths: Sequence[Path], progress: Progress = no_prog
     return Answers(model.classes, shares, _beyond(features, model.unlike, model.threshold))
 
 
-def features_of(folder: Path, paths: Sequence[Path]) -> np.ndarray:
+def features_of(folder: Path, paths: Sequence[Place]) -> np.ndarray:
     """Return what the model in a folder sees of pictures, (n, f), but for those that cannot be
     read.
 
@@ -79,7 +81,7 @@ def features_of(folder: Path, paths: Sequence[Path]) -> np.ndarray:
 
 
 def _ask_folder(
-    folder: Path, paths: Sequence[Path], progress: Progress
+    folder: Path, paths: Sequence[Place], progress: Progress
 ) -> tuple[predict.Model, list[np.ndarray | None], list[np.ndarray | None]]:
     """The model in a folder, and what it gives for each file."""
     try:
@@ -87,10 +89,11 @@ def _ask_folder(
     except predict.CannotAnswer as error:
         raise StudentError(str(error)) from error
 
-    def read(path: Path) -> np.ndarray | None:
+    def read(path: Place) -> np.ndarray | None:
         try:
-            return model.prepare(predict.read(path))
-        except predict.CannotAnswer:
+            with as_file(path) as file:
+                return model.prepare(predict.read(file))
+        except (predict.CannotAnswer, SourceError, OSError):
             return None
 
     def see(batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -105,9 +108,9 @@ def _ask_folder(
 
 
 def _ask(
-    read: Callable[[Path], np.ndarray | None],
+    read: Callable[[Place], np.ndarray | None],
     see: Callable[[Sequence[np.ndarray]], tuple[np.ndarray, np.ndarray]],
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     progress: Progress,
 ) -> tuple[list[np.ndarray | None], list[np.ndarray | None]]:
     """Probabilities and features of files in their order, the first ones asked alone, the others

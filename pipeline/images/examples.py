@@ -12,7 +12,7 @@ from pipeline.config import Config, SourceConfig
 from pipeline.errors import SourceError
 from pipeline.files import fingerprint
 from pipeline.images.scan import scan
-from pipeline.images.sources import find_sources
+from pipeline.images.sources import Found, find_sources
 from pipeline.records import EXAMPLES, table
 
 
@@ -44,7 +44,8 @@ def read_examples(config: Config) -> Examples:
     first: dict[str, tuple[str, str]] = {}
     for name, places in config.examples.items():
         class_name = unicodedata.normalize("NFC", name)
-        scanned = scan(_pictures(config, name, places, notes), max_pixels=config.max_pixels)
+        found = _pictures(config, name, places, notes)
+        scanned = scan(found.images, states=found.states, max_pixels=config.max_pixels)
         bad = scanned.filter(pl.col("status") == "unreadable")
         problems = [
             f"{path} is no example. {why}" for path, why in bad.select("path", "reason").rows()
@@ -65,7 +66,7 @@ def read_examples(config: Config) -> Examples:
     return Examples(table(rows, EXAMPLES), notes)
 
 
-def _pictures(config: Config, name: str, places: list[Path], notes: list[str]) -> list[str]:
+def _pictures(config: Config, name: str, places: list[Path | str], notes: list[str]) -> Found:
     """The pictures of one class; what lies beside them is noted."""
     key = f"examples.{name}"
     sources = [SourceConfig(path=path) for path in places]
@@ -76,4 +77,4 @@ def _pictures(config: Config, name: str, places: list[Path], notes: list[str]) -
             "that shows the class, and name that."
         )
     notes += [f"`{key}`: {sentence}" for sentence in found.sentences()]
-    return found.images
+    return found

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from pathlib import Path
 
 from pipeline.images.video import VIDEO_SUFFIXES
 from pipeline.pixels import image_suffixes
+from pipeline.storage.address import name_of
+from pipeline.storage.reading import read_each
 
-PICTURE, FILM, OTHER = "picture", "film", "other"
+PICTURE, FILM, SHARD, OTHER = "picture", "film", "shard", "other"
 
 # Pictures that nobody here reads, by suffix: what a person calls them.
 _UNREAD = {
@@ -38,9 +39,12 @@ _HEAD = 512  # bytes that tell
 
 
 def kind_of(path: str) -> str:
-    """Return `PICTURE`, `FILM`, `OTHER`, or what a person calls a picture that is not read here."""
-    name = os.path.basename(path)
+    """Return `PICTURE`, `FILM`, `SHARD` (a tar file), `OTHER`, or what a person calls a picture
+    that is not read here."""
+    name = name_of(path)
     suffix = os.path.splitext(name)[1].lower()
+    if suffix == ".tar":
+        return SHARD
     if suffix in image_suffixes():
         return PICTURE
     if suffix in _UNREAD:
@@ -109,11 +113,14 @@ _BRANDS = {
 
 
 def _head(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(_HEAD)
-    except (OSError, ValueError):  # a name that no file can have
-        return b""
+    (head,) = read_each([path], _HEAD)
+    return b"" if isinstance(head, Exception) else head  # also of a name that no file can have
+
+
+def is_picture_name(name: str) -> bool:
+    """Say whether the name alone says that a file is a picture, and not hidden."""
+    base = os.path.basename(name)
+    return not base.startswith(".") and os.path.splitext(base)[1].lower() in image_suffixes()
 
 
 def _kind_of_content(head: bytes) -> str | None:

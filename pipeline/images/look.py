@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from pipeline.cluster import connected, mapped
 from pipeline.errors import WorkspaceError
 from pipeline.images.frames import extract_all, known_frames, with_frames
-from pipeline.images.scan import scan, with_damaged
+from pipeline.images.scan import Mapped, scan, with_damaged
 from pipeline.images.sources import find_sources
 from pipeline.records import IMAGES, read_table
 from pipeline.run.stage import Run
+from pipeline.storage.address import is_address
+
+_FEW = 4  # shards, or batches of objects: done before a cluster has begun
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,14 @@ def look_at_images(run: Run, frames: Path | None = None) -> Looked:
     found = find_sources(config.sources, run.workspace.root)
     root = frames or run.workspace.frames
     framed, damaged = known_frames(found.films, root, config.max_pixels)
-    with run.listener.bar("Scanning", "files") as progress:
+    with run.listener.bar("Scanning", "files") as progress, _spread(run) as spread:
         images = scan(
             [*found.images, *(str(frame.path) for frame in framed)],
             None if run.verify else _last_scan(run),
+            states=found.states,
             progress=progress,
             max_pixels=config.max_pixels,
+            spread=spread if any(map(is_address, found.images)) else None,
         )
     return Looked(with_damaged(with_frames(images, framed), damaged), found.sentences())
 
@@ -87,6 +94,25 @@ def looked_at_aside(run: Run) -> Iterator[Looked]:
             extract_frames(run, frames)
             looked = look_at_images(run, frames)
         yield looked
+
+
+@contextlib.contextmanager
+def _spread(run: Run) -> Iterator[Mapped | None]:
+    """Yield what has a scan done by the run's cluster; None where it has none. Nobody is connected
+    before there is much to do: to look at a run that is as it was shall take no cluster."""
+    label = run.config.label
+    if label.engine != "ray":
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+
+        def spread(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+            if len(items) < _FEW:
+                return map(work, items)
+            stack.enter_context(connected(label.address))
+            return mapped(work, items)
+
+        yield spread
 
 
 def _last_scan(run: Run) -> pl.DataFrame | None:

@@ -1,17 +1,45 @@
-"""Tables that name images: CSV or Parquet, with paths relative to the table."""
+"""Tables that name images: CSV or Parquet, with paths relative to the table, or addresses."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import polars as pl
 
 from pipeline.errors import SourceError
+from pipeline.storage.address import Place, check_address, is_address, joined, name_of, scheme_of
+from pipeline.storage.reading import read_bytes
 
 MANIFESTS = (".csv", ".parquet")
 
 
-def read_manifest(manifest: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def is_manifest(place: Place) -> bool:
+    """Say whether a place has the name of a manifest."""
+    return name_of(place).lower().endswith(MANIFESTS)
+
+
+def listed_place(manifest: Place, path: str, number: int) -> str:
+    """Return the place that a cell of a manifest means.
+
+    Args:
+        number: of its row, from 1.
+
+    Raises:
+        SourceError: it is an address that cannot be read, or holds a credential.
+    """
+    if scheme_of(path) is not None:
+        try:
+            check_address(path)
+        except ValueError as error:
+            raise SourceError(f"{manifest}: the path in row {number} {error}.") from None
+        return path
+    if is_address(manifest):
+        return joined(str(manifest).rpartition("/")[0], path)
+    return str(Path(manifest).parent / path)
+
+
+def read_manifest(manifest: Place, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read the text columns of a CSV or Parquet file; no cell of them may be empty. Blank lines are
     passed over.
 
@@ -19,10 +47,11 @@ def read_manifest(manifest: Path, columns: tuple[str, ...]) -> list[dict[str, st
         SourceError: it is no such table, or lacks a column or a cell.
     """
     try:
-        if manifest.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(manifest, glob=False)
+        given = io.BytesIO(read_bytes(manifest)) if is_address(manifest) else Path(manifest)
+        if name_of(manifest).lower().endswith(".parquet"):
+            frame = pl.read_parquet(given, glob=False)
         else:
-            frame = pl.read_csv(manifest, infer_schema=False, encoding="utf8", glob=False)
+            frame = pl.read_csv(given, infer_schema=False, encoding="utf8", glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceError(

@@ -6,34 +6,42 @@ undecodable when the teacher wants to see it is recorded later, by `with_failure
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from pipeline.errors import SourceError
-from pipeline.files import RACY
+from pipeline.images.headers import Group, look_at, state_at
+from pipeline.images.shards import Shard, by_shard, file_of, scan_shard
 from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
-from pipeline.pixels import MAX_PIXELS, check_header
+from pipeline.pixels import MAX_PIXELS
 from pipeline.records import IMAGES, table
+from pipeline.storage.address import is_file_place, name_of, shard_of
+from pipeline.storage.filesystems import State
 
 _CHUNK_FILES = 4096  # scanned together
+_CHUNK_SPREAD = 1 << 18  # the same, where others look
+_TOGETHER = 32  # objects of a store that are fetched side by side
 _NAMED = 3  # of the bad files, how many a summary names
+
+States = Mapping[str, State]
+Mapped = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]  # as the built-in `map`
 
 
 def scan(
     paths: Sequence[str | Path],
     known: pl.DataFrame | None = None,
     *,
+    states: States = MappingProxyType({}),
     progress: Progress = no_progress,
     max_pixels: int = MAX_PIXELS,
+    spread: Mapped | None = None,
 ) -> pl.DataFrame:
     """Hash and check files on threads; return a table with the schema `records.IMAGES`.
 
@@ -43,16 +51,35 @@ def scan(
     index, a file that was written in the moment it was hashed is not believed the next time: it may
     have been written again within the same tick of the clock.
 
+    A shard (see `pipeline.storage`) becomes a row for each image in it, whose time is the shard's,
+    and a further one where it cannot be read to its end.
+
     Of several files with the same bytes the first, by path, is "ok" and the others "duplicate".
+
+    Args:
+        paths: places of images and shards.
+        states: what is known already of objects in a store, which are then not asked for it.
+        spread: has the work done elsewhere, as `pipeline.cluster.mapped` does.
     """
     parts = [pl.DataFrame(schema=IMAGES)]
     before = None if known is None else _remembered(known)
+    places = [str(path) for path in paths]
+    images = [place for place in places if shard_of(place) is None]
+    shards = [place for place in places if shard_of(place) is not None]
     with ThreadPoolExecutor(min(8, cores() + 2), "scan") as pool:
-        for start in range(0, len(paths), _CHUNK_FILES):
-            chunk = [str(path) for path in paths[start : start + _CHUNK_FILES]]
+        mapped = spread or pool.map
+        chunk_files = _CHUNK_FILES if spread is None else _CHUNK_SPREAD
+        for start in range(0, len(images), chunk_files):
+            chunk = images[start : start + chunk_files]
             nearby = None if before is None else _between(before, min(chunk), max(chunk))
-            parts.append(_scan_chunk(chunk, nearby, max_pixels, pool))
-            progress(start + len(chunk), len(paths))
+            parts.append(_scan_chunk(chunk, nearby, states, max_pixels, pool, mapped))
+            progress(start + len(chunk), len(places))
+        of_shard = {} if known is None else by_shard(known)
+        items = [Shard(one, of_shard.get(file_of(one)), states.get(file_of(one))) for one in shards]
+        looked = mapped(partial(scan_shard, max_pixels=max_pixels), items)
+        for number, rows in enumerate(looked, 1):
+            parts.append(rows)
+            progress(len(images) + number, len(places))
     return _with_duplicates(pl.concat(parts, rechunk=True))
 
 
@@ -70,11 +97,17 @@ def _between(known: pl.DataFrame, first: str, last: str) -> pl.DataFrame:
 
 
 def _scan_chunk(
-    paths: list[str], known: pl.DataFrame | None, max_pixels: int, pool: ThreadPoolExecutor
+    paths: list[str],
+    known: pl.DataFrame | None,
+    told: States,
+    max_pixels: int,
+    pool: ThreadPoolExecutor,
+    mapped: Mapped,
 ) -> pl.DataFrame:
     """Scan some files: those that are unchanged by a join, the others one by one."""
     if known is not None:
-        states = [_state(path) for path in paths]
+        asked = any(not is_file_place(path) and path not in told for path in paths)
+        states = list((pool.map if asked else map)(lambda path: state_at(path, told), paths))
         found = pl.DataFrame(
             {
                 "path": [
@@ -94,27 +127,22 @@ def _scan_chunk(
     if known is not None and unchanged.all():
         return _whole(rows.with_columns(status=pl.lit("ok"), reason=pl.lit(None, pl.String)))
 
-    def look(index: int) -> dict[str, Any]:
-        row = rows.row(index, named=True)
-        return _look(paths[index], row if row["id"] else None, max_pixels)
-
     new = [index for index, same in enumerate(unchanged.to_list()) if not same]
-    looked = table(list(pool.map(look, new)), IMAGES)
+
+    step = _TOGETHER if any(not is_file_place(paths[index]) for index in new) else 1
+    groups = []
+    for start in range(0, len(new), step):
+        some = new[start : start + step]
+        before = [row if row["id"] else None for row in rows[some].iter_rows(named=True)]
+        there = [paths[index] for index in some]
+        groups.append(Group(there, before, {one: told[one] for one in there if one in told}))
+    seen = mapped(partial(look_at, max_pixels=max_pixels), groups)
+    looked = table([row for some in seen for row in some], IMAGES)
     if len(new) == len(paths):
         return looked
     kept = _whole(rows.with_columns(status=pl.lit("ok"), reason=pl.lit(None, pl.String)))
     order = np.argsort(np.array([*np.flatnonzero(unchanged.to_numpy()), *new]), kind="stable")
     return pl.concat([kept.filter(unchanged), looked]).select(pl.all().gather(order))
-
-
-def _state(path: str) -> tuple[int, int] | None:
-    """Size and modification time; None where the file, or its name, needs a closer look."""
-    try:
-        state = os.stat(path)
-        path.encode("utf-8")
-    except (OSError, ValueError):
-        return None
-    return state.st_size, state.st_mtime_ns
 
 
 def _whole(rows: pl.DataFrame) -> pl.DataFrame:
@@ -135,40 +163,6 @@ def _with_duplicates(images: pl.DataFrame) -> pl.DataFrame:
         .then(pl.format("It has the same bytes as {}.", first))
         .otherwise("reason"),
     )
-
-
-def _look(path: str, before: Mapping[str, Any] | None, max_pixels: int) -> dict[str, Any]:
-    """Hash one file and look at its header; `before` is its unreadable row, where unchanged."""
-    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-    row: dict[str, Any] = dict.fromkeys(IMAGES) | {"path": shown, "status": "unreadable"}
-    if shown != path:
-        return row | {"reason": "Its name is not valid UTF-8; rename it."}
-    try:
-        state = os.stat(path)
-        fresh = time.time_ns() - state.st_mtime_ns < RACY
-        row |= {"bytes": state.st_size, "mtime_ns": None if fresh else state.st_mtime_ns}
-        data = Path(path).read_bytes()  # once, for both
-        row["id"] = before["id"] if before else hashlib.sha256(data).hexdigest()
-        check_header(data, max_pixels)
-        if before is not None and "max_pixels" not in (before["reason"] or ""):
-            return row | {"reason": before["reason"]}
-    except OSError as error:
-        return row | {"reason": _os_reason(error)}
-    except ValueError:
-        return row | {"reason": "No file can have such a name."}
-    except SourceError as error:
-        return row | {"reason": str(error)}
-    except MemoryError:
-        return row | {"reason": "It is too large for the memory."}
-    return row | {"status": "ok"}
-
-
-def _os_reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "There is no such file."
-    if isinstance(error, PermissionError):
-        return "Reading it is not permitted."
-    return f"It cannot be read ({error.strerror or type(error).__name__})."
 
 
 def with_failures(images: pl.DataFrame, failures: Mapping[str, str]) -> pl.DataFrame:
@@ -200,7 +194,7 @@ def describe(images: pl.DataFrame) -> str:
         parts.append(f"{duplicates:,} exact duplicate{'s' if duplicates > 1 else ''}")
     if unreadable := counts.get("unreadable", 0):
         bad = images.filter(pl.col("status") == "unreadable").head(_NAMED)
-        named = [f"{Path(path).name}: {why}" for path, why in bad.select("path", "reason").rows()]
+        named = [f"{name_of(path)}: {why}" for path, why in bad.select("path", "reason").rows()]
         more = " …" if unreadable > _NAMED else ""
         parts.append(f"{unreadable:,} unreadable ({' '.join(named)}{more})")
     return f"Found {len(images):,} image{'s' if len(images) != 1 else ''}: {', '.join(parts)}."

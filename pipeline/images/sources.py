@@ -1,4 +1,5 @@
-"""Finding images and films: folders, globs, manifests, single files, and what is left out of them.
+"""Finding images and films: folders, globs, manifests, single files, shards and what lies in object
+stores, and what is left out of them.
 
 Nothing is left out without a word: what looks like a picture or a film and is not taken is counted
 by kind, and what a run of ours has made is named.
@@ -17,9 +18,11 @@ from pathlib import Path
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError, describe_os_error
 from pipeline.files import cache_dir
-from pipeline.images.kinds import FILM, OTHER, PICTURE, kind_of
-from pipeline.images.manifest import MANIFESTS, read_manifest
+from pipeline.images.kinds import FILM, OTHER, PICTURE, SHARD, kind_of
+from pipeline.images.manifest import is_manifest, listed_place, read_manifest
 from pipeline.run.workspace import made_in
+from pipeline.storage.address import is_address, shard_of, table
+from pipeline.storage.filesystems import State, listed
 from pipeline.values import Sampling
 
 _NAMED = 3  # of what is left out, how many a sentence names
@@ -29,7 +32,9 @@ _NAMED = 3  # of what is left out, how many a sentence names
 class Found:
     """What lies in a run's sources."""
 
-    images: list[str] = field(default_factory=list)  # sorted, each once
+    # Places of images, and of shards that hold some, sorted, each once: see `pipeline.storage`.
+    images: list[str] = field(default_factory=list)
+    states: dict[str, State] = field(default_factory=dict)  # of those in stores
     films: list[tuple[Path, Sampling]] = field(default_factory=list)  # each once
     left_out: Counter[str] = field(default_factory=Counter)  # kind → files that are not taken
     own: dict[str, None] = field(default_factory=dict)  # folders of runs, whose output is not taken
@@ -52,14 +57,17 @@ class Found:
 def find_sources(
     sources: Sequence[SourceConfig], workspace: Path | None = None, key: str = "source"
 ) -> Found:
-    """Return the images and films of folders, globs, manifests and single files.
+    """Return the images and films of folders, globs, manifests, single files and shards, here or in
+    an object store.
 
     Folders are searched to the bottom; hidden files and folders are passed over, linked folders
     are followed once, and what a run of ours has made (frames, datasets, students) is left out. A
     folder or glob in which frames are spoken of, or that holds films and no picture, is one of
     films; elsewhere only its pictures are taken. A manifest is a CSV or Parquet file with a `path`
     column, relative to the manifest; files that it names are kept even where they are missing, so
-    that the scan can say so.
+    that the scan can say so. Tar files, and Parquet files of a source with a `column`, are shards,
+    which the scan takes apart; a folder of pictures is one of pictures, also where a tar file lies
+    in it.
 
     Args:
         workspace: of the run; nothing in it that the run makes can be its source.
@@ -74,7 +82,7 @@ def find_sources(
     images: dict[str, None] = {}
     films: dict[tuple[str, Sampling], Path] = {}
     for source in sources:
-        if workspace is not None:
+        if workspace is not None and isinstance(source.path, Path):
             _refuse_own(source.path, workspace, key)
         pictures, named = _of(source, found, key)
         images |= dict.fromkeys(pictures)
@@ -85,13 +93,17 @@ def find_sources(
     return found
 
 
-def find_images(sources: Sequence[Path]) -> list[str]:
-    """Return the images that `find_sources` finds; films are no images.
+def find_images(sources: Sequence[Path | str]) -> list[str]:
+    """Return the images that `find_sources` finds; films and shards are no images.
 
     Raises:
-        SourceError: see `find_sources`, or there are only films.
+        SourceError: see `find_sources`, or there are only films, or shards.
     """
     found = find_sources([SourceConfig(path=path) for path in sources])
+    if found.images and all(shard_of(image) for image in found.images):
+        raise SourceError(
+            f"{found.images[0]} is a shard, which `clip2yolo label` takes apart; name images here."
+        )
     if not found.images:
         raise SourceError(f"{found.films[0][0]} is a film. `clip2yolo watch` says what it shows.")
     return found.images
@@ -105,59 +117,93 @@ def is_image(path: str) -> bool:
 def _of(source: SourceConfig, found: Found, key: str) -> tuple[list[str], list[str]]:
     """The pictures and the films of one source; what else there is goes into `found`."""
     path = source.path
-    if path.is_file():
+    if isinstance(path, str):
+        states = listed(path)
+        if path in states and len(states) == 1 and source.column is None:
+            found.states |= states
+            return _one_file(path, False)
+        files: Iterable[str] = states
+        found.states |= states
+    elif path.is_file():
+        if source.column is not None:
+            return [_with_column(str(path), source.column)], []
         return _one_file(path, source.names_frames)
-    if path.is_dir():
-        files: Iterable[str] = walk(path, found)
+    elif path.is_dir():
+        files = walk(path, found)
     elif any(sign in str(path) for sign in "*?["):
         files = _matches(path, found)
     else:
         raise SourceError(f"{path} does not exist. Correct `{key}` in the config.")
-    pictures: list[str] = []
-    films: list[str] = []
+    return _sorted_out(source, files, found, key)
+
+
+def _sorted_out(
+    source: SourceConfig, files: Iterable[str], found: Found, key: str
+) -> tuple[list[str], list[str]]:
+    """The pictures and the films among files; shards count as pictures."""
+    of_kind: dict[str, list[str]] = {PICTURE: [], FILM: [], SHARD: []}
     unread: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for file in files:
-        kind = kind_of(file)
-        if kind == PICTURE:
-            pictures.append(file)
-        elif kind == FILM:
-            films.append(file)
+        if source.column is not None:
+            kind = SHARD if file.lower().endswith(".parquet") else OTHER
+            file = _with_column(file, source.column) if kind == SHARD else file
+        else:
+            kind = kind_of(file)
+        if kind in of_kind:
+            of_kind[kind].append(file)
         else:
             others[os.path.splitext(file)[1].lower() or os.path.basename(file)] += 1
             if kind != OTHER:
                 unread[kind] += 1
-    if not films and (source.names_frames or not pictures):
+    pictures, films, shards = of_kind.values()
+    if is_address(source.path):  # films are read with seeking, which a store has no patience for
+        unread[FILM] += len(films)
+        films = []
+    if not films and (source.names_frames or not (pictures or shards)):
         wanted = "video" if source.names_frames else "image"
-        raise SourceError(_nothing_in(path, wanted, others, key))
+        if source.column is not None:
+            wanted = "Parquet file"
+        raise SourceError(_nothing_in(source.path, wanted, others, key))
     found.left_out += unread
     if source.names_frames:
         found.left_out[PICTURE] += len(pictures)
         return [], films
-    if pictures and films:
+    taken = pictures or shards
+    if pictures and shards:
+        found.left_out[SHARD] += len(shards)
+    if taken and films:
         found.left_out[FILM] += len(films)
-    return (pictures, []) if pictures else ([], films)
+    return (taken, []) if taken else ([], films)
 
 
-def _one_file(path: Path, names_frames: bool) -> tuple[list[str], list[str]]:
-    if path.suffix.lower() in MANIFESTS:
-        listed = [str(path.parent / row["path"]) for row in read_manifest(path, ("path",))]
-        films = {file for file in listed if kind_of(file) == FILM}
-        return [file for file in listed if file not in films], list(films)
+def _with_column(file: str, column: str) -> str:
+    if not file.lower().endswith(".parquet"):
+        raise SourceError(f"{file} has no column `{column}`: it is no Parquet file (.parquet).")
+    return table(file, column)
+
+
+def _one_file(path: Path | str, names_frames: bool) -> tuple[list[str], list[str]]:
+    if is_manifest(path):
+        rows = read_manifest(path, ("path",))
+        places = [listed_place(path, row["path"], number) for number, row in enumerate(rows, 1)]
+        films = {file for file in places if not is_address(file) and kind_of(file) == FILM}
+        return [file for file in places if file not in films], list(films)
     kind = kind_of(str(path))
-    if kind == FILM or names_frames:
+    if (kind == FILM and not is_address(path)) or names_frames:
         return [], [str(path)]
-    if kind == PICTURE:
+    if kind in (PICTURE, SHARD):
         return [str(path)], []
     if kind != OTHER:
         raise SourceError(f"{path} cannot be read: {_in_words(kind, 1)}.")
     raise SourceError(
-        f"{path} is neither an image, a film, a folder, nor a manifest (.csv, .parquet) of images."
+        f"{path} is neither an image, a film, a folder, a tar shard, nor a manifest (.csv, "
+        ".parquet) of images. Of a Parquet file that holds images, name the `column`."
     )
 
 
-def _nothing_in(path: Path, wanted: str, others: Counter[str], key: str) -> str:
-    if not path.is_dir():
+def _nothing_in(path: Path | str, wanted: str, others: Counter[str], key: str) -> str:
+    if isinstance(path, Path) and not path.is_dir():
         return f"The pattern {path} matches no {wanted}. Check it for typing errors."
     seen = ", ".join(suffix for suffix, _ in others.most_common(4))
     other = f"; it holds {others.total():,} other files ({seen})" if others else ""
@@ -250,6 +296,8 @@ def _refuse_own(source: Path, workspace: Path, key: str) -> None:
 def _in_words(kind: str, count: int) -> str:
     """So many files of a kind, and what to do to have them read."""
     plural = "" if count == 1 else "s"
+    if kind == SHARD:
+        return f"{count:,} tar shard{plural} (name them as a source of their own)"
     if kind == FILM:
         return f"{count:,} film{plural} (name them as a source of their own)"
     if kind == PICTURE:

@@ -9,11 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.images.manifest import MANIFESTS, read_manifest
+from pipeline.images.manifest import MANIFESTS, listed_place, read_manifest
 from pipeline.images.scan import scan
 from pipeline.images.sources import is_image, walk
 from pipeline.pixels import MAX_PIXELS
 from pipeline.records import TRUTH, table
+from pipeline.storage.address import Place, scheme_of
 
 
 def read_truth(
@@ -61,7 +62,7 @@ def read_truth(
     return table(found, TRUTH), problems
 
 
-def labeled_files(path: Path, beside: Sequence[Path] = ()) -> list[tuple[Path, str]]:
+def labeled_files(path: Path, beside: Sequence[Path] = ()) -> list[tuple[Place, str]]:
     """Return each file that a person has labeled, and its class. No image is opened.
 
     Raises:
@@ -72,13 +73,16 @@ def labeled_files(path: Path, beside: Sequence[Path] = ()) -> list[tuple[Path, s
         return _labeled_folders(path)
     if path.is_file() and path.suffix.lower() in MANIFESTS:
         rows = read_manifest(path, ("path", "class"))
-        return [(_locate(path, row["path"], beside), row["class"]) for row in rows]
+        return [
+            (_locate(path, row["path"], beside, number), row["class"])
+            for number, row in enumerate(rows, 1)
+        ]
     what = "is no labeled folder, CSV or Parquet file" if path.exists() else "does not exist"
     raise ConfigError(f"The truth {path} {what}. Correct `truth` in the config.")
 
 
-def _labeled_folders(path: Path) -> list[tuple[Path, str]]:
-    labeled = []
+def _labeled_folders(path: Path) -> list[tuple[Place, str]]:
+    labeled: list[tuple[Place, str]] = []
     for file in map(Path, sorted(walk(path), key=os.fsencode)):
         if not is_image(str(file)):
             continue
@@ -94,7 +98,9 @@ def _labeled_folders(path: Path) -> list[tuple[Path, str]]:
     return labeled
 
 
-def _locate(manifest: Path, text: str, beside: Sequence[Path]) -> Path:
-    """The file that a row means: beside the table, or in one of the run's sources."""
+def _locate(manifest: Path, text: str, beside: Sequence[Path], number: int) -> Place:
+    """The file that a row means: beside the table, in one of the run's sources, or an address."""
+    if scheme_of(text) is not None:
+        return listed_place(manifest, text, number)
     places = [folder / text for folder in (manifest.parent, *beside)]
     return next((place for place in places if place.exists()), places[0])

@@ -13,6 +13,7 @@ from pipeline.labels.counts import LabelInputs
 from pipeline.run.stage import Run
 from pipeline.spaces.see import identity_of
 
+_ENGINE = ("engine", "address", "vectors")  # who computes: the same labels come out
 _FORMAT = 2  # of labels.parquet: raised when it must hold more, or holds it otherwise
 
 
@@ -24,7 +25,7 @@ def basis_of(run: Run, inputs: LabelInputs) -> str:
         _FORMAT,
         asdict(run.ontology),
         _asked(run.config.teachers),
-        settings.model_dump(exclude={"space"}),
+        settings.model_dump(exclude={"space", *_ENGINE}),
         settings.space and identity_of(settings.space, run.config.student),
         run.config.max_pixels,
         inputs.human,

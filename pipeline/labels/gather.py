@@ -150,7 +150,15 @@ def seen_by_space(
             beside.select("id", "path"),
         ]
     )
-    return (see(config.label.space, config.student, readable, config.max_pixels, run.listener),)
+    seen = see(
+        config.label.space,
+        config.student,
+        readable,
+        config.max_pixels,
+        run.listener,
+        label=config.label,
+    )
+    return (seen,)
 
 
 def _words(panel: Panel) -> Callable[[], Words] | None:

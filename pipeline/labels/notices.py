@@ -75,7 +75,7 @@ def _draw(file: Path, paths: Sequence[str], max_pixels: int) -> None:
 
     def small(path: str) -> Image.Image | None:
         try:
-            picture = read_rgb(Path(path), max_pixels)
+            picture = read_rgb(path, max_pixels)
         except SourceError:
             return None
         picture.thumbnail((_CELL, _CELL))

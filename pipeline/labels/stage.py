@@ -33,6 +33,7 @@ from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.spaces import check_space, check_space_names
 from pipeline.teachers import check_names, check_teacher
+from pipeline.teachers.engines import check_engine
 from pipeline.teachers.panel import Asked, ask, in_words, load_panel, prompt_warnings
 from pipeline.values import counted
 
@@ -46,6 +47,7 @@ def _check(run: Run) -> None:
         words = (settings.model.removeprefix("local-dir:"), settings.pretrained or "")
         if stamp is None or not all(Path(word).name in stamp.counts.teacher for word in words):
             check_names(settings)
+    check_engine(run.config.label, [*run.config.teachers])
     space, student = run.config.label.space, run.config.student
     if space is not None:
         checked = check_space(space, student)
@@ -118,7 +120,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     for sentence in doubts:
         listener.warn(sentence)
     usable = inputs.images.filter(pl.col("status") == "ok")
-    asked = ask(panel, usable, config.max_pixels, listener)
+    asked = ask(panel, usable, config.max_pixels, listener, label=config.label)
     beside = examples_beside(panel, usable)
     seen = seen_by_space(run, panel, usable, beside, asked)
     failures = asked.failures | {one: why for each in seen for one, why in each.failures.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -12,6 +11,7 @@ from pipeline.pixels import jpeg
 from pipeline.pixels.formats import image_suffixes
 from pipeline.pixels.opening import bytes_of, in_sentences, opened, patient_pillow, untouched_bytes
 from pipeline.pixels.samples import decoded_rgb, eight_bits
+from pipeline.storage.address import Place
 
 __all__ = [
     "MARGIN", "MAX_PIXELS", "READING", "Pixels", "check_header", "eight_bits", "image_suffixes",
@@ -53,7 +53,7 @@ class Pixels:
     width: int
 
 
-def read_rgb(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_rgb(source: Place | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image, turned upright, as 8-bit RGB; of an animation, the first frame.
 
     Transparency is laid over white, 16 bits are scaled to 8, CMYK, palettes and grey become RGB.
@@ -63,7 +63,7 @@ def read_rgb(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     eighth of its size, see `pipeline.pixels.jpeg.reduction`. Thread-safe.
 
     Args:
-        source: a file, or the bytes of one.
+        source: a place, see `pipeline.storage`, or the bytes of a file.
         max_pixels: what would be decoded to more is refused, from the header.
 
     Raises:
@@ -74,12 +74,12 @@ def read_rgb(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def read_pixels(
-    source: Path | bytes, max_pixels: int = MAX_PIXELS, shortest: int | None = None
+    source: Place | bytes, max_pixels: int = MAX_PIXELS, shortest: int | None = None
 ) -> Pixels:
     """Decode an image as `read_rgb` does, into an array, or a large one to fewer pixels.
 
     Args:
-        source: a file, or the bytes of one.
+        source: a place, see `pipeline.storage`, or the bytes of a file.
         max_pixels: what would be decoded to more is refused, from the header.
         shortest: the caller will shrink the short side to this many pixels. A JPEG is then decoded
             at a half, a quarter or an eighth of its size, in the decoder itself, as long as the
@@ -108,7 +108,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         return _upright(rgb, _orientation(image))
 
 
-def check_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> None:
+def check_header(source: Place | bytes, max_pixels: int = MAX_PIXELS) -> None:
     """Look whether `read_rgb` has a chance, without decoding the pixels.
 
     Raises:
@@ -120,18 +120,18 @@ def check_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> None:
             opened(data, max_pixels)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of an image file.
+def read_bytes(place: Place) -> bytes:
+    """Return the bytes of an image file, see `pipeline.storage`.
 
     Raises:
         SourceError: with a sentence that says why, without the path.
     """
     with in_sentences():
-        return bytes_of(path)
+        return bytes_of(place)
 
 
 def _decoded(
-    source: Path | bytes, max_pixels: int, shortest: int | None
+    source: Place | bytes, max_pixels: int, shortest: int | None
 ) -> tuple[Image.Image | np.ndarray, tuple[int, int]]:
     """The upright RGB picture, in whichever form it was decoded, and (width, height) of the whole
     image."""

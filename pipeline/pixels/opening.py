@@ -7,14 +7,15 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from pipeline.errors import SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.pixels import jpeg, tiff
 from pipeline.pixels.formats import in_words, open_image
+from pipeline.storage.address import Place
+from pipeline.storage.reading import read_bytes
 
 # Some of Pillow's readers log an error where they raise one, and a logger without any handler
 # prints.
@@ -25,8 +26,8 @@ _limits: list[int] = []  # of those who are reading now
 _pillows_own: int | None = None  # its limit while nobody is
 
 
-def bytes_of(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()
+def bytes_of(source: Place | bytes) -> bytes:
+    return source if isinstance(source, bytes) else read_bytes(source)
 
 
 def untouched_bytes(image: Image.Image) -> bytes | None:
@@ -101,7 +102,7 @@ def in_sentences() -> Iterator[None]:
     """Turn whatever goes wrong into a SourceError."""
     try:
         yield
-    except SourceError:
+    except (SourceError, ConfigError):
         raise
     except UnidentifiedImageError:
         raise SourceError("It is no image in a format that can be read.") from None

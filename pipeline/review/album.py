@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -149,10 +148,10 @@ class Album:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def path(self, image_id: str) -> Path | None:
+    def path(self, image_id: str) -> str | None:
         """Return where an image lies; None where it is none of the run's."""
         row = self.row_of.get(image_id)
-        return None if row is None else Path(self.paths[row])
+        return None if row is None else self.paths[row]
 
     def name_of(self, row: int) -> str | None:
         """Return the class that an image is called now."""

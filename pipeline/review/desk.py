@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -88,7 +87,7 @@ class Desk:
             return len(audit) - len(self._left(audit))
         return self._count()[0]
 
-    def path(self, image_id: str) -> Path | None:
+    def path(self, image_id: str) -> str | None:
         """Return where an image lies; None where it is none of the run's."""
         known = (self.album, self._before)
         found = (album.path(image_id) for album in known if album is not None)

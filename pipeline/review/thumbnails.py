@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.errors import SourceError
 from pipeline.files import cache_dir, replacing
 from pipeline.pixels import read_bytes, read_pixels
+from pipeline.storage.address import Place, is_file_place
 
 SMALL, LARGE = 320, 1280  # pixels of the longer side
 _QUALITY = 84
@@ -32,11 +33,11 @@ class Kept:
     used: float  # seconds since 1970 when one was last shown
 
 
-def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
+def thumbnail(path: Place, image_id: str, size: int, max_pixels: int) -> bytes:
     """Return a JPEG of an image, upright, from the cache where it has been made before.
 
     Args:
-        path: the image.
+        path: of the image, see `pipeline.storage`.
         image_id: the SHA-256 that its bytes had when it was labeled.
         size: longer side in pixels; smaller images keep their size.
         max_pixels: larger images are refused.
@@ -50,10 +51,10 @@ def thumbnail(path: Path, image_id: str, size: int, max_pixels: int) -> bytes:
         found = kept.read_bytes()
         os.utime(_folder())  # whoever clears the cache sees what is in use
         return found
-    if path.exists():  # by now it may be anything
-        if not path.is_file():  # to read a pipe takes for ever
+    if is_file_place(path) and (file := Path(path)).exists():  # by now it may be anything
+        if not file.is_file():  # to read a pipe takes for ever
             raise SourceError("It is no file any more.")
-        if path.stat().st_size > _LARGEST:
+        if file.stat().st_size > _LARGEST:
             raise SourceError("The file is too large to be shown.")
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != image_id:

@@ -103,8 +103,8 @@ def _send(
     entry = ledger.entries.get(item.id)
     try:
         if entry is None or entry.image is None:
-            file = folder / file_name(Path(item.path), item.id)
-            place_image(Path(item.path), file, max_pixels)
+            file = folder / file_name(item.path, item.id)
+            place_image(item.path, file, max_pixels, item.id)
             try:
                 image, was_there = project.upload(
                     file, item.split, batch, list(item.tags), item.metadata

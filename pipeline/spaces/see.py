@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.config import SpaceConfig, StudentConfig
+from pipeline.config import LabelConfig, SpaceConfig, StudentConfig
 from pipeline.files import names_and_hashes
 from pipeline.listener import SILENT, Listener
 from pipeline.pixels import MAX_PIXELS
@@ -62,6 +62,7 @@ def see(
     max_pixels: int = MAX_PIXELS,
     listener: Listener = SILENT,
     cache_root: Path | None = None,
+    label: LabelConfig | None = None,
 ) -> Seen:
     """Show images to a space; what its cache holds is not computed again.
 
@@ -72,6 +73,7 @@ def see(
         max_pixels: larger images are refused before they are decoded.
         listener: told what is waited for, and what is doubtful about the weights.
         cache_root: where vectors are kept; by default the cache of all runs.
+        label: names the engine; by default this machine's.
 
     Raises:
         ConfigError: the settings are wrong, see `check_space`.
@@ -85,7 +87,7 @@ def see(
     for sentence in sight.doubts:
         listener.warn(sentence)
     cache = cache_of(sight, cache_root)
-    embed = engine_for(settings, len(images))
+    embed = engine_for(settings, len(images), label)
     with listener.bar(sight.name, "images") as progress:
         done = embed(Onlooker(sight, settings), images, cache, max_pixels, progress)
     return Seen(sight.name, sight.fingerprint, cache, sight.dim, done.computed, done.failures)

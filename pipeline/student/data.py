@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import image_suffixes, read_rgb
 from pipeline.records import SPLITS
+from pipeline.storage.address import Place
 
 # Decoded pictures are kept in memory up to this many bytes, shared by both splits: decoding big
 # photos again in every epoch would take longer than training on them.
@@ -38,7 +39,7 @@ class FolderImages:
 
     def __init__(
         self,
-        samples: Sequence[tuple[Path, int]],
+        samples: Sequence[tuple[Place, int]],
         transforms: Callable[[Image.Image], Any],
         max_pixels: int,
         seed: int = 0,
@@ -141,7 +142,7 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 def list_samples(
     dataset: Path, classes: Sequence[str], files: Collection[str] | None = None
-) -> dict[str, list[tuple[Path, int]]]:
+) -> dict[str, list[tuple[Place, int]]]:
     """Return each split's (file, class index) pairs; indices follow `classes`, not the folders.
 
     A class may have no folder in a split that has no image of it.
@@ -159,7 +160,7 @@ def list_samples(
                 f"{dataset / split} is missing. Run `clip2yolo label` again: it writes all three "
                 "splits."
             )
-    samples: dict[str, list[tuple[Path, int]]] = {split: [] for split in SPLITS}
+    samples: dict[str, list[tuple[Place, int]]] = {split: [] for split in SPLITS}
     index = {class_name: number for number, class_name in enumerate(classes)}
     for file in sorted(_pictures(dataset) if files is None else files):
         split, class_name, _ = file.split("/", 2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import SourceError
 from pipeline.pixels import read_rgb
+from pipeline.storage.address import Place
 from pipeline.streams import ask_in_batches
 from pipeline.student.lessons import Lessons
 from pipeline.student.predict import Student
@@ -22,7 +22,7 @@ _OUTSIDE = 2000  # pictures of no class
 
 
 def fit_unlike(
-    student: Student, lessons: Lessons, outside: Sequence[Path], max_pixels: int
+    student: Student, lessons: Lessons, outside: Sequence[Place], max_pixels: int
 ) -> Unlike:
     """Return what a student knows of pictures like those that it was taught.
 
@@ -58,7 +58,7 @@ def fit_unlike(
     )
 
 
-def _readable(files: Sequence[Path], max_pixels: int) -> list[Path]:
+def _readable(files: Sequence[Place], max_pixels: int) -> list[Place]:
     found = []
     for path in files:
         with contextlib.suppress(SourceError):
@@ -67,10 +67,10 @@ def _readable(files: Sequence[Path], max_pixels: int) -> list[Path]:
     return found
 
 
-def _features(student: Student, files: Sequence[Path], max_pixels: int) -> np.ndarray:
+def _features(student: Student, files: Sequence[Place], max_pixels: int) -> np.ndarray:
     """What the student sees of pictures, (n, features), in their order."""
 
-    def read(path: Path) -> np.ndarray:
+    def read(path: Place) -> np.ndarray:
         return student.prepare(read_rgb(path, max_pixels))
 
     with contextlib.closing(

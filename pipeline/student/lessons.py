@@ -13,6 +13,7 @@ import polars as pl
 from pipeline.config import StudentConfig
 from pipeline.errors import StudentError
 from pipeline.records import digest_of_columns, digest_of_numbers
+from pipeline.storage.address import Place, is_file_place
 from pipeline.student.data import list_samples
 
 TAUGHT = ("label", "belief")  # the kinds of `records.BELIEFS` that teach
@@ -27,7 +28,7 @@ SKEWED = 10  # times as many images of one class as of another are worth a word
 class Lessons:
     """The images of each split and what is learned of them."""
 
-    samples: dict[str, list[tuple[Path, int]]]  # split → (file, class index)
+    samples: dict[str, list[tuple[Place, int]]]  # split → (file, class index)
     targets: np.ndarray | None = None  # of train, (n, classes) float32; None: the class index
     draws: np.ndarray | None = None  # of train: how often each is seen an epoch; None: once
     undecided: int = 0  # images of train that have no label
@@ -116,7 +117,7 @@ def soft_lessons(dataset: Path, lessons: Lessons, beliefs: pl.DataFrame) -> Less
     flat = rows["probabilities"].explode().to_numpy().astype(np.float64)
     believed = flat.reshape(len(rows), -1)
     likeliest = believed[len(labeled) :].argmax(axis=1).tolist()
-    more = list(zip(map(Path, undecided["path"]), likeliest, strict=True))
+    more = list(zip(undecided["path"].to_list(), likeliest, strict=True))
     weights = rows["weight"].to_numpy().astype(np.float64)
     return replace(
         lessons,
@@ -204,12 +205,12 @@ def digest_of_beliefs(beliefs: pl.DataFrame) -> str:
     )
 
 
-def outside_of(beliefs: pl.DataFrame | None) -> list[Path]:
+def outside_of(beliefs: pl.DataFrame | None) -> list[str]:
     """Return the images that belong to no class of the dataset, those that are there still."""
     if beliefs is None:
         return []
     rows = beliefs.filter(pl.col("kind") == "outside").sort("id")
-    return [path for path in map(Path, rows["path"]) if path.is_file()]
+    return [path for path in rows["path"] if not _has_vanished(path)]
 
 
 def learned_images(plan: pl.DataFrame, beliefs: pl.DataFrame | None) -> pl.DataFrame:
@@ -227,7 +228,7 @@ def learned_images(plan: pl.DataFrame, beliefs: pl.DataFrame | None) -> pl.DataF
 
 
 def _refuse_vanished(paths: Sequence[str]) -> None:
-    lost = [path for path in paths if not Path(path).is_file()]
+    lost = [path for path in paths if _has_vanished(path)]
     if lost:
         more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
         raise StudentError(
@@ -235,3 +236,9 @@ def _refuse_vanished(paths: Sequence[str]) -> None:
             "`clip2yolo label` again, or set `student: {distill: hard}`, which learns from the "
             "dataset's folders alone."
         )
+
+
+def _has_vanished(place: str) -> bool:
+    """Whether a file is not there any more. Stores are not asked: a million questions take hours,
+    and whoever reads sees it."""
+    return is_file_place(place) and not Path(place).is_file()

@@ -15,6 +15,7 @@ from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.files import fingerprint, names_and_hashes, replacing, write_text
 from pipeline.pixels import MAX_PIXELS
+from pipeline.storage.address import Place, is_file_place
 from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 from pipeline.student.lessons import Lessons, balanced, digest_of_beliefs, lessons_of, outside_of
@@ -279,14 +280,17 @@ def training_digest(
     )
 
 
-def _listing(samples: dict[str, list[tuple[Path, int]]]) -> str:
+def _listing(samples: dict[str, list[tuple[Place, int]]]) -> str:
     return fingerprint(
-        [
-            [split, path.name, index, path.stat().st_size]
-            for split, rows in samples.items()
-            for path, index in rows
-        ]
+        [[split, *_named(path, index)] for split, rows in samples.items() for path, index in rows]
     )
+
+
+def _named(place: Place, index: int) -> list[str | int]:
+    if not is_file_place(place):
+        return [str(place), index]
+    file = Path(place)
+    return [file.name, index, file.stat().st_size]
 
 
 def _finish(
@@ -296,7 +300,7 @@ def _finish(
     classes: Sequence[str],
     reports: list[EpochReport],
     lessons: Lessons,
-    outside: Sequence[Path],
+    outside: Sequence[Place],
     max_pixels: int,
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""

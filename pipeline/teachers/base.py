@@ -4,13 +4,16 @@ pictures only."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from pipeline.pixels import read_rgb
+
+# Takes the bytes of an image file and `max_pixels` to what `embed_images` takes.
+Reader = Callable[[bytes, int], np.ndarray]
 
 
 class Sight(Protocol):
@@ -43,6 +46,12 @@ class Sight(Protocol):
     @abstractmethod
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return what `embed_images` takes of an RGB image in memory. Thread-safe."""
+
+    @property
+    def reader(self) -> Reader:
+        """What reads as `read` does, for other processes: pickled, and without the weights where
+        they have no part in it."""
+        return self.read
 
     def get_ready(self, images: int, batch: int, compiling: str) -> None:
         """Do what pays for so many images on each stream, in batches of that size.

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from pipeline.config import Config, TeacherConfig
+from pipeline.config import Config, LabelConfig, TeacherConfig
 from pipeline.errors import ConfigError, SourceError
 from pipeline.files import cache_dir
 from pipeline.images.examples import read_examples
@@ -267,8 +267,12 @@ def ask(
     max_pixels: int,
     listener: Listener,
     title: str = "Embedding",
+    label: LabelConfig | None = None,
 ) -> Asked:
     """Show images, a table with columns id and path, to every member, each with its own cache.
+
+    Args:
+        label: names the engine; by default this machine's.
 
     Raises:
         TeacherError: a teacher fails; what it has seen by then is in the cache.
@@ -278,7 +282,7 @@ def ask(
     for member in panel.members:
         alone = len(panel.members) == 1
         wanted = images.filter(~pl.col("id").is_in(list(failures)))
-        embed = engine_for(member.settings, len(wanted))
+        embed = engine_for(member.settings, len(wanted), label)
         caches.append(cache_of(member.teacher))
         with listener.bar(title if alone else member.name, "images") as progress:
             embedded = embed(member, wanted, caches[-1], max_pixels, progress)

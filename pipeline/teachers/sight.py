@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +12,37 @@ import torch
 from PIL import Image
 
 from pipeline.machine import out_of_memory, streams_of
-from pipeline.pixels import read_pixels
+from pipeline.pixels import read_pixels, read_rgb
 from pipeline.teachers.base import Sight
 from pipeline.teachers.compiled import Encode, choose
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.packed import WORTHWHILE, pack_where_faster
 from pipeline.teachers.precision import DTYPES
 from pipeline.teachers.towers import noise, unit
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How pictures become a tower's inputs: all of it that needs no weights.
+
+    Args:
+        geometry: by our own steps; None where only the library's own way does.
+        transform: that way.
+    """
+
+    geometry: Geometry | None
+    transform: Callable[[Image.Image], Any]
+
+    def __call__(self, data: bytes, max_pixels: int) -> np.ndarray:
+        if self.geometry is None:
+            return self.prepare(read_rgb(data, max_pixels))
+        return self.geometry.prepare(read_pixels(data, max_pixels, self.geometry.side))
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return what the tower takes of an RGB image in memory."""
+        if self.geometry is not None:
+            return self.geometry.prepare(image)
+        return np.asarray(self.transform(image), np.float32)
 
 
 class TorchSight(Sight):
@@ -92,19 +117,20 @@ class TorchSight(Sight):
         self._encode = choose(self._eager, example, images, self.fingerprint, compiling)
         self._fixed = None if self._encode is self._eager else batch
 
+    @property
+    def reader(self) -> Preparation:
+        """The preparation, without the tower."""
+        return Preparation(self._geometry, self._transform)
+
     def read(self, data: bytes, max_pixels: int) -> np.ndarray:
         """Return what `prepare` does; a large JPEG is decoded to fewer pixels, as the model takes
         few. See `pipeline.pixels.MARGIN` for what that changes."""
-        if self._geometry is None:
-            return super().read(data, max_pixels)
-        return self._geometry.prepare(read_pixels(data, max_pixels, self._geometry.side))
+        return self.reader(data, max_pixels)
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return the model's own resize and crop of an RGB image: bytes (H, W, 3), or for a model
         with rare settings the library's transform, float32 (3, H, W)."""
-        if self._geometry is not None:
-            return self._geometry.prepare(image)
-        return np.asarray(self._transform(image), np.float32)
+        return self.reader.prepare(image)
 
     @torch.inference_mode()
     def embed_images(self, batch: Sequence[np.ndarray]) -> np.ndarray:

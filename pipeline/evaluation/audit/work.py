@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 
@@ -163,7 +161,7 @@ def _student(run: Run, asked: pl.DataFrame) -> tuple[dict[str, str] | None, list
         with run.listener.bar("Student", "images") as progress:
             answers = predict_files(
                 student,
-                [Path(place) for place in fresh["path"]],
+                fresh["path"].to_list(),
                 max_pixels=run.config.max_pixels,
                 progress=progress,
             )

@@ -15,6 +15,7 @@ from pipeline.evaluation.label_record import Abstained, Doubted, Move, Suspect
 from pipeline.evaluation.label_wording import suspect_sentences
 from pipeline.evaluation.record import Disagreement, Evaluation
 from pipeline.evaluation.report.pictures import Pictures, lit
+from pipeline.storage.address import name_of
 
 _AT_ONCE, _WIDE_AT_ONCE = 10, 6  # cards: two rows on a desk
 
@@ -47,7 +48,7 @@ class Card:
     @property
     def files(self) -> list[str]:
         """The names of its files."""
-        return [Path(path).name for path in self.paths]
+        return [name_of(path) for path in self.paths]
 
     def alt(self, number: int) -> str:
         """What stands for one of its pictures where it is not seen."""

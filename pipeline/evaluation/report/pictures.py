@@ -47,7 +47,7 @@ class Pictures:
         """Return a picture that is small enough for `uri`; None where it cannot be read any more,
         which leaves its place to the others."""
         try:
-            image = read_rgb(Path(path), self._max_pixels)
+            image = read_rgb(path, self._max_pixels)
         except SourceError:
             self._wanted -= 1
             return None

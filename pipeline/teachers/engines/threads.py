@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,10 @@ from pipeline.listener import Progress, no_progress
 from pipeline.machine import cores
 from pipeline.pixels import MAX_PIXELS
 from pipeline.pool import work_ahead
+from pipeline.storage.filesystems import StorageError
+from pipeline.storage.reading import read_each
 from pipeline.streams import torch_threads
-from pipeline.teachers.base import Sight
+from pipeline.teachers.base import Reader, Sight
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.base import Embedded, Images, Viewer, missing_of
 
@@ -77,13 +79,13 @@ def embed(
     progress(done, total)
     if not missing:
         return result
-    encoder = _Encoder(sight, batch or _batch_of(sight))
+    encoder = Encoder(sight, batch or batch_of(sight))
     with torch_threads() as alone:
         if sight.streams > 1:
             alone()  # as the code will run
         sight.get_ready(len(missing) // sight.streams, encoder.batch, compiling)
 
-    shard = _ShardInProgress(cache, keep_every)
+    shard = ShardInProgress(cache, keep_every)
     try:
         with contextlib.closing(_batches(encoder, missing, max_pixels)) as batches:
             for finished in batches:
@@ -123,7 +125,7 @@ def run(
 
 
 def _batches(
-    encoder: _Encoder, missing: dict[str, str], max_pixels: int
+    encoder: Encoder, missing: dict[str, str], max_pixels: int
 ) -> Generator[_Batch, None, None]:
     """Yield one batch after the other; of a batch that fails, the error comes after those that were
     begun with it."""
@@ -137,11 +139,11 @@ def _batches(
     def work(part: list[tuple[str, str]]) -> _Batch:
         ready: dict[str, np.ndarray] = {}
         failures: dict[str, str] = {}
-        for image_id, path in part:
-            try:
-                ready[image_id] = _read(sight, image_id, path, max_pixels)
-            except SourceError as error:
-                failures[image_id] = str(error)
+        for image_id, found in read_images(sight.read, part, max_pixels):
+            if isinstance(found, SourceError):
+                failures[image_id] = str(found)
+            else:
+                ready[image_id] = found
         vectors = encoder(list(ready.values())) if ready else None
         return _Batch(list(ready), vectors, failures)
 
@@ -157,19 +159,46 @@ def _batches(
         )
 
 
-def _read(sight: Sight, image_id: str, path: str, max_pixels: int) -> np.ndarray:
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SourceError(f"It could not be read any more ({reason}).") from error
+def read_images(
+    read: Reader, images: Sequence[tuple[str, str]], max_pixels: int
+) -> Iterator[tuple[str, np.ndarray | SourceError]]:
+    """Yield each image's id and what the encoder takes of it, or why it cannot be read.
+
+    Args:
+        read: the sight's.
+        images: (id, place) pairs.
+
+    Raises:
+        StorageError: a store has answered for none of several images: it is not they that are
+            damaged.
+    """
+    answers = read_each([place for _, place in images])
+    lost = 0
+    for (image_id, _), data in zip(images, answers, strict=True):
+        try:
+            yield image_id, _prepared(read, image_id, data, max_pixels)
+        except SourceError as error:
+            lost += isinstance(data, StorageError)
+            if lost == len(images) > 1:
+                raise StorageError(
+                    f"{images[0][1]} and all {len(images):,} images asked for with it: {error} Run "
+                    "the same command again; it goes on where it was."
+                ) from error
+            yield image_id, error
+
+
+def _prepared(read: Reader, image_id: str, data: bytes | Exception, most: int) -> np.ndarray:
+    if isinstance(data, OSError):
+        reason = data.strerror or type(data).__name__
+        raise SourceError(f"It could not be read any more ({reason}).") from data
+    if isinstance(data, Exception):
+        raise data if isinstance(data, SourceError) else SourceError("It cannot be read any more.")
     if hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError("It changed while it was being labeled. Run again.")
-    return sight.read(data, max_pixels)
+    return read(data, most)
 
 
-class _Encoder:
+class Encoder:
     """Has batches encoded, no more than the teacher takes at once, and none too large."""
 
     def __init__(self, sight: Sight, batch: int) -> None:
@@ -194,10 +223,10 @@ class _Encoder:
         return np.concatenate(parts)
 
 
-class _ShardInProgress:
+class ShardInProgress:
     """Vectors that are not on disk yet."""
 
-    def __init__(self, cache: EmbeddingCache, keep_every: float) -> None:
+    def __init__(self, cache: EmbeddingCache, keep_every: float = _KEEP_EVERY) -> None:
         self._cache = cache
         self._keep_every = keep_every
         self._kept = 0
@@ -207,9 +236,11 @@ class _ShardInProgress:
 
     @property
     def is_due(self) -> bool:
+        """Whether it is time for a shard."""
         return time.monotonic() >= self._due or len(self._ids) >= _KEEP_AFTER
 
     def add(self, ids: list[str], vectors: np.ndarray) -> None:
+        """Take vectors (n, dim) of images."""
         self._ids += ids
         self._vectors.append(vectors)
 
@@ -226,7 +257,8 @@ class _ShardInProgress:
         return count
 
 
-def _batch_of(sight: Sight) -> int:
+def batch_of(sight: Sight) -> int:
+    """Return how many images are encoded at once where nobody says otherwise."""
     if not sight.device.startswith("cuda"):
         return _CPU_BATCH
     import torch

@@ -1,0 +1,6 @@
+"""Where bytes lie: files, objects of a store, members of tar shards, cells of Parquet files.
+
+A place is text. An ordinary path is a file; `s3://bucket/key`, `gs://…` and `az://…` are objects;
+`<file>.tar#name@start+size` is a member of a tar shard and `<file>.parquet#column[row]` a cell, of
+a file or an object alike.
+"""

@@ -1,0 +1,331 @@
+"""The engine of many machines: a Ray cluster reads and encodes, and leaves Parquet shards.
+
+Images are dealt into pieces. Each is read and decoded by a task, encoded by one of a pool of actors
+(one on each GPU, or where there is none, on each processor), and written as a shard by another
+task. The vectors of a finished shard join the cache here at once, so that whatever interrupts costs
+what was under way; a shard that is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.cluster import Resources, Step, connected, stream
+from pipeline.config import LabelConfig, TeacherConfig
+from pipeline.errors import Clip2YoloError, ConfigError, SourceError, TeacherError
+from pipeline.files import cache_dir
+from pipeline.listener import Progress
+from pipeline.records import Schema
+from pipeline.storage.address import Place, is_address, joined
+from pipeline.storage.vectors import read_shard, shards_in, write_shard
+from pipeline.streams import torch_threads
+from pipeline.teachers.base import Reader
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.engines.base import Embedded, Images, Loader, Viewer
+from pipeline.teachers.engines.threads import (
+    Encoder,
+    ShardInProgress,
+    batch_of,
+    read_images,
+)
+
+_LARGEST = 512  # images of a piece: what is decoded of one must fit into memory several times
+_SMALLEST = 32
+_LOOKED_UP = 50_000  # images looked up together
+_EACH = 8  # pieces for each worker, at least, so that none waits long for the last
+_PLAIN = pl.CompatLevel.oldest()  # types that every version of Arrow knows
+_WRITING = 0.1  # of a processor
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Has images embedded by the cluster that the settings name: see `Engine`."""
+
+    label: LabelConfig
+
+    def __call__(
+        self,
+        viewer: Viewer,
+        images: Images,
+        cache: EmbeddingCache,
+        max_pixels: int,
+        progress: Progress,
+    ) -> Embedded:
+        """See `Engine`.
+
+        Raises:
+            TeacherError: there is no such cluster, or the work fails there.
+            ConfigError: Ray is not installed, or the machines share no place for the vectors.
+        """
+        missing = _missing(images, cache)
+        shards = _Shards(self.label.vectors, viewer.sight.fingerprint, cache)
+        total = len(images)
+        if len(missing) and shards.take_over(set(missing["id"])):
+            missing = _missing(missing, cache)
+        progress(total - len(missing), total)
+        if missing.is_empty():
+            return Embedded(computed=0)
+        with connected(self.label.address) as there:
+            if there.elsewhere and self.label.vectors is None:
+                raise ConfigError(
+                    "The cluster has other machines than this one. Set `label.vectors` to an "
+                    "address (s3://…), or to a folder that all of them share."
+                )
+            return self._embed(viewer, missing, shards, there, max_pixels, progress, total)
+
+    def _embed(
+        self,
+        viewer: Viewer,
+        missing: pl.DataFrame,
+        shards: _Shards,
+        there: Resources,
+        max_pixels: int,
+        progress: Progress,
+        total: int,
+    ) -> Embedded:
+        workers = there.gpus or there.cpus
+        steps = steps_of(viewer, shards.folder, there, len(missing) // workers, max_pixels)
+        result = Embedded(computed=0)
+        begun = total - len(missing)
+        try:
+            for done in stream(list(_pieces(missing, workers)), steps):
+                for row in done.to_pylist():
+                    if row["error"] is not None:
+                        raise TeacherError(f"On {row['host']}: {row['error']}")
+                    result.failures |= dict(zip(row["ids"], row["reasons"], strict=True))
+                    result.computed += shards.take(row["shard"])
+                    progress(begun + result.computed + len(result.failures), total)
+        finally:  # an error, or a person's Ctrl-C, costs nothing that was finished
+            shards.finish()
+        return result
+
+
+class _Shards:
+    """Where workers leave vectors, and what of them has joined the cache.
+
+    Args:
+        where: a folder or an address; None for a folder of our own, which goes when its vectors are
+            in the cache.
+        fingerprint: of who sees.
+        cache: of the same.
+    """
+
+    def __init__(self, where: Path | str | None, fingerprint: str, cache: EmbeddingCache) -> None:
+        self._ours = where is None
+        base: Place = cache_dir() / "shards" if where is None else where
+        self.folder = (
+            joined(str(base), fingerprint) if is_address(base) else str(Path(base) / fingerprint)
+        )
+        self._cache = cache
+        self._waiting = ShardInProgress(cache)
+
+    def take_over(self, missing: set[str]) -> int:
+        """Put what earlier runs have left of these images into the cache; returns how many."""
+        taken = 0
+        for place in shards_in(self.folder):
+            if taken == len(missing):
+                break
+            try:
+                ids, vectors = read_shard(place)
+            except (OSError, SourceError):
+                continue  # whoever writes it again replaces it
+            new = [row for row, one in enumerate(ids) if one in missing]
+            if new:
+                self._waiting.add([ids[row] for row in new], vectors[new])
+                taken += len(new)
+            if self._waiting.is_due:
+                self._waiting.keep()
+        self._waiting.keep()
+        return taken
+
+    def take(self, place: str) -> int:
+        """Put a shard that was just written into the cache; returns how many images it has.
+
+        Raises:
+            ConfigError: it is not to be seen from here.
+        """
+        try:
+            ids, vectors = read_shard(place)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{place} was written by another machine and is not to be seen from here. Set "
+                "`label.vectors` to an address (s3://…), or to a folder that all machines share."
+            ) from None
+        if ids:
+            self._waiting.add(ids, vectors)
+        if self._waiting.is_due:
+            self._waiting.keep()
+        return len(ids)
+
+    def finish(self) -> None:
+        """Keep what is not yet in the cache."""
+        self._waiting.keep()
+        self._cache.merge()
+        if self._ours:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def steps_of(
+    viewer: Viewer, folder: str, there: Resources, each: int, max_pixels: int
+) -> list[Step]:
+    """Return what is done with each piece: see `_read`, `_Encode` and `_write`.
+
+    On a GPU reading has processors of its own. Elsewhere both ask for the same, and share a
+    process: whoever encodes on a processor reads for itself.
+
+    Args:
+        folder: of the shards.
+        each: images for each worker.
+    """
+    sight = viewer.sight
+    gpu = there.gpus > 0
+    settings = viewer.settings.model_copy(
+        # What the driver has chosen for itself is chosen for all, or vectors would differ.
+        update={"device": "cuda" if gpu else "cpu", "precision": sight.precision}
+    )
+    given = {
+        "settings": settings,
+        "loader": viewer.loader,
+        "fingerprint": sight.fingerprint,
+        "images": each,
+    }
+    return [
+        Step(partial(_read, sight.reader, max_pixels)),
+        Step(_Encode, given, workers=there.gpus or there.cpus, gpus=1.0 if gpu else 0.0),
+        Step(partial(_write, folder), cpus=_WRITING),
+    ]
+
+
+def _missing(images: Images, cache: EmbeddingCache) -> pl.DataFrame:
+    """The images whose vectors the cache lacks, columns id and path. No rows of Python's own: ten
+    millions of them shall fit into the driver."""
+    if isinstance(images, pl.DataFrame):
+        table = images.select("id", "path")
+    else:
+        table = pl.DataFrame(list(images), {"id": pl.String, "path": pl.String}, orient="row")
+    parts = [table.clear()]
+    for start in range(0, len(table), _LOOKED_UP):
+        part = table[start : start + _LOOKED_UP]
+        there = cache.has(part["id"].to_list(), fresh=start == 0)
+        parts.append(part.filter(pl.Series(~there)))
+    return pl.concat(parts)
+
+
+def _pieces(missing: pl.DataFrame, workers: int) -> Iterator[Any]:
+    """Deal images into tables of neighbours: those in one shard are read with few requests."""
+    size = min(_LARGEST, max(_SMALLEST, len(missing) // (workers * _EACH)))
+    for start in range(0, len(missing), size):
+        yield missing[start : start + size].to_arrow(compat_level=_PLAIN)
+
+
+def _read(reader: Reader, max_pixels: int, piece: Any) -> Any:
+    """Read the images of a piece: a row for each, with what the encoder takes as bytes, or with the
+    reason why it cannot be read."""
+    images = list(pl.DataFrame(piece).select("id", "path").iter_rows())
+    rows: list[dict[str, Any]] = []
+    try:
+        for image_id, found in read_images(reader, images, max_pixels):
+            row = {"id": image_id, "data": None, "shape": None, "kind": None, "reason": None}
+            if isinstance(found, SourceError):
+                rows.append(row | {"reason": str(found)})
+            else:
+                array = np.ascontiguousarray(found)
+                said = {"shape": list(array.shape), "kind": array.dtype.str}
+                rows.append(row | said | {"data": array.tobytes()})
+    except Clip2YoloError as error:
+        return _failed(error).to_arrow(compat_level=_PLAIN)
+    return pl.DataFrame(rows, _READ).to_arrow(compat_level=_PLAIN)
+
+
+_READ: Schema = {
+    "id": pl.String, "data": pl.Binary, "shape": pl.List(pl.Int64), "kind": pl.String,
+    "reason": pl.String,
+}  # fmt: skip
+
+
+def _failed(error: Exception) -> pl.DataFrame:
+    """What stands for a piece that cannot be worked on: told to the driver, which ends the work."""
+    import socket
+
+    return pl.DataFrame({"error": [str(error)], "host": [socket.gethostname()]})
+
+
+class _Encode:
+    """An actor that has loaded what sees, and turns pieces that were read into vectors."""
+
+    def __init__(
+        self, settings: TeacherConfig, loader: Loader, fingerprint: str, images: int
+    ) -> None:
+        self._problem: Exception | None = None
+        try:
+            sight = loader(settings)
+            if sight.fingerprint != fingerprint:
+                raise TeacherError(
+                    f"{sight.name} is loaded otherwise than where the run was started (other "
+                    "weights, or another version of clip2yolo). Install the same on all machines."
+                )
+            encoder = Encoder(sight, settings.batch or batch_of(sight))
+            if not sight.device.startswith("cuda"):
+                _on_one_thread()
+            sight.get_ready(images, encoder.batch, settings.compile)
+        except Clip2YoloError as error:  # raised, Ray would load it again and again
+            self._problem = error
+        else:
+            self._encoder, self._dim = encoder, sight.dim
+
+    def __call__(self, piece: Any) -> Any:
+        table = pl.DataFrame(piece)
+        if self._problem is not None:
+            return _failed(self._problem).to_arrow(compat_level=_PLAIN)
+        if "error" in table.columns:
+            return piece
+        read = table.filter(pl.col("reason").is_null())
+        arrays = [
+            np.frombuffer(data, kind).reshape(shape)
+            for data, kind, shape in read.select("data", "kind", "shape").iter_rows()
+        ]
+        try:
+            vectors = self._encoder(arrays) if arrays else np.zeros((0, self._dim), np.float32)
+        except Clip2YoloError as error:
+            return _failed(error).to_arrow(compat_level=_PLAIN)
+        seen = pl.DataFrame(
+            {"id": read["id"], "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, self._dim))}
+        )
+        unseen = table.filter(pl.col("reason").is_not_null()).select("id", "reason")
+        return pl.concat([seen, unseen], how="diagonal").to_arrow(compat_level=_PLAIN)
+
+
+def _on_one_thread() -> None:
+    """Have torch compute on one thread: each processor has a worker of its own."""
+    with torch_threads() as alone:
+        pass
+    alone()
+
+
+def _write(folder: str, piece: Any) -> Any:
+    """Write a shard; a row says where it is and what could not be read."""
+    table = pl.DataFrame(piece)
+    row: dict[str, Any] = {"shard": None, "ids": [], "reasons": [], "error": None, "host": None}
+    if "error" in table.columns:
+        (told,) = table.iter_rows(named=True)
+        return pl.DataFrame([row | told], _WRITTEN).to_arrow(compat_level=_PLAIN)
+    seen = table.filter(pl.col("reason").is_null())
+    unseen = table.filter(pl.col("reason").is_not_null())
+    failures = dict(unseen.select("id", "reason").iter_rows())
+    place = write_shard(folder, seen["id"].to_list(), seen["vector"].to_numpy(), failures)
+    told = {"shard": place, "ids": list(failures), "reasons": list(failures.values())}
+    return pl.DataFrame([row | told], _WRITTEN).to_arrow(compat_level=_PLAIN)
+
+
+_WRITTEN: Schema = {
+    "shard": pl.String, "ids": pl.List(pl.String), "reasons": pl.List(pl.String),
+    "error": pl.String, "host": pl.String,
+}  # fmt: skip
