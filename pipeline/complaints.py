@@ -108,6 +108,8 @@ def _either(wanted: Sequence[str]) -> str:
     kinds = list(dict.fromkeys(wanted))
     if "a number" in kinds and "a whole number" in kinds:
         kinds.remove("a whole number")
+    if "a path" in kinds and "text" in kinds:  # addresses are text, and go without saying
+        kinds.remove("text")
     return " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
 
 

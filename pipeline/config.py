@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.complaints import Place, sentences
 from pipeline.errors import ConfigError, describe_os_error
@@ -27,6 +28,17 @@ Seconds = Annotated[float, Field(gt=0, le=_LONGEST)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
+def _address(text: str) -> str:
+    """Refuse text that names no object store: a path would be one by now."""
+    if scheme_of(text) is None:
+        raise PydanticCustomError("is_instance_of", "Input should be a path")
+    return text
+
+
+# An address of an object store stays text.
+Location: TypeAlias = Path | Annotated[str, AfterValidator(_address)]
+
+
 class Section(BaseModel):
     """A strict, frozen part of the config: unknown keys are errors."""
 
@@ -36,7 +48,7 @@ class Section(BaseModel):
 class SourceConfig(Section):
     """Where images come from. What is said of frames holds for videos only."""
 
-    path: Path | str  # an address of an object store stays text
+    path: Location
     column: str | None = None  # of Parquet files, that holds image files
     every: str | PositiveInt | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
@@ -127,7 +139,7 @@ class LabelConfig(Section):
     space: SpaceConfig | None = None  # a second, purely visual space: see `pipeline.spaces`
     engine: Literal["local", "ray"] = "local"  # who computes: this machine, or a Ray cluster
     address: str | None = None  # of a Ray cluster that is there; by default one starts here
-    vectors: Path | str | None = None  # where a cluster leaves vectors: a shared folder, an address
+    vectors: Location | None = None  # where a cluster leaves vectors: a shared folder, an address
 
     @model_validator(mode="after")
     def _has_a_cluster(self) -> LabelConfig:
@@ -257,9 +269,7 @@ class Config(Section):
     truth: Path | None = None
     pool_truth: Path | None = None
     ontology: dict[str, str]  # prompt → class; may be left out where there are examples
-    examples: dict[
-        str, Annotated[list[Path | str], Field(min_length=1)]
-    ] = {}  # class → pictures of it
+    examples: dict[str, Annotated[list[Location], Field(min_length=1)]] = {}  # class → pictures
     describe: dict[str, list[str]] = {}
     templates: Literal["none", "photo", "openai7"] | list[str] = "none"
     background: BackgroundConfig | None = None

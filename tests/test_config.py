@@ -155,7 +155,10 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
     assert loaded(tmp_path).model_dump(mode="json") == {
         "workspace": str(tmp_path / "runs" / "pets"),
         "sources": [
-            {"path": str(tmp_path / "photos"), "every": None, "fps": None, "skip_similar": False}
+            {
+                "path": str(tmp_path / "photos"), "column": None, "every": None, "fps": None,
+                "skip_similar": False,
+            }
         ],
         "max_pixels": 100_000_000,
         "truth": None,
@@ -179,7 +182,8 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         ],
         "label": {
             "min_confidence": 0.5, "min_margin": 0.0, "refine": "auto", "prompts": "sum",
-            "prior": {}, "reject": "none", "space": None,
+            "prior": {}, "reject": "none", "space": None, "engine": "local", "address": None,
+            "vectors": None,
         },
         "dataset": {
             "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},

@@ -182,7 +182,7 @@ def test_formats_that_readers_skip_arrive_as_png(tmp_path: Path) -> None:
 )
 def test_file_names_are_legal_everywhere(tmp_path: Path, stem: str) -> None:
     path = tmp_path / f"{stem}.jpg"
-    Image.new("RGB", (4, 4)).save(path)
+    Image.new("RGB", (4, 4)).save(path, "JPEG")
     accepted = pl.DataFrame({"id": ["ab" * 32], "path": [str(path)], "class": ["red"]})
     name = plan_dataset(accepted, random_vectors(1), DatasetConfig())["file"][0].split("/", 2)[2]
     assert len(name.encode()) < 200

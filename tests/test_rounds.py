@@ -76,8 +76,8 @@ def test_beliefs_are_corrected_and_a_persons_decision_is_not(tmp_path: Path) -> 
     found, weights = second_round(given, tmp_path / "rounds", fit, onlooker, said.append)
     assert weights.is_file()  # the kept student goes on from there
     assert given.targets is not None and found.targets is not None
-    rows = {path.name: row for row, (path, _) in enumerate(found.samples["train"])
-            if path.parent.name == "red"}  # fmt: skip
+    train_files = [Path(path) for path, _ in found.samples["train"]]
+    rows = {path.name: row for row, path in enumerate(train_files) if path.parent.name == "red"}
     assert given.targets[rows["0.png"]].argmax() == 0 and found.targets[rows["0.png"]].argmax() == 2
     assert found.targets[rows["1.png"]].tolist() == given.targets[rows["1.png"]].tolist()
     assert found.targets[rows["2.png"]].tolist() == [1.0, 0.0, 0.0]

@@ -77,7 +77,7 @@ def test_undecided_images_are_learned_and_those_outside_are_not(
     assert likeliest == [index for _, index in soft.samples["train"]]
     for (path, index), target in zip(soft.samples["train"], soft.targets, strict=True):
         # Probabilities of 0.5, 0.25, 0.25 and 0.8, 0.1, 0.1, their squares scaled to sum to 1.
-        wanted = 4 / 6 if path.parent.name == "undecided" else 64 / 66
+        wanted = 4 / 6 if Path(path).parent.name == "undecided" else 64 / 66
         assert target[index] == pytest.approx(wanted)
     assert soft.targets.sum(axis=1) == pytest.approx(np.ones(15))
 

@@ -354,7 +354,7 @@ def test_the_command_shows_puts_into_use_and_goes_back(two_students: Students) -
     shown = promote().stdout
     assert shown == f"  {A}\n* {B}\nIn use: {two_students.root / B}\n"
     assert json.loads(promote("--rollback", "--json").stdout) == {
-        "promoted": A, "students": [A, B],
+        "promoted": A, "students": [A, B], "exports": [],
     }  # fmt: skip
     assert two_students.is_withdrawn(B)
     again = promote("--rollback")
