@@ -29,6 +29,7 @@ from pipeline.sample.folder import set_up
 from pipeline.teachers.panel import ask, panel_of
 
 _DRAWN = "packing line"
+_EPOCHS = 24  # of its students; the sample itself is content with less
 _FIRST = Path(EVERYDAY.teachers[0].model.removeprefix("local-dir:"))
 _SPLITS = SplitsConfig(train=0.9, valid=0.1, test=0)
 _SMALL = _FIRST.with_name("natural-small")  # a teacher with better sight
@@ -70,7 +71,9 @@ def _runs(listener: Listener) -> Iterator[tuple[str, str, Config]]:
             lacking = folder if pool.is_dir() else pool
             listener.warn(f"Skipped: everyday photos by {folder.name}; {lacking} is not there.")
     if not all(_is_prepared(_name(_DRAWN, "pocket", labels)) for labels, _ in _ways("pocket")):
-        yield _DRAWN, "pocket", load_config(set_up(Path(__file__).parent.parent, listener))
+        drawn = load_config(set_up(Path(__file__).parent.parent, listener))
+        student = drawn.student.model_copy(update={"epochs": _EPOCHS})
+        yield _DRAWN, "pocket", drawn.model_copy(update={"student": student})
 
 
 def _ways(teacher: str) -> Iterator[tuple[str, dict[str, Any]]]:
