@@ -80,7 +80,8 @@ def test_a_fortnight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = known | {
         "dataset": {"splits": {"train": 0.7, "valid": 0.2, "test": 0.1}},
         "source": "photos", "truth": "drawn/test", "workspace": "run",
-        "student": {"model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 8, "batch": 16,
+        "student": {"rounds": 1,
+                    "model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 8, "batch": 16,
                     "train": {"lr0": 0.003, "erasing": 0.0},
                     "workers": 0, "start": "promoted", "keep": 4},
         "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 0, "margin": 0.0,
