@@ -22,7 +22,7 @@ workspace: run
 ontology: {an apple: red, a banana: yellow}
 label: {min_confidence: 0.0}
 dataset: {near_duplicate: null}
-student: {imgsz: 32, epochs: 4, batch: 8, device: cpu, workers: 0}
+student: {imgsz: 32, epochs: 2, batch: 8, device: cpu, workers: 0}
 evaluate: {latency_images: 8, cold_starts: false}
 """
 
