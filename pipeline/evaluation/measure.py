@@ -23,6 +23,10 @@ BATCHES = (1, 8, 32)  # images a batch, for the throughput
 
 _BATCH = 32  # larger ones fall out of a processor's caches
 _MODEL = 0  # in the place of a size, of images that are prepared already
+# Seconds before each single image: the threads of another runtime look for more work for a while
+# after an answer, and would hold the cores. Beside onnxruntime and OpenVINO, on two cores, a
+# teacher took 35 ms an image without a pause, 12 ms with it, and 5 ms alone.
+_PAUSE = 0.02
 _WARM_UP = 3  # images; the first calls allocate memory and choose kernels
 _ROUNDS = 3  # of the throughput; the median of them counts
 _AGAIN = 4  # times that each image is asked about in a round, at most
@@ -127,6 +131,7 @@ def _measure(
     times: list[list[tuple[float, float]]] = [[] for _ in predictors]
     for done, data in enumerate(encoded, start=1):
         for predictor, own in zip(predictors, times, strict=True):
+            time.sleep(_PAUSE)
             own.append(_time_one(predictor, data, max_pixels))
         progress(done, total)
 
