@@ -87,8 +87,7 @@ def test_from_the_wheel_alone(tmp_path: Path) -> None:
     report = elsewhere / "clip2yolo-demo" / "runs" / "packing_line" / "report.html"
     assert report.is_file() and str(report) in done.stdout.replace("\n", "")
     evaluation = json.loads(report.with_name("evaluation.json").read_text())
-    # 91.8 % as measured; another processor trains another student, of the same kind.
-    assert evaluation["student"]["accuracy"]["value"] > 0.86
+    assert evaluation["student"]["accuracy"]["value"] > 0.9
     before = report.stat().st_mtime_ns
     again = demo("clip2yolo-demo")
     assert again.returncode == 0 and report.stat().st_mtime_ns == before

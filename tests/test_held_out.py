@@ -92,7 +92,10 @@ def test_nothing_is_left_of_a_truth_that_was_trained_on(tmp_path: Path) -> None:
     for path in (tmp_path / "truth").rglob("new*"):
         path.unlink()
     sample = choose_sample(run, plan)
-    with pytest.raises(SourceError, match=r"No image is left to evaluate on: .*that look like"):
+    with pytest.raises(
+        SourceError,
+        match=r"No image is left to evaluate on: .*that look like(?s:.*)look_alikes: keep",
+    ):
         settle_look_alikes(run, plan, sample, NO_EXAMPLES)
 
 
@@ -132,17 +135,6 @@ def test_look_alikes_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
     assert judged.on_alike is not None and judged.on_others is not None
     assert (judged.on_alike.value, judged.on_alike.n) == (1.0, counts["again"])
     assert (judged.on_others.value, judged.on_others.n) == (0.25, 4)
-
-
-def test_nothing_left_names_the_way_to_keep_look_alikes(tmp_path: Path) -> None:
-    photos(tmp_path / "shots", {"red": 15, "yellow": 15})
-    run, plan = labeled(tmp_path, Told(), dataset={"near_duplicate": None})
-    saved_again(plan, tmp_path)
-    for path in (tmp_path / "truth").rglob("new*"):
-        path.unlink()
-    sample = choose_sample(run, plan)
-    with pytest.raises(SourceError, match=r"look_alikes: keep"):
-        settle_look_alikes(run, plan, sample, NO_EXAMPLES)
 
 
 def test_test_images_that_were_moved_beside_their_copies_are_found(tmp_path: Path) -> None:
