@@ -51,7 +51,7 @@ def second_round(
     """
     file, first = folder / "again.parquet", folder / "first"
     weights, seen = first / "weights.pt", first / "seen"
-    if not file.is_file():
+    if not (file.is_file() and weights.is_file()):
         say("First round: a student whose features will look at the images once more.")
         first.mkdir(parents=True, exist_ok=True)
         fit(lessons, first)
