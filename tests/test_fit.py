@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pipeline.classify import classify_with_student
-from pipeline.config import Sampling, StudentConfig, load_config
+from pipeline.config import StudentConfig, load_config
 from pipeline.errors import ConfigError, StudentError
 from pipeline.evaluation.measure import predict_files
 from pipeline.images.video import Damage, read_frames
@@ -23,6 +23,7 @@ from pipeline.student import Student, train
 from pipeline.student.card import PREPROCESSING, read_card
 from pipeline.student.train import training_digest
 from pipeline.timeline import watch
+from pipeline.values import Sampling
 from tests.fakes import picture
 from tests.films import write_video
 from tests.tiny_student import CLASSES, config

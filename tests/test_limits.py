@@ -18,7 +18,6 @@ from PIL import Image
 
 from pipeline.classify import classify_with_student, classify_with_teachers
 from pipeline.cli import main
-from pipeline.config import Sampling
 from pipeline.dataset.export import place_image
 from pipeline.errors import SourceError
 from pipeline.evaluation.assess import HeldOut, Measured, assess
@@ -33,6 +32,7 @@ from pipeline.teachers.engines.threads import embed
 from pipeline.teachers.panel import Panel
 from pipeline.teachers.zero_shot import ZeroShot, embed_prompts
 from pipeline.timeline import watch
+from pipeline.values import Sampling
 from tests.evaluations import LABELS
 from tests.fakes import NAMES, ColorPredictor, ColorTeacher, panel_of, picture, sha256
 

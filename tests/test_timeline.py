@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Sampling
 from pipeline.timeline import Event, find_events, watch
+from pipeline.values import Sampling
 from tests.fakes import ColorPredictor
 from tests.films import write_video
 
