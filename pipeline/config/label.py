@@ -17,7 +17,7 @@ class LabelConfig(Section):
     min_margin: Fraction = 0.0
     refine: Literal["auto", "always", "none"] = "auto"  # by the batch: see `pipeline.labels.refine`
     prompts: Literal["sum", "mean"] = "sum"  # how the prompts of a class become its probability
-    prior: dict[str, Share] = Field(default={})  # class → its share of the images, where that is known
+    prior: dict[str, Share] = Field(default={})  # class → its share, where it is known
     reject: Literal["auto", "none"] | Fraction = "none"  # abstain on what fits no class
     space: SpaceConfig | None = None  # a second, purely visual space: see `pipeline.spaces`
     engine: Literal["local", "ray"] = "local"  # who computes: this machine, or a Ray cluster

@@ -26,7 +26,7 @@ class StudentConfig(Section):
     balance: Literal["none", "sample", "loss"] = "none"  # how rare classes are made up for
     # 2: what a first student has learned to see counts, too. auto: 2 with soft labels.
     rounds: Literal["auto", 1, 2] = "auto"
-    train: dict[str, bool | int | float | str] = Field(default={})  # any further ultralytics setting
+    train: dict[str, bool | int | float | str] = Field(default={})  # any other ultralytics setting
 
 
 class ExportConfig(Section):
