@@ -44,9 +44,8 @@ class DatasetConfig(Section):
         bytes_of(self.shard_size)
         if isinstance(self.to, str):
             check_address(self.to)
-        if self.format == "folder" and (
-            self.to is not None or "shard_size" in self.model_fields_set
-        ):
+        of_shards = self.to is not None or "shard_size" in self.model_fields_set
+        if self.format == "folder" and of_shards:
             raise ValueError(
                 "`to` and `shard_size` are for shards; add `format: webdataset` or `parquet`"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from pipeline.storage.address import Place, is_address, member
 from pipeline.storage.depot import Depot
 
 INDEX = "shards.json"
+# Only what is called so is ever removed, whatever a note says that came with somebody's run.
+_SHARD = re.compile(r"(train|valid|test)/\d{6,}-[0-9a-f]{16}\.(tar|parquet)")
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,10 @@ def read_note(folder: Path) -> ShardNote | None:
     try:
         known = json.loads((folder / SHARDS_MADE).read_text("utf-8"))
         shards = {
-            str(place): [str(name) for name in some] for place, some in known["shards"].items()
+            str(place): [name for name in some if _SHARD.fullmatch(name)]
+            for place, some in known["shards"].items()
         }
-        to = known["to"]
-        return ShardNote(str(known["run"]), None if to is None else str(to), shards)
+        return ShardNote(str(known["run"]), known["to"] and str(known["to"]), shards)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -166,8 +166,8 @@ def _depot(folder: Path, to: Place | None, note: ShardNote) -> Depot:
         depot.write(SHARDS_MADE, json.dumps({"run": note.run}).encode())
     elif owner is None or _run_in(owner) != note.run:
         raise WorkspaceError(
-            f"{depot.root} holds a dataset that this run has not made. Give `dataset.to` a place of "
-            "its own, or delete what lies there."
+            f"{depot.root} holds a dataset that this run has not made. Give `dataset.to` a place "
+            "of its own, or delete what lies there."
         )
     return depot
 

@@ -1,4 +1,4 @@
-"""`dataset`, the second half of `label`: deal the labels into splits and export folders or shards."""
+"""`dataset`, the second half of `label`: deal the labels into splits, export folders or shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.dataset.export import Exported, export_dataset
 from pipeline.dataset.plan import plan_dataset, warnings_about
 from pipeline.dataset.sharded import foreign_files, read_note, read_sharded
 from pipeline.dataset.shards import export_shards
-from pipeline.errors import SourceError, WorkspaceError
+from pipeline.errors import ConfigError, SourceError, WorkspaceError
 from pipeline.files import fingerprint, stacked
 from pipeline.images.films import with_lengths
 from pipeline.labels.answers import read_answers
@@ -122,10 +122,19 @@ def _settings(run: Run) -> dict[str, object]:
 
 
 def _check(run: Run) -> None:
-    if run.config.dataset.format == "parquet":
+    settings = run.config.dataset
+    if settings.format == "parquet":
         check_library()
-    if run.config.dataset.to is not None and is_address(run.config.dataset.to):
-        filesystem_of(str(run.config.dataset.to))
+    if settings.to is None:
+        return
+    for source in run.config.sources:
+        if f"{settings.to}/".startswith(f"{str(source.path).rstrip('/')}/"):
+            raise ConfigError(
+                "`dataset.to` lies in a source, so that the next run would label the dataset. Give "
+                "it a place outside."
+            )
+    if is_address(settings.to):
+        filesystem_of(str(settings.to))
 
 
 def _limit(run: Run) -> float | None:
