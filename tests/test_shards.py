@@ -343,7 +343,7 @@ def test_a_note_of_somebody_else_removes_nothing(plan: pl.DataFrame, tmp_path: P
 sizes = st.lists(st.integers(0, 10**9), min_size=0, max_size=60)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(sizes, st.integers(1000, 10**9), st.integers(0, 2**32))
 def test_shards_hold_each_image_once_and_are_not_too_many(
     bytes_: list[int], shard_bytes: int, start: int
@@ -371,7 +371,7 @@ def test_shards_hold_each_image_once_and_are_not_too_many(
     assert len({shard.name for shard in dealt}) == len(dealt)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=8), st.data())
 def test_any_bytes_are_found_where_they_are(
     tmp_path: Path, contents: list[bytes], data: st.DataObject
@@ -391,6 +391,7 @@ def weights(student: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_student_learns_the_same_from_shards(plan: pl.DataFrame, tmp_path: Path) -> None:
+    plan = plan.group_by("split", "class", maintain_order=True).head(5)
     export_dataset(plan, tmp_path / "folder")
     files, how = plan["file"].to_list(), quick(epochs=1, batch=32)
     train(tmp_path / "folder", tmp_path / "a", how, sorted(ODD), files=files)
@@ -453,7 +454,9 @@ def test_a_store_that_fails_is_named_and_the_next_run_goes_on(
         return "404" if method == "PUT" and ".tar" in path and seen > 3 else None
 
     store.fault = fault
-    with pytest.raises(WorkspaceError, match=r"s3://photos/out/.*cannot be written") as failure:
+    with pytest.raises(
+        WorkspaceError, match=r"s3://photos/out/.*cannot be written. There is no such bucket"
+    ) as failure:
         export(plan, tmp_path, to="s3://photos/out")
     assert "a-secret" not in str(failure.value)
     done = [name for name in names_in(store) if name.endswith(".tar")]

@@ -119,9 +119,10 @@ def export_shards(
     """
     note = _claimed(folder, foreign)
     depot = _depot(folder, to, note)
-    for place in (folder, folder / _PARTS, *(Path(depot.place(split)) for split in SPLITS)):
+    for place in (folder, folder / _PARTS):
         sweep(place)
-    shards = deal_shards(plan, sizes, form, shard_bytes)
+    depot.sweep(SPLITS)
+    classes, shards = classes_of(plan), deal_shards(plan, sizes, form, shard_bytes)
     names = [shard.name for shard in shards]
     there, before = depot.sizes(), _known(folder)
     note.begin(folder, to, names)
@@ -129,12 +130,12 @@ def export_shards(
     for shard in shards:
         table = _finished(shard, folder, before, there)
         if table is None:
-            table = _write(shard, depot, form, classes_of(plan), max_pixels)
+            table = _write(shard, depot, form, classes, max_pixels)
             write_table(folder / _PARTS / f"{_flat(shard.name)}.parquet", table)
         tables.append(table)
         done += len(table)
         progress(done, len(plan))
-    depot.write(INDEX, _index(form, classes_of(plan), tables))
+    depot.write(INDEX, _index(form, classes, tables))
     write_table(folder / SHARDED_FILE, pl.concat(tables))
     _clear(folder, depot, note, to, names)
     suffixes = pl.concat(tables)["png_of"].drop_nulls()

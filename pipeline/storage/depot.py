@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import SourceError, WorkspaceError
-from pipeline.files import replacing
+from pipeline.files import replacing, sweep
 from pipeline.storage.address import Place, is_address, joined
 from pipeline.storage.filesystems import put_file, removed, sizes_below
 from pipeline.storage.reading import read_bytes
@@ -76,11 +76,17 @@ class Depot:
             yield file
             try:
                 put_file(place, str(file))
-            except (SourceError, PermissionError) as error:
+            except (SourceError, PermissionError, FileNotFoundError) as error:
                 raise WorkspaceError(
                     f"{place} cannot be written. {_why(error)} What was written stays; run the "
                     "same command again."
                 ) from error
+
+    def sweep(self, folders: Sequence[str]) -> None:
+        """Remove what killed processes have left in folders; a store shows nothing that is not
+        whole."""
+        for folder in folders if not is_address(self.root) else ():
+            sweep(Path(self.place(folder)))
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole.
@@ -119,4 +125,4 @@ class Depot:
 def _why(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "Permission is denied: check the credentials and what they allow."
-    return str(error)
+    return "There is no such bucket." if isinstance(error, FileNotFoundError) else str(error)
