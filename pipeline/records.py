@@ -104,6 +104,22 @@ EXPORTED: Schema = {
 }
 EXPORTED_FILE = ".clip2yolo.parquet"
 
+# Where each image of a dataset lies that was written as shards; kept in the dataset's folder.
+SHARDED: Schema = {
+    "id": pl.String,
+    "class": pl.String,
+    "split": pl.String,
+    "file": pl.String,  # of dataset.parquet
+    "shard": pl.String,  # below the dataset: "train/000000-3f0a9c….tar"
+    "entry": pl.String,  # in the shard: "<id>.jpg", "image[17]"
+    "start": pl.Int64,  # byte of the shard
+    "bytes": pl.Int64,
+    "shard_bytes": pl.Int64,
+    "png_of": pl.String,  # suffix of an original whose pixels were written as PNG, else null
+}
+SHARDED_FILE = ".clip2yolo.shards.parquet"
+SHARDS_MADE = ".clip2yolo.made.json"  # there from the moment on in which a shard may be
+
 TRUTH: Schema = {"id": pl.String, "path": pl.String, "class": pl.String}
 EXAMPLES = TRUTH  # of each class, what a person gave to show what it looks like
 

@@ -58,7 +58,7 @@ def _at_work(run: Run) -> Iterator[None]:
 def label(
     config: Config, listener: Listener = SILENT, verify: bool = False
 ) -> tuple[Stamp[LabelCounts], Stamp[DatasetCounts]]:
-    """Find the images, label them with the teacher and export the folder dataset.
+    """Find the images, label them with the teacher and export the dataset.
 
     Args:
         config: the run.

@@ -1,4 +1,4 @@
-"""Values with a spelling of their own: counts, durations, limits, frames of a film."""
+"""Values with a spelling of their own: counts, durations, sizes, limits, frames of a film."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def seconds_of(text: str) -> float:
     if match is None or float(match[1]) == 0:
         raise ValueError(f"{text!r} is no duration; write it as 0.5s, 200ms or 2m")
     return float(match[1]) * units[match[2]]
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes of a size such as "256MB" or "1.5 GB", in powers of ten.
+
+    Raises:
+        ValueError: it is none, or less than a kilobyte.
+    """
+    units = {"kb": 10**3, "mb": 10**6, "gb": 10**9}
+    match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*(kb|mb|gb)\s*", text, re.IGNORECASE)
+    size = 0 if match is None else int(float(match[1]) * units[match[2].lower()])
+    if size < 1000:
+        raise ValueError(f"{text!r} is no size; write it as 256MB or 1GB")
+    return size
 
 
 _FORM = re.compile(r"\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*(%?)\s*")

@@ -187,7 +187,8 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         },
         "dataset": {
             "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},
-            "seed": 0, "near_duplicate": 0.98, "files": "copy",
+            "seed": 0, "near_duplicate": 0.98, "files": "copy", "format": "folder", "to": None,
+            "shard_size": "256MB",
         },
         "student": {
             "model": "yolov8n-cls.yaml", "imgsz": 224, "fit": "stretch", "epochs": 30,
@@ -243,6 +244,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "student.fit": (["crop", "pad", "stretch"], ["squash", True]),
     "student.start": (["scratch", "promoted"], ["pretrained"]),
     "dataset.files": (["link", "copy"], ["move"]),
+    "dataset.format": (["folder", "webdataset", "parquet"], ["tar", None, ["folder"]]),
     "dataset.seed": ([-1, 0], [0.5]),
     "evaluate.latency_images": ([8], [7]),
     "evaluate.disagreements": ([0], [-1]),

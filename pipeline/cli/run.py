@@ -261,7 +261,7 @@ def _print_label(
         f"{labels.seconds + dataset.seconds:.1f} s."
     )
     workspace = Workspace(config.workspace)
-    echo(f"Dataset: {workspace.dataset}")
+    echo(f"Dataset: {config.dataset.to or workspace.dataset}")
     if counts.moved:
         echo(f"Moved by what the images show together: {counted(counts.moved, 'image')}.")
     if counts.notices:

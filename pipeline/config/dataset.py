@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from pipeline.config.base import Fraction, Section
+from pipeline.config.base import Fraction, Location, Section
+from pipeline.storage.address import check_address
+from pipeline.values import bytes_of
 
 
 class SplitsConfig(Section):
@@ -26,9 +28,32 @@ class SplitsConfig(Section):
 
 
 class DatasetConfig(Section):
-    """How accepted labels become folders."""
+    """How accepted labels become folders or shards."""
 
     splits: SplitsConfig = SplitsConfig()
     seed: int = 0
     near_duplicate: Fraction | None = 0.98
     files: Literal["copy", "link"] = "copy"
+    # Class folders of files; or shards, each of many images, beyond what folders are good for.
+    format: Literal["folder", "webdataset", "parquet"] = "folder"
+    to: Location | None = None  # where shards lie: a folder, an address; by default in the run's
+    shard_size: str = "256MB"  # of an average shard at most
+
+    @model_validator(mode="after")
+    def _fits_the_format(self) -> DatasetConfig:
+        bytes_of(self.shard_size)
+        if isinstance(self.to, str):
+            check_address(self.to)
+        of_shards = self.to is not None or "shard_size" in self.model_fields_set
+        if self.format == "folder" and of_shards:
+            raise ValueError(
+                "`to` and `shard_size` are for shards; add `format: webdataset` or `parquet`"
+            )
+        if self.format != "folder" and self.files == "link":
+            raise ValueError("`files: link` is for folders; a shard holds copies")
+        return self
+
+    @property
+    def shard_bytes(self) -> int:
+        """What an average shard holds at most."""
+        return bytes_of(self.shard_size)

@@ -93,6 +93,9 @@ def parse_config(
     if isinstance(data.get("label"), dict) and isinstance(data["label"].get("vectors"), str):
         vectors = place_of(base, data["label"]["vectors"], f"{file}: `label.vectors`")
         data["label"] = {**data["label"], "vectors": vectors}
+    if isinstance(data.get("dataset"), dict) and isinstance(data["dataset"].get("to"), str):
+        to = place_of(base, data["dataset"]["to"], f"{file}: `dataset.to`")
+        data["dataset"] = {**data["dataset"], "to": to}
     data["student"] = with_model_paths(data.get("student", {}), "student", base)
     data["export"] = exports_of(data.get("export", []))
     try:

@@ -1,1 +1,1 @@
-"""The dataset: splits that do not leak, and folders that other tools read."""
+"""The dataset: splits that do not leak, and folders or shards that other tools read."""

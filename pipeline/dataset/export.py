@@ -52,10 +52,11 @@ class Exported:
 
     as_png: Counter[str] = field(default_factory=Counter)  # suffix of the originals → files
     unlinked: str | None = None  # why links were asked for and copies made
+    left_behind: list[str] = field(default_factory=list)  # sentences about an earlier export
 
     def sentences(self) -> list[str]:
         """Say what a person would not expect."""
-        said = []
+        said = list(self.left_behind)
         if self.as_png:
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.as_png.most_common())
             said.append(
@@ -104,14 +105,14 @@ def export_dataset(
             target = aside / file
             target.parent.mkdir(exist_ok=True)
             old = folder / kept[image_id] if files == "copy" and image_id in kept else None
-            with _still_there(path):
+            with still_there(path):
                 _place(path, image_id, target, old, files, max_pixels, done)
                 sizes.append(target.stat().st_size)
             progress(number, len(plan))
         for file in foreign:
             if not (aside / file).exists():
                 (aside / file).parent.mkdir(parents=True, exist_ok=True)
-                _link_or_copy(folder / file, aside / file)
+                link_or_copy(folder / file, aside / file)
         table = plan.with_columns(bytes=pl.Series(sizes, dtype=pl.Int64))
         table.select(list(EXPORTED)).write_parquet(aside / EXPORTED_FILE)
     return done
@@ -123,7 +124,7 @@ def place_image(place: Place, target: Path, max_pixels: int, image_id: str | Non
     Raises:
         SourceError: it has vanished or cannot be read any more.
     """
-    with _still_there(place):
+    with still_there(place):
         _place(str(place), image_id, target, None, "copy", max_pixels, Exported())
 
 
@@ -164,7 +165,7 @@ def _place(
         done.as_png[source.suffix.lower() or "without suffix"] += 1
     state = source.stat()
     if old is not None and _is_unchanged(old, state, as_png):
-        _link_or_copy(old, target)  # our own file of the export that is about to go
+        link_or_copy(old, target)  # our own file of the export that is about to go
         return
     if as_png:
         read_rgb(source, max_pixels).save(target)
@@ -194,16 +195,35 @@ def _fetch(
 ) -> None:
     """Put what lies in a store or a shard at `target`."""
     if old is not None and old.is_file() and sha256_of(old) == image_id:
-        _link_or_copy(old, target)
+        link_or_copy(old, target)
         return
-    data = read_bytes(place)
+    data, png_of = exported_bytes(place, read_bytes(place), image_id, target.suffix, max_pixels)
+    if png_of is not None:
+        done.as_png[png_of] += 1
+    target.write_bytes(data)
+
+
+def exported_bytes(
+    place: str, data: bytes, image_id: str | None, suffix: str, max_pixels: int
+) -> tuple[bytes, str | None]:
+    """Return what is exported of an image: its bytes; or its pixels as PNG, and the suffix of the
+    original.
+
+    Args:
+        place: where its bytes, `data`, were read.
+        image_id: of the image that is meant.
+        suffix: of the name that it gets.
+
+    Raises:
+        SourceError: it is another image by now, or cannot be decoded.
+    """
     if image_id is not None and hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError(f"{place} has changed since it was labeled. Run `clip2yolo label` again.")
-    if target.suffix == ".png" and _kept_suffix(place, data) is None:
-        done.as_png[Path(name_of(place)).suffix.lower() or "without suffix"] += 1
-        read_rgb(data, max_pixels).save(target)
-    else:
-        target.write_bytes(data)
+    if suffix != ".png" or _kept_suffix(place, data) is not None:
+        return data, None
+    made = io.BytesIO()
+    read_rgb(data, max_pixels).save(made, "PNG")
+    return made.getvalue(), Path(name_of(place)).suffix.lower() or "without suffix"
 
 
 def _is_unchanged(old: Path, source: os.stat_result, as_png: bool) -> bool:
@@ -218,7 +238,8 @@ def _is_unchanged(old: Path, source: os.stat_result, as_png: bool) -> bool:
     return same_size and state.st_mtime_ns == source.st_mtime_ns
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give one of our own files, of an export that is about to go, a second place."""
     try:
         os.link(source, target)
     except OSError:
@@ -274,7 +295,12 @@ def _is_plain_tiff(place: str) -> bool:
 
 
 @contextlib.contextmanager
-def _still_there(path: Place) -> Iterator[None]:
+def still_there(path: Place) -> Iterator[None]:
+    """Say of an image that has vanished what to do.
+
+    Raises:
+        SourceError: it has.
+    """
     try:
         yield
     except FileNotFoundError as error:

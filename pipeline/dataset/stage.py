@@ -1,4 +1,4 @@
-"""`dataset`, the second half of `label`: deal the labels into splits and export the folders."""
+"""`dataset`, the second half of `label`: deal the labels into splits, export folders or shards."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ import numpy as np
 import polars as pl
 
 from pipeline.dataset.beliefs import plan_beliefs, without_leaks
-from pipeline.dataset.export import export_dataset
+from pipeline.dataset.export import Exported, export_dataset
 from pipeline.dataset.plan import plan_dataset, warnings_about
-from pipeline.errors import SourceError, WorkspaceError
+from pipeline.dataset.sharded import foreign_files, read_note, read_sharded
+from pipeline.dataset.shards import export_shards
+from pipeline.errors import ConfigError, SourceError, WorkspaceError
 from pipeline.files import fingerprint, stacked
 from pipeline.images.films import with_lengths
 from pipeline.labels.answers import read_answers
 from pipeline.labels.moved import FolderState, exported, look_at_folder
 from pipeline.labels.stage import LABEL
+from pipeline.listener import Progress
 from pipeline.records import (
     DATASET,
     IMAGES,
     LABELS,
+    SHARDED_FILE,
     SPLITS,
     digest_of_columns,
     digest_of_numbers,
@@ -31,6 +35,9 @@ from pipeline.records import (
 from pipeline.run.place import without_place
 from pipeline.run.stage import Run, Stage
 from pipeline.run.workspace import Workspace
+from pipeline.storage.address import is_address
+from pipeline.storage.filesystems import filesystem_of
+from pipeline.storage.tables import check_library
 from pipeline.teachers.panel import cached_vectors
 from pipeline.values import counted
 
@@ -97,12 +104,37 @@ def _digest(run: Run, inputs: DatasetInputs) -> str:
             *("id", "path", "class"),
         ),
         run.ontology.dataset_classes,
-        run.config.dataset.model_dump(),
+        _settings(run),
         digest_of_columns(inputs.beliefs, "id", "guess", "decision"),
         digest_of_numbers(inputs.beliefs["probabilities"].explode(), inputs.beliefs["unlike"]),
         _limit(run),
         sorted(inputs.nothing),
     )
+
+
+def _settings(run: Run) -> dict[str, object]:
+    """The settings that count; those of shards where there are shards."""
+    config = run.config.dataset
+    if config.format == "folder":
+        return config.model_dump(exclude={"format", "to", "shard_size"})
+    to = without_place(run, pl.Series([str(config.to or "")]))[0]
+    return config.model_dump(exclude={"files"}) | {"to": to}
+
+
+def _check(run: Run) -> None:
+    settings = run.config.dataset
+    if settings.format == "parquet":
+        check_library()
+    if settings.to is None:
+        return
+    for source in run.config.sources:
+        if f"{settings.to}/".startswith(f"{str(source.path).rstrip('/')}/"):
+            raise ConfigError(
+                "`dataset.to` lies in a source, so that the next run would label the dataset. Give "
+                "it a place outside."
+            )
+    if is_address(settings.to):
+        filesystem_of(str(settings.to))
 
 
 def _limit(run: Run) -> float | None:
@@ -114,10 +146,16 @@ def _limit(run: Run) -> float | None:
 def _leaves(run: Run) -> Iterator[Path]:
     yield run.workspace.dataset_table
     yield run.workspace.beliefs
-    yield from (run.workspace.dataset / split for split in SPLITS)
+    if run.config.dataset.format == "folder":
+        yield from (run.workspace.dataset / split for split in SPLITS)
+    else:
+        yield run.workspace.dataset / SHARDED_FILE
 
 
 def _is_intact(run: Run) -> bool:
+    if run.config.dataset.format != "folder":
+        shards = read_sharded(run.workspace)
+        return shards is not None and not shards.lacking()
     state = look_at_folder(run.workspace)
     return state is not None and state.whole
 
@@ -140,21 +178,13 @@ def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
     if inputs.audited:
         listener.say(f"Kept out of the dataset, as they were audited: {inputs.audited:,} images.")
     dealt = Dealt(config.dataset.seed, config.dataset.splits.model_dump())
-    before, state = exported(workspace), look_at_folder(workspace)
+    state = look_at_folder(workspace)
     previous = _previous_plan(workspace, dealt)
     if previous is not None and state is not None:
         previous = _as_moved(previous, state)
     plan = plan_dataset(_with_video(accepted, workspace), vectors, config.dataset, previous)
     with listener.bar("Exporting", "images") as progress:
-        done = export_dataset(
-            plan,
-            workspace.dataset,
-            files=config.dataset.files,
-            earlier=None if before is None else dict(before.select("id", "file").iter_rows()),
-            foreign=() if state is None else state.foreign,
-            max_pixels=config.max_pixels,
-            progress=progress,
-        )
+        done = _export(run, plan, state, progress)
     write_table(workspace.dataset_table, plan)
     write_table(workspace.beliefs, _beliefs(run, inputs, plan))
     left_out = len(accepted) - len(plan)
@@ -175,6 +205,39 @@ def _work(run: Run, inputs: DatasetInputs) -> DatasetCounts:
         dealt=dealt,
         warnings=warnings,
     )
+
+
+def _export(
+    run: Run, plan: pl.DataFrame, state: FolderState | None, progress: Progress
+) -> Exported:
+    """Write the dataset in the format that was asked for, in the place of what lies there."""
+    config, workspace = run.config, run.workspace
+    settings = config.dataset
+    if settings.format != "folder":
+        return export_shards(
+            plan,
+            read_table(workspace.images, IMAGES, "label", ["id", "bytes"]).drop_nulls("id"),
+            workspace.dataset,
+            form=settings.format,
+            to=settings.to,
+            shard_bytes=settings.shard_bytes,
+            foreign=() if state is None else state.foreign,
+            max_pixels=config.max_pixels,
+            progress=progress,
+        )
+    before, note = exported(workspace), read_note(workspace.dataset)
+    done = export_dataset(
+        plan,
+        workspace.dataset,
+        files=settings.files,
+        earlier=None if before is None else dict(before.select("id", "file").iter_rows()),
+        foreign=foreign_files(workspace.dataset) if state is None else state.foreign,
+        max_pixels=config.max_pixels,
+        progress=progress,
+    )
+    if note is not None:
+        done.left_behind.extend(note.left_behind(None))
+    return done
 
 
 def _beliefs(run: Run, inputs: DatasetInputs, plan: pl.DataFrame) -> pl.DataFrame:
@@ -269,6 +332,7 @@ EXPORT = Stage(
     counts=DatasetCounts,
     look=_look,
     digest=_digest,
+    check=_check,
     leaves=_leaves,
     intact=_is_intact,
     work=_work,

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import SpaceConfig
+from pipeline.dataset.sharded import read_sharded
 from pipeline.evaluation.label_record import Suspect, SuspectFigures
 from pipeline.files import replacing, stacked
 from pipeline.labels.around import around
@@ -95,8 +96,7 @@ def _images(run: Run, plan: pl.DataFrame, classes: Sequence[str]) -> pl.DataFram
     """The images that were learned, with the columns `_KNOWN`, path, `there` (where it can be read)
     and group. What is of a class that the student does not know is not among them."""
     labels = read_table(run.workspace.labels, LABELS, "label", _KNOWN)
-    folder = f"{run.workspace.dataset}/"
-    placed = plan.select("id", "group", there=pl.concat_str(pl.lit(folder), "file"))
+    placed = plan.select("id", "group").with_columns(there=_places(run, plan["file"]))
     learned = learned_by(run, plan).unique("id", maintain_order=True)
     rows = learned.join(labels, "id", maintain_order="left")
     rows = rows.join(placed, "id", "left", maintain_order="left")
@@ -105,6 +105,16 @@ def _images(run: Run, plan: pl.DataFrame, classes: Sequence[str]) -> pl.DataFram
         group=pl.coalesce("group", "id"),
         label=pl.coalesce("class", "guess"),
     ).filter(pl.col("label").is_in(classes))
+
+
+def _places(run: Run, files: pl.Series) -> pl.Series:
+    """Where the dataset has its images: in its folder, or in shards."""
+    shards = read_sharded(run.workspace)
+    if shards is None:
+        return f"{run.workspace.dataset}/" + files
+    places = shards.places()
+    found = [str(places[file]) if file in places else None for file in files]
+    return pl.Series(found, dtype=pl.String)
 
 
 def _see(run: Run, images: pl.DataFrame, kept: Path) -> Seen:

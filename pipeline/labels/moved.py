@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.records import DATASET, EXPORTED, EXPORTED_FILE, SPLITS, read_table
+from pipeline.records import DATASET, EXPORTED, EXPORTED_FILE, SHARDS_MADE, SPLITS, read_table
 from pipeline.run.workspace import Workspace
 
 # What systems and tools leave in folders: not a person's, and nobody misses it.
@@ -40,11 +40,12 @@ class FolderState:
 
 
 def look_at_folder(workspace: Workspace) -> FolderState | None:
-    """Compare the dataset's folder with its table; None where there is no dataset yet."""
+    """Compare the dataset's folder with its table; None where there is no dataset yet, or one of
+    shards, in which nobody can move anything."""
     plan = exported(workspace)
     if plan is None:
         return None
-    found = _files(workspace.dataset)
+    found = files_below(workspace.dataset)
     plan = plan.with_columns(name=pl.col("file").str.split("/").list.last())
     at_home = plan.join(found.select("file", "size"), "file", "left", maintain_order="left")
     there = pl.col("size").is_not_null()
@@ -71,7 +72,9 @@ def look_at_folder(workspace: Workspace) -> FolderState | None:
 
 def exported(workspace: Workspace) -> pl.DataFrame | None:
     """Return what was written into the dataset's folder, with the schema `records.EXPORTED`; None
-    where there is no dataset yet."""
+    where there is no dataset yet, or one of shards."""
+    if (workspace.dataset / SHARDS_MADE).is_file():
+        return None
     inside = workspace.dataset / EXPORTED_FILE
     if inside.is_file():
         return read_table(inside, EXPORTED, "label")
@@ -100,7 +103,7 @@ def moved_by_hand(state: FolderState | None, classes: Sequence[str]) -> dict[str
     return dict(moved.select("id", "class").iter_rows())
 
 
-def _files(folder: Path) -> pl.DataFrame:
+def files_below(folder: Path) -> pl.DataFrame:
     """Every file below the folder, junk aside: its place `file`, with slashes, its name and size.
 
     Names, places and sizes as lists: a million files are looked through in seconds.

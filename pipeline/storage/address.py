@@ -14,6 +14,7 @@ Place = str | Path
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MEMBER = re.compile(r"(?s)(.+?\.tar)#(.+)@(\d+)\+(\d+)")
+_RANGE = re.compile(r"(?s)(.+?\.parquet)#(.+\[\d+\])@(\d+)\+(\d+)")
 _CELL = re.compile(r"(?s)(.+?\.parquet)#(.+)\[(\d+)\]")
 _TABLE = re.compile(r"(?s)(.+?\.parquet)#(.+[^\]])")
 # The parts of a signed address that let whoever reads it in.
@@ -26,7 +27,7 @@ _SIGNED = re.compile(
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a tar shard."""
+    """A file in a tar shard, or a cell of a Parquet file that is known to lie there as it is."""
 
     shard: str
     name: str  # for people; where it lies is said by the next two
@@ -78,7 +79,7 @@ def entry_of(place: Place) -> Member | Cell | None:
     """Return what a place means within a shard; None for a file or an object of its own."""
     if not isinstance(place, str) or "#" not in place:
         return None
-    if found := _MEMBER.fullmatch(place):
+    if found := _MEMBER.fullmatch(place) or _RANGE.fullmatch(place):
         return Member(found[1], found[2], int(found[3]), int(found[4]))
     if found := _CELL.fullmatch(place):
         return Cell(found[1], found[2], int(found[3]))
@@ -86,7 +87,7 @@ def entry_of(place: Place) -> Member | Cell | None:
 
 
 def member(shard: str, name: str, start: int, size: int) -> str:
-    """Return the place of a file in a tar shard."""
+    """Return the place of a file in a tar shard; or of a cell, where the name is `column[row]`."""
     return f"{shard}#{name}@{start}+{size}"
 
 

@@ -48,7 +48,7 @@ def filesystem_of(address: str) -> Any:
         ConfigError: what it needs is not installed.
         StorageError: the provider's chain of credentials fails.
     """
-    return _filesystem(scheme_of(address) or "")
+    return _filesystem(scheme_of(address) or "", os.getpid())
 
 
 def forget() -> None:
@@ -57,7 +57,8 @@ def forget() -> None:
 
 
 @functools.cache
-def _filesystem(scheme: str) -> Any:
+def _filesystem(scheme: str, process: int) -> Any:
+    """The filesystem of a scheme; a forked process needs its own, as threads stay behind."""
     install = f"pip install 'clip2yolo[{SCHEMES[scheme]}]'"
     try:
         import fsspec
@@ -75,18 +76,22 @@ def _filesystem(scheme: str) -> Any:
 
 
 @contextlib.contextmanager
-def in_words(place: str) -> Iterator[None]:
+def in_words(place: str, tried: str = "read") -> Iterator[None]:
     """Let a store's errors be ours: `FileNotFoundError` and `PermissionError` as of a file,
-    `StorageError` for all others, none of them with words of the store's own."""
+    `StorageError` for all others, none of them with words of the store's own.
+
+    Args:
+        tried: what may fail, as a participle.
+    """
     try:
         yield
     except (SourceError, ConfigError, MemoryError):
         raise
     except Exception as error:
-        raise translated(error, place) from error
+        raise translated(error, place, tried) from error
 
 
-def translated(error: BaseException, place: str) -> Exception:
+def translated(error: BaseException, place: str, tried: str = "read") -> Exception:
     """Return a store's error as one of ours (see `in_words`)."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
@@ -94,7 +99,7 @@ def translated(error: BaseException, place: str) -> Exception:
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
     if isinstance(error, SourceError | ConfigError):
         return error
-    return StorageError(f"It cannot be read ({_in_words(error)}).")
+    return StorageError(f"It cannot be {tried} ({_in_words(error)}).")
 
 
 def _in_words(error: BaseException) -> str:
@@ -212,5 +217,44 @@ def put(address: str, data: bytes) -> None:
     Raises:
         PermissionError, StorageError: see `in_words`.
     """
-    with in_words(address):
+    with in_words(address, "written"):
         filesystem_of(address).pipe_file(address, data)
+
+
+def put_file(address: str, file: str) -> None:
+    """Write a file as an object, as `put` does; a large one goes in parts.
+
+    Raises:
+        PermissionError, StorageError: see `in_words`.
+    """
+    with in_words(address, "written"):
+        filesystem_of(address).put_file(file, address)
+
+
+def sizes_below(address: str) -> dict[str, int]:
+    """Return the bytes of all objects below an address, by their names below it.
+
+    Raises:
+        PermissionError, StorageError: see `in_words`.
+    """
+    system, folder = filesystem_of(address), address.split("://", 1)[1].rstrip("/")
+    try:
+        with in_words(address, "listed"):
+            found = system.find(folder, detail=True)
+    except FileNotFoundError:
+        return {}
+    return {
+        name.removeprefix(f"{folder}/"): state_in(facts).size
+        for name, facts in found.items()
+        if facts.get("type") == "file"
+    }
+
+
+def removed(address: str) -> None:
+    """Remove an object; one that is not there is as good.
+
+    Raises:
+        PermissionError, StorageError: see `in_words`.
+    """
+    with contextlib.suppress(FileNotFoundError), in_words(address, "removed"):
+        filesystem_of(address).rm_file(address)

@@ -1,4 +1,5 @@
-"""The one place that knows pyarrow: columns of Parquet files that hold image files.
+"""The one place that knows pyarrow: columns of Parquet files that hold image files, read and
+written.
 
 A column holds bytes, or structs with a field `bytes` as Hugging Face datasets write them.
 """
@@ -6,12 +7,17 @@ A column holds bytes, or structs with a field `bytes` as Hugging Face datasets w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import ConfigError, SourceError
 
 _ROWS = 64  # read together
+# Written together: readers of Hugging Face datasets take a group of rows into memory whole.
+_GROUP_ROWS, _GROUP_BYTES = 100, 64 << 20
 
 
 def _library() -> Any:
@@ -19,10 +25,73 @@ def _library() -> Any:
         import pyarrow.parquet
     except ImportError:
         raise ConfigError(
-            "To read images from Parquet files pyarrow is needed. Install it with "
+            "For images in Parquet files pyarrow is needed. Install it with "
             "`pip install 'clip2yolo[parquet]'`."
         ) from None
     return pyarrow
+
+
+def check_library() -> None:
+    """Refuse to go on without what Parquet files need.
+
+    Raises:
+        ConfigError: it is not installed; says how that is done.
+    """
+    _library()
+
+
+def write_images(
+    path: Path, rows: Iterable[tuple[bytes, str, int, str]], classes: Sequence[str]
+) -> None:
+    """Write images as Hugging Face datasets have them: a struct `image` of bytes and path, the
+    number `label`, whose names stand in the file's metadata, and the text `id`.
+
+    Bytes lie in the file as they are, neither compressed nor encoded, so that they can be read in
+    the middle. Of images no statistics are kept: they would be copies of the least and the largest.
+
+    Args:
+        rows: bytes, name, number of the class, id.
+        classes: names of the numbers.
+    """
+    arrow = _library()
+    fields = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(classes), "_type": "ClassLabel"},
+        "id": {"dtype": "string", "_type": "Value"},
+    }
+    schema = arrow.schema(
+        {
+            "image": arrow.struct({"bytes": arrow.binary(), "path": arrow.string()}),
+            "label": arrow.int64(),
+            "id": arrow.string(),
+        },
+        {"huggingface": json.dumps({"info": {"features": fields}})},
+    )
+    with arrow.parquet.ParquetWriter(
+        str(path),
+        schema,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=["label", "id"],
+        data_page_version="1.0",
+    ) as writer:
+        for group in _groups(rows):
+            images, names, numbers, ids = map(list, zip(*group, strict=True))
+            cells = [{"bytes": b, "path": n} for b, n in zip(images, names, strict=True)]
+            writer.write_table(arrow.table([cells, numbers, ids], schema=schema))
+
+
+def _groups(rows: Iterable[tuple[bytes, str, int, str]]) -> Iterator[list[Any]]:
+    """Rows in lists that are not too long, nor too large."""
+    waiting = iter(rows)
+    for first in waiting:
+        group, size = [], 0
+        for row in chain([first], waiting):
+            group.append(row)
+            size += len(row[0])
+            if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
+                break
+        yield group
 
 
 @contextlib.contextmanager

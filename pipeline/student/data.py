@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from PIL import Image
 from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import image_suffixes, read_rgb
 from pipeline.records import SPLITS
-from pipeline.storage.address import Place
+from pipeline.storage.address import Place, is_file_place
+from pipeline.storage.reading import read_each
 
 # Decoded pictures are kept in memory up to this many bytes, shared by both splits: decoding big
 # photos again in every epoch would take longer than training on them.
@@ -30,7 +31,7 @@ class FolderImages:
     person's photos) and numbers the classes by the folders that it finds.
 
     Args:
-        samples: (file, class index) pairs.
+        samples: (place, class index) pairs: files, objects, or what lies in shards.
         transforms: from an RGB image to a float32 tensor (3, H, W).
         max_pixels: larger images are refused.
         seed: of what the transforms draw by chance.
@@ -61,12 +62,26 @@ class FolderImages:
         Chance depends on the epoch and the image alone, so that a training that was killed goes on
         with the pictures that it would have seen, however many processes prepare them.
         """
+        return self._seen(number, None)
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """Return a batch of images as `__getitem__` does. What lies in a store is fetched side by
+        side; of a shard only the images' own bytes are read."""
+        rows = {number % len(self.samples) for number in numbers} - self._kept.keys()
+        away = [row for row in sorted(rows) if not is_file_place(self.samples[row][0])]
+        data = dict(zip(away, read_each([str(self.samples[row][0]) for row in away]), strict=True))
+        return [self._seen(number, data.get(number % len(self.samples))) for number in numbers]
+
+    def _seen(self, number: int, data: bytes | Exception | None) -> dict[str, Any]:
+        """An image in an epoch; `data` are its bytes, where they were read."""
         epoch, row = divmod(number, len(self.samples))
         path, index = self.samples[row]
         image = self._kept.get(row)
         if image is None:
             try:
-                image = read_rgb(path, self._max_pixels)
+                # What could not be fetched is asked for once more, to say in words why.
+                source = data if isinstance(data, bytes) else path
+                image = read_rgb(source, self._max_pixels)
             except SourceError as error:
                 raise SourceError(
                     f"{path} cannot be trained on. {error} Run `clip2yolo label` again."
@@ -141,20 +156,25 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 def list_samples(
-    dataset: Path, classes: Sequence[str], files: Collection[str] | None = None
+    dataset: Path,
+    classes: Sequence[str],
+    files: Collection[str] | None = None,
+    places: Mapping[str, Place] | None = None,
 ) -> dict[str, list[tuple[Place, int]]]:
-    """Return each split's (file, class index) pairs; indices follow `classes`, not the folders.
+    """Return each split's (place, class index) pairs; indices follow `classes`, not the folders.
 
     A class may have no folder in a split that has no image of it.
 
     Args:
         files: the dataset's, below its folder; by default all pictures that lie there.
+        places: where the bytes of `files` are, of a dataset that lies in shards; by default below
+            the folder.
 
     Raises:
         StudentError: a split is missing, a folder is no class, or there is nothing to train or to
             choose the best epoch on. No split ever stands in for another.
     """
-    for split in SPLITS:
+    for split in SPLITS if places is None else ():
         if not (dataset / split).is_dir():
             raise StudentError(
                 f"{dataset / split} is missing. Run `clip2yolo label` again: it writes all three "
@@ -169,7 +189,8 @@ def list_samples(
                 f"{dataset / split / class_name} belongs to no class of the ontology. Remove the "
                 "folder, or run `clip2yolo label` again."
             )
-        samples[split].append((dataset / file, index[class_name]))
+        place = dataset / file if places is None else places[file]
+        samples[split].append((place, index[class_name]))
     for split, least in (("train", 2), ("valid", 1)):
         if len(samples[split]) < least:
             raise StudentError(

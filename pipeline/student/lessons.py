@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ SKEWED = 10  # times as many images of one class as of another are worth a word
 class Lessons:
     """The images of each split and what is learned of them."""
 
-    samples: dict[str, list[tuple[Place, int]]]  # split → (file, class index)
+    samples: dict[str, list[tuple[Place, int]]]  # split → (place, class index)
     targets: np.ndarray | None = None  # of train, (n, classes) float32; None: the class index
     draws: np.ndarray | None = None  # of train: how often each is seen an epoch; None: once
     undecided: int = 0  # images of train that have no label
@@ -52,6 +52,7 @@ def lessons_of(
     classes: Sequence[str],
     files: Collection[str] | None,
     beliefs: pl.DataFrame | None,
+    places: Mapping[str, Place] | None = None,
 ) -> Lessons:
     """Return what a student with these settings learns of each image (see `train`).
 
@@ -61,32 +62,40 @@ def lessons_of(
     Raises:
         StudentError: a split that cannot be trained with, or beliefs that are of something else.
     """
-    lessons = hard_lessons(dataset, classes, files)
+    lessons = hard_lessons(dataset, classes, files, places)
     if config.distill == "soft":
         if beliefs is None:
             raise StudentError(
                 "`student.distill: soft` needs what is believed of the images, and a folder of "
                 "images does not say it. Set `distill: hard`."
             )
-        return soft_lessons(dataset, lessons, beliefs)
+        return soft_lessons(dataset, lessons, beliefs, places)
     return lessons
 
 
 def hard_lessons(
-    dataset: Path, classes: Sequence[str], files: Collection[str] | None = None
+    dataset: Path,
+    classes: Sequence[str],
+    files: Collection[str] | None = None,
+    places: Mapping[str, Place] | None = None,
 ) -> Lessons:
     """Return what the folders of a dataset teach: each image is what its folder says.
 
     Args:
-        dataset, classes, files: see `list_samples`.
+        dataset, classes, files, places: see `list_samples`.
 
     Raises:
         StudentError: as `list_samples`.
     """
-    return Lessons(list_samples(dataset, classes, files))
+    return Lessons(list_samples(dataset, classes, files, places))
 
 
-def soft_lessons(dataset: Path, lessons: Lessons, beliefs: pl.DataFrame) -> Lessons:
+def soft_lessons(
+    dataset: Path,
+    lessons: Lessons,
+    beliefs: pl.DataFrame,
+    places: Mapping[str, Place] | None = None,
+) -> Lessons:
     """Return the same with what is believed of each image of train, and the undecided images too;
     valid and test keep their labels.
 
@@ -98,13 +107,17 @@ def soft_lessons(dataset: Path, lessons: Lessons, beliefs: pl.DataFrame) -> Less
         dataset: the folder.
         lessons: what its folders teach.
         beliefs: with the schema `records.BELIEFS`, probabilities in the order of the classes.
+        places: see `list_samples`.
 
     Raises:
         StudentError: the beliefs are not those of this dataset, or an undecided image has vanished.
     """
     taught = beliefs.filter(pl.col("kind").is_in(TAUGHT))
     labeled = taught.filter(pl.col("kind") == "label")
-    row_of = {str(dataset / file): row for row, file in enumerate(labeled["file"])}
+    row_of = {
+        str(dataset / file if places is None else places.get(file)): row
+        for row, file in enumerate(labeled["file"])
+    }
     order = [row_of.get(str(path), -1) for path, _ in lessons.samples["train"]]
     if len(order) != len(labeled) or -1 in order:
         raise StudentError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.config import SpaceConfig, StudentConfig
+from pipeline.dataset.sharded import Sharded, read_sharded
 from pipeline.errors import ConfigError, StudentError, WorkspaceError
 from pipeline.labels.again import look_again
 from pipeline.labels.moved import look_at_folder
@@ -44,6 +45,7 @@ class TrainInputs:
 
     plan: pl.DataFrame  # dataset.parquet
     beliefs: pl.DataFrame | None  # beliefs.parquet, where the student learns it
+    shards: Sharded | None = None  # where the dataset lies in shards
 
     @property
     def classes(self) -> list[str]:
@@ -61,8 +63,24 @@ def _look(run: Run) -> TrainInputs:
             "missing or damaged is written again."
         )
     plan = read_table(space.dataset_table, DATASET, "label")
+    shards = read_sharded(space)
+    if shards is not None:
+        _refuse_incomplete(shards, plan)
     soft = run.config.student.distill == "soft"
-    return TrainInputs(plan, read_table(space.beliefs, BELIEFS, "label") if soft else None)
+    return TrainInputs(plan, read_table(space.beliefs, BELIEFS, "label") if soft else None, shards)
+
+
+def _refuse_incomplete(shards: Sharded, plan: pl.DataFrame) -> None:
+    if not plan.join(shards.table, ["id", "file"], "anti").is_empty():
+        raise WorkspaceError(
+            "The shards of the dataset are not those of dataset.parquet. Run `clip2yolo label`."
+        )
+    if lacking := shards.lacking():
+        more = f" and {len(lacking) - 1:,} more shards are" if len(lacking) > 1 else " is"
+        raise WorkspaceError(
+            f"{lacking[0]}{more} not as exported: changed, or not there any more. Run `clip2yolo "
+            "label`: it writes again what is missing."
+        )
 
 
 def _digest_with(inputs: TrainInputs, settings: StudentConfig) -> str:
@@ -110,6 +128,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             classes,
             digest=_digest_with(inputs, settings),
             files=inputs.plan["file"].to_list(),
+            places=None if inputs.shards is None else inputs.shards.places(),
             beliefs=inputs.beliefs,
             max_pixels=run.config.max_pixels,
             on_epoch=on_epoch,

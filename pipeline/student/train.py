@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def train(
     *,
     digest: str | None = None,
     files: Collection[str] | None = None,
+    places: Mapping[str, Place] | None = None,
     beliefs: pl.DataFrame | None = None,
     max_pixels: int = MAX_PIXELS,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
@@ -88,6 +89,8 @@ def train(
         digest: names pictures and settings, see `training_digest`; by default the pictures' names
             and sizes stand for them.
         files: the images, below `dataset`; by default all pictures that lie there.
+        places: where the bytes of each of `files` are, of a dataset that lies in shards; the
+            student is the same as from files.
         beliefs: what is believed of the images, with the schema `records.BELIEFS` and probabilities
             in the order of the student's answers; `distill: soft` learns them, and from those that
             are of no class what is unlike the classes.
@@ -104,7 +107,7 @@ def train(
     """
     check_settings(config)
     classes = sorted(classes)
-    lessons = lessons_of(dataset, config, classes, files, beliefs)
+    lessons = lessons_of(dataset, config, classes, files, beliefs, places)
     on_lessons(lessons)
     folder = out.parent / f".{out.name}.training"
     plan = digest or training_digest(_listing(lessons.samples), config, classes, beliefs)
