@@ -90,9 +90,10 @@ def parse_config(
     data["teacher"] = teachers_of(data.get("teacher", {}), base)
     if isinstance(data.get("label"), dict) and "space" in data["label"]:
         data["label"] = {**data["label"], "space": space_of(data["label"]["space"], base)}
-    if isinstance(data.get("label"), dict) and isinstance(data["label"].get("vectors"), str):
-        vectors = place_of(base, data["label"]["vectors"], f"{file}: `label.vectors`")
-        data["label"] = {**data["label"], "vectors": vectors}
+    for key in ("vectors", "sample"):
+        if isinstance(data.get("label"), dict) and isinstance(data["label"].get(key), str):
+            place = place_of(base, data["label"][key], f"{file}: `label.{key}`")
+            data["label"] = {**data["label"], key: place}
     data["student"] = with_model_paths(data.get("student", {}), "student", base)
     data["export"] = exports_of(data.get("export", []))
     try:

@@ -23,19 +23,12 @@ def doubt(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
         batch: all images of a run; vectors are read in blocks.
         probabilities: what refinement gave, (n, classes).
     """
-    n, classes = probabilities.shape
-    if n < 3 or classes < 2:
-        return np.zeros(n, np.float32)
-    labels = _labels(batch, probabilities)
-    total = np.zeros(n)
-    for space in batch.spaces:
-        near = around(space.vectors, batch.votes)
-        total += doubt_in(near, space.vectors, probabilities, batch.plain, labels, batch.votes)
-    return _mean(total, len(batch.spaces), batch.known)
+    return Doubter(batch, probabilities).scores
 
 
 class Doubter:
-    """How likely labels of further images are wrong, by what a batch has shown: see `doubt`.
+    """How likely labels are wrong, of a batch and of further images by what it has shown: see
+    `doubt`.
 
     Args:
         batch: the images that are learned from.
@@ -45,11 +38,17 @@ class Doubter:
     def __init__(self, batch: Batch, probabilities: np.ndarray) -> None:
         n, classes = probabilities.shape
         self._batch, self._shares = batch, probabilities
-        labels = _labels(batch, probabilities)
-        self._spaces = [
-            (around(one.vectors, batch.votes), Probe(one.vectors, labels, classes, batch.votes))
-            for one in (batch.spaces if n >= 3 and classes >= 2 else ())
-        ]
+        self._spaces: list[tuple[Around, Probe]] = []
+        self.scores = np.zeros(n, np.float32)  # of the batch
+        if n < 3 or classes < 2:
+            return
+        labels, total = _labels(batch, probabilities), np.zeros(n)
+        for space in batch.spaces:
+            near = around(space.vectors, batch.votes)
+            linear = Probe(space.vectors, labels, classes, batch.votes)
+            total += _added(near, probabilities, batch.plain, labels, linear.leads)
+            self._spaces.append((near, linear))
+        self.scores = _mean(total, len(batch.spaces), batch.known)
 
     def further(self, batch: Batch, probabilities: np.ndarray) -> np.ndarray:
         """Return how likely each label is wrong, (m,) float32 from 0 to 1.
@@ -64,9 +63,9 @@ class Doubter:
         labels = _labels(batch, probabilities)
         for part in blocks(len(found)):
             total = np.zeros(len(labels[part]))
-            for (around_it, probe_it), space in zip(self._spaces, batch.spaces, strict=True):
-                near = around_it.further(space.vectors[part])
-                leads = probe_it.further(space.vectors[part], labels[part])
+            for (beside, linear), space in zip(self._spaces, batch.spaces, strict=True):
+                near = beside.further(space.vectors[part])
+                leads = linear.further(space.vectors[part], labels[part])
                 total += _added(near, self._shares, self._batch.plain, labels[part], leads)
             found[part] = _mean(total, len(self._spaces), batch.known[part])
         return found

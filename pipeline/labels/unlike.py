@@ -233,9 +233,7 @@ class _InSpace:
         return found
 
 
-def _means(
-    vectors: np.ndarray, centre: np.ndarray, core: _Core, present: np.ndarray
-) -> np.ndarray:
+def _means(vectors: np.ndarray, centre: np.ndarray, core: _Core, present: np.ndarray) -> np.ndarray:
     """Return the mean (k, dim) of each class that is present, beside the centre."""
     classes = len(present)
     sums, weight = np.zeros((classes, vectors.shape[1])), np.zeros(classes)
