@@ -8,6 +8,7 @@ or a machine. Nothing here repeats or queues anything.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import socket
@@ -179,11 +180,15 @@ def _made_here(tables: Sequence[Callable[[], Any]]) -> Any:
             about = BlockMetadata(**{one.name: None for one in fields(BlockMetadata)})
             return [ReadTask(partial(_one, made), about) for made in tables]
 
+    # Also where this machine is to do no work of the cluster. Ray 2.64 ends one way to say so, and
+    # earlier versions do not know the other.
+    free: dict[str, Any] = {"num_cpus": 0}
+    named = "num_cpus" in inspect.signature(ray.data.read_datasource).parameters
     return ray.data.read_datasource(
         Tables(),
         override_num_blocks=len(tables),  # none is divided
         concurrency=_MAKING,
-        ray_remote_args={"num_cpus": 0},  # also where this machine is to do no work of the cluster
+        **(free if named else {"ray_remote_args": free}),
     )
 
 
