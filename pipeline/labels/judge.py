@@ -84,12 +84,17 @@ def judge(
             shares = np.concatenate([verdicts.probabilities, shares[n:]])
     doubts, now = Doubter(learned, shares), verdicts.probabilities
     own = everywhere.of(doubts.scores, lambda other, rows: doubts.further(other, now[rows]), kept)
+    return _with_doubt(verdicts, own)
+
+
+def _with_doubt(verdicts: Verdicts, doubt: np.ndarray) -> Verdicts:
+    """Put in how doubtful labels are, (n,). What a person decided is no answer: beside the decision
+    stands what the words say."""
     given = np.flatnonzero(verdicts.known >= 0)
     if len(given):
-        # What a person decided is no answer: beside the decision stands what the words say.
         verdicts = verdicts.with_rows(given, verdicts.plain[given])
-        own[given] = lack_of_lead(verdicts.plain[given])
-    return replace(verdicts, doubt=own)
+        doubt[given] = lack_of_lead(verdicts.plain[given])
+    return replace(verdicts, doubt=doubt)
 
 
 def _learned(why: str, sample: int, images: int) -> str:
