@@ -8,11 +8,13 @@ or a machine. Nothing here repeats or queues anything.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, TypeVar
 
 from pipeline.errors import ConfigError, TeacherError
@@ -23,6 +25,7 @@ Result = TypeVar("Result")
 
 _ANSWERS_WITHIN = 10.0  # seconds
 _ITEMS = 4  # handed to a worker together
+_MAKING = 2  # processes that make tables
 # What Ray reads when it is imported. It shall not phone home, nor fill the terminal.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -118,9 +121,16 @@ def check_installed() -> None:
     _library()
 
 
-def stream(tables: Sequence[Any], steps: Sequence[Step]) -> Generator[Any, None, None]:
+def stream(
+    tables: Sequence[Callable[[], Any]], steps: Sequence[Step]
+) -> Generator[Any, None, None]:
     """Send Arrow tables through steps; yield what comes out, whichever is first. Call it while
     connected; closing it ends the work.
+
+    Args:
+        tables: what makes each of them. It is called on this machine, in another process, when the
+            table's turn has come: no more of them are in memory than the cluster works on.
+        steps: what is done with each.
 
     Raises:
         TeacherError: a step has failed where doing it again does not help.
@@ -130,7 +140,7 @@ def stream(tables: Sequence[Any], steps: Sequence[Step]) -> Generator[Any, None,
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None  # a table stays one
-    data = ray.data.from_blocks(list(tables))  # its number of blocks stays as it is
+    data = _made_here(tables)
     for step in steps:
         more: dict[str, Any] = {}
         if isinstance(step.work, type):
@@ -148,6 +158,42 @@ def stream(tables: Sequence[Any], steps: Sequence[Step]) -> Generator[Any, None,
         )
     with _in_words(ray):
         yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def _made_here(tables: Sequence[Callable[[], Any]]) -> Any:
+    """A dataset with a block for each table."""
+    import ray
+    import ray.util.client
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
+
+    if ray.util.client.ray.is_connected():  # nothing of the cluster runs on this machine
+        return ray.data.from_blocks([made() for made in tables])
+
+    class Tables(Datasource):  # type: ignore[misc]
+        supports_distributed_reads = False
+
+        def estimate_inmemory_data_size(self) -> int | None:
+            return None
+
+        def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[Any]:
+            about = BlockMetadata(**{one.name: None for one in fields(BlockMetadata)})
+            return [ReadTask(partial(_one, made), about) for made in tables]
+
+    # Also where this machine is to do no work of the cluster. Ray 2.64 ends one way to say so, and
+    # earlier versions do not know the other.
+    free: dict[str, Any] = {"num_cpus": 0}
+    named = "num_cpus" in inspect.signature(ray.data.read_datasource).parameters
+    return ray.data.read_datasource(
+        Tables(),
+        override_num_blocks=len(tables),  # none is divided
+        concurrency=_MAKING,
+        **(free if named else {"ray_remote_args": free}),
+    )
+
+
+def _one(made: Callable[[], Any]) -> list[Any]:
+    return [made()]
 
 
 def mapped(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

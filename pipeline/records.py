@@ -120,6 +120,9 @@ SHARDED: Schema = {
 SHARDED_FILE = ".clip2yolo.shards.parquet"
 SHARDS_MADE = ".clip2yolo.made.json"  # there from the moment on in which a shard may be
 
+# The images that a large run's labels were learned from; another run may be given the same ones.
+SAMPLE: Schema = {name: IMAGES[name] for name in ("id", "path", "video", "seconds")}
+
 TRUTH: Schema = {"id": pl.String, "path": pl.String, "class": pl.String}
 EXAMPLES = TRUTH  # of each class, what a person gave to show what it looks like
 

@@ -41,6 +41,7 @@ from pipeline.teachers.engines.ray import RayEngine
 from pipeline.teachers.engines.threads import embed
 from tests.fakes import ColorTeacher, photos, picture, sha256
 from tests.stores import s3_store, tar_of
+from tests.tiny_models import write_model
 
 ray = pytest.importorskip("ray", reason="needs Ray, of the extra `ray`")
 
@@ -160,6 +161,7 @@ def test_a_shard_that_exists_is_not_computed_again(cluster: Any, tmp_path: Path)
 def test_a_node_that_dies_costs_nothing_but_time(cluster: Any, tmp_path: Path) -> None:
     pairs = pairs_of(photos(tmp_path / "p", {"red": 240, "blue": 240}))
     notes, cache = tmp_path / "notes", cache_at(tmp_path / "cache")
+    viewer = Colors(notes, pause=0.02)
     doomed = cluster.add_node(num_cpus=1)
 
     def kill() -> None:
@@ -169,7 +171,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster: Any, tmp_path: Path) -
 
     killer = threading.Thread(target=kill)
     killer.start()
-    done, told = ask(Colors(notes, pause=0.02), pairs, cache)
+    done, told = ask(viewer, pairs, cache)
     killer.join()
     assert done.computed == 480 and done.failures == {} and told[-1] == (480, 480)
     ids = [one for one, _ in pairs]
@@ -194,6 +196,32 @@ def test_what_was_finished_stays_when_somebody_stops_the_run(cluster: Any, tmp_p
     assert 64 <= kept < 256
     done, _ = ask(Colors(tmp_path / "more"), pairs, cache)
     assert done.computed == 256 - kept
+
+
+class Clip:
+    """A tiny CLIP that computes in bf16, see `Viewer`."""
+
+    def __init__(self, folder: Path) -> None:
+        write_model(folder)
+        self.settings = TeacherConfig(
+            model=f"local-dir:{folder}", device="cpu", precision="bf16", compile="never"
+        )
+        self.sight: Sight = load_teacher(self.settings)
+        self.loader: Loader = load_teacher
+
+
+@pytest.mark.slow
+def test_vectors_in_bf16_are_those_of_this_machine(cluster: Any, tmp_path: Path) -> None:
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 40, "blue": 40}))
+    viewer = Clip(tmp_path / "model")
+    assert viewer.sight.precision == "bf16"
+    here, there = (
+        EmbeddingCache(tmp_path / name, viewer.sight.fingerprint) for name in ("here", "there")
+    )
+    embed(viewer.sight, pairs, here)
+    assert engine()(viewer, pairs, there, 10**8, no_progress).computed == 80
+    ids = [one for one, _ in pairs]
+    assert np.abs(here.vectors(ids) - there.vectors(ids)).max() < 1e-3
 
 
 class Stranger(Colors):

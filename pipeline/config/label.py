@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -19,6 +19,8 @@ class LabelConfig(Section):
     prompts: Literal["sum", "mean"] = "sum"  # how the prompts of a class become its probability
     prior: dict[str, Share] = Field(default={})  # class → its share, where it is known
     reject: Literal["auto", "none"] | Fraction = "none"  # abstain on what fits no class
+    # Of more images so many are learned from, or those of another run's sample.parquet.
+    sample: Annotated[int, Field(ge=100)] | Location = 50_000
     space: SpaceConfig | None = None  # a second, purely visual space: see `pipeline.spaces`
     engine: Literal["local", "ray"] = "local"  # who computes: this machine, or a Ray cluster
     address: str | None = None  # of a Ray cluster that is there; by default one starts here

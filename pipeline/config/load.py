@@ -90,12 +90,11 @@ def parse_config(
     data["teacher"] = teachers_of(data.get("teacher", {}), base)
     if isinstance(data.get("label"), dict) and "space" in data["label"]:
         data["label"] = {**data["label"], "space": space_of(data["label"]["space"], base)}
-    if isinstance(data.get("label"), dict) and isinstance(data["label"].get("vectors"), str):
-        vectors = place_of(base, data["label"]["vectors"], f"{file}: `label.vectors`")
-        data["label"] = {**data["label"], "vectors": vectors}
-    if isinstance(data.get("dataset"), dict) and isinstance(data["dataset"].get("to"), str):
-        to = place_of(base, data["dataset"]["to"], f"{file}: `dataset.to`")
-        data["dataset"] = {**data["dataset"], "to": to}
+    for section, key in (("label", "vectors"), ("label", "sample"), ("dataset", "to")):
+        part = data.get(section)
+        if isinstance(part, dict) and isinstance(part.get(key), str):
+            place = place_of(base, part[key], f"{file}: `{section}.{key}`")
+            data[section] = {**part, key: place}
     data["student"] = with_model_paths(data.get("student", {}), "student", base)
     data["export"] = exports_of(data.get("export", []))
     try:

@@ -13,8 +13,8 @@ from pipeline.config import LabelConfig, SpaceConfig
 from pipeline.images.examples import read_examples
 from pipeline.labels.gather import (
     batch_of,
+    beside_of,
     examples_among,
-    examples_beside,
     seen_by_space,
 )
 from pipeline.labels.judge import judge
@@ -60,7 +60,7 @@ def gather_again(run: Run, ids: Sequence[str] | pl.Series) -> Gathered:
         images.filter(pl.col("status") == "ok").unique("id"), "id", maintain_order="left"
     )
     asked = ask(panel, images, config.max_pixels, SILENT)
-    beside = examples_beside(panel, images)
+    beside = beside_of(run, panel, images)
     seen = seen_by_space(run, panel, images, beside, asked)
     failures = asked.failures | {one: why for each in seen for one, why in each.failures.items()}
     lost = pl.col("id").is_in(list(failures))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +24,16 @@ class Around:
 
     rows: np.ndarray  # (s,) rows of the batch that may be neighbours
     links: sparse.csr_array  # (n, s) weights, each row summing to 1
+    eye: Eye
+    seen: np.ndarray  # (s, dims): the possible neighbours, as the eye sees them
+    votes: np.ndarray  # (s,)
+
+    def further(self, vectors: np.ndarray) -> Around:
+        """Return the neighbours, among the same, of images (m, dim) that are none of the batch."""
+        return replace(self, links=neighbours(self.eye.see([vectors]), self.seen, self.votes))
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the neighbours' mean (n, …) of values (n, …)."""
+        """Return the neighbours' mean (n, …) of values of the batch."""
         found: np.ndarray = self.links @ values[self.rows]
         return found
 
@@ -34,7 +41,7 @@ class Around:
         """Return the mean probability (n,) that the neighbours give to each image's label.
 
         Args:
-            probabilities: (n, classes).
+            probabilities: of the batch, (rows, classes).
             labels: (n,) int.
         """
         theirs = probabilities[self.rows]
@@ -66,7 +73,7 @@ def around(vectors: np.ndarray, votes: np.ndarray) -> Around:
     parts = [
         neighbours(eye.see([vectors[part]]), sample, votes[rows], own[part]) for part in blocks(n)
     ]
-    return Around(rows, sparse.csr_array(sparse.vstack(parts)))
+    return Around(rows, sparse.csr_array(sparse.vstack(parts)), eye, sample, votes[rows])
 
 
 def centre_of(vectors: np.ndarray) -> np.ndarray:

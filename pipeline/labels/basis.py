@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.config import TeacherConfig
 from pipeline.files import fingerprint, names_and_hashes
 from pipeline.labels.counts import LabelInputs
+from pipeline.labels.sampling import sample_basis
 from pipeline.run.stage import Run
 from pipeline.spaces.see import identity_of
 
@@ -25,13 +26,14 @@ def basis_of(run: Run, inputs: LabelInputs) -> str:
         _FORMAT,
         asdict(run.ontology),
         _asked(run.config.teachers),
-        settings.model_dump(exclude={"space", *_ENGINE}),
+        settings.model_dump(exclude={"space", "sample", *_ENGINE}),
         settings.space and identity_of(settings.space, run.config.student),
         run.config.max_pixels,
         inputs.human,
         inputs.examples.digest,
         # Only where there are any: otherwise the labels of every earlier run would count as old.
         *([sorted(inputs.nothing)] if inputs.nothing else []),
+        *sample_basis(run.config, inputs.images),
     )
 
 

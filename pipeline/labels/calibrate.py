@@ -19,30 +19,45 @@ _LEAST = 1e-12
 
 def calibrated(probabilities: np.ndarray, batch: Batch, lead: float | None = None) -> np.ndarray:
     """Return probabilities (n, classes) float32 that are as sure as they are right; which class is
-    the likeliest stays.
-
-    One temperature for all (Guo et al., 2017, "On calibration of modern neural networks"). Without
-    labels it is the one at which the mean confidence is the accuracy that `estimated_accuracy`
-    gives. Classes that people gave correct it: the temperature must suit what the neighbours of
-    those images say, which have not heard the answer.
+    the likeliest stays: see `temperature_of`.
 
     Args:
         probabilities: what refinement gave, or the plain ones.
         batch: the images; rows whose class is known stay as they are.
         lead: see `Refined.lead`.
     """
+    return cooled(probabilities, temperature_of(probabilities, batch, lead), batch.known)
+
+
+def temperature_of(
+    probabilities: np.ndarray, batch: Batch, lead: float | None = None
+) -> float | None:
+    """Return the temperature at which probabilities (n, classes) are as sure as they are right;
+    None where there is too little to tell.
+
+    One temperature for all (Guo et al., 2017, "On calibration of modern neural networks"). Without
+    labels it is the one at which the mean confidence is the accuracy that `estimated_accuracy`
+    gives. Classes that people gave correct it: the temperature must suit what the neighbours of
+    those images say, which have not heard the answer. The arguments are those of `calibrated`.
+    """
     n, classes = probabilities.shape
     if n < 3 or classes < 2:
-        return probabilities
+        return None
     asked = np.flatnonzero(batch.known >= 0)
     asked = asked[some_rows(len(asked), _ASKED)]
-    temperature = _temperature(probabilities, batch, asked, lead)
-    cooled = np.empty((n, classes), np.float32)
-    for part in blocks(n):
-        cooled[part] = _at(probabilities[part], temperature)
-    known = batch.known >= 0
-    cooled[known] = probabilities[known]
-    return cooled
+    return _temperature(probabilities, batch, asked, lead)
+
+
+def cooled(probabilities: np.ndarray, temperature: float | None, known: np.ndarray) -> np.ndarray:
+    """Return probabilities (n, classes) float32 at a temperature. Rows whose class is known, (n,)
+    int from 0 on, stay as they are, and all of them where there is no temperature."""
+    if temperature is None:
+        return probabilities
+    found = np.empty(probabilities.shape, np.float32)
+    for part in blocks(len(found)):
+        found[part] = _at(probabilities[part], temperature)
+    found[known >= 0] = probabilities[known >= 0]
+    return found
 
 
 def estimated_accuracy(

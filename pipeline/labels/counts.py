@@ -47,6 +47,7 @@ class LabelCounts:
     warnings: list[str]
     drift: Drift | None
     seconds_to_label: float  # with all vectors at hand
+    sampled: int = 0  # images that the labels were learned from, of more; 0: all
     refined: bool = False  # whether the batch had a say
     why: str = ""  # a sentence: what refinement did, on what evidence
     weights: dict[str, float] = field(default_factory=dict)  # space → its share in the evidence

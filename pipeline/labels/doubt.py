@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.labels.around import Around, around
-from pipeline.labels.probe import probe
+from pipeline.labels.around import Around, around, blocks
+from pipeline.labels.probe import Probe, probe
 from pipeline.labels.refine.batch import Batch
 
 
@@ -23,17 +23,61 @@ def doubt(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
         batch: all images of a run; vectors are read in blocks.
         probabilities: what refinement gave, (n, classes).
     """
-    n, classes = probabilities.shape
-    given = batch.known >= 0
-    labels = np.where(given, batch.known, probabilities.argmax(axis=1))
-    if n < 3 or classes < 2:
-        return np.zeros(n, np.float32)
-    total = np.zeros(n)
-    for space in batch.spaces:
-        near = around(space.vectors, batch.votes)
-        total += doubt_in(near, space.vectors, probabilities, batch.plain, labels, batch.votes)
-    doubts = (total / len(batch.spaces)).clip(0, 1)
-    doubts[given] = 0
+    return Doubter(batch, probabilities).scores
+
+
+class Doubter:
+    """How likely labels are wrong, of a batch and of further images by what it has shown: see
+    `doubt`.
+
+    Args:
+        batch: the images that are learned from.
+        probabilities: what refinement gave, (n, classes).
+    """
+
+    def __init__(self, batch: Batch, probabilities: np.ndarray) -> None:
+        n, classes = probabilities.shape
+        self._batch, self._shares = batch, probabilities
+        self._spaces: list[tuple[Around, Probe]] = []
+        self.scores = np.zeros(n, np.float32)  # of the batch
+        if n < 3 or classes < 2:
+            return
+        labels, total = _labels(batch, probabilities), np.zeros(n)
+        for space in batch.spaces:
+            near = around(space.vectors, batch.votes)
+            linear = Probe(space.vectors, labels, classes, batch.votes)
+            total += _added(near, probabilities, batch.plain, labels, linear.leads)
+            self._spaces.append((near, linear))
+        self.scores = _mean(total, len(batch.spaces), batch.known)
+
+    def further(self, batch: Batch, probabilities: np.ndarray) -> np.ndarray:
+        """Return how likely each label is wrong, (m,) float32 from 0 to 1.
+
+        Args:
+            batch: images that are none of those learned from, in the same spaces.
+            probabilities: what refinement gave, (m, classes).
+        """
+        found = np.zeros(len(probabilities), np.float32)
+        if not self._spaces:
+            return found
+        labels = _labels(batch, probabilities)
+        for part in blocks(len(found)):
+            total = np.zeros(len(labels[part]))
+            for (beside, linear), space in zip(self._spaces, batch.spaces, strict=True):
+                near = beside.further(space.vectors[part])
+                leads = linear.further(space.vectors[part], labels[part])
+                total += _added(near, self._shares, self._batch.plain, labels[part], leads)
+            found[part] = _mean(total, len(self._spaces), batch.known[part])
+        return found
+
+
+def _labels(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
+    return np.where(batch.known >= 0, batch.known, probabilities.argmax(axis=1))
+
+
+def _mean(total: np.ndarray, spaces: int, known: np.ndarray) -> np.ndarray:
+    doubts = (total / spaces).clip(0, 1)
+    doubts[known >= 0] = 0
     return doubts.astype(np.float32)
 
 
@@ -55,7 +99,18 @@ def doubt_in(
         labels: (n,) int.
         votes: (n,) weight of each image.
     """
+    leads = probe(vectors, labels, probabilities.shape[1], votes)
+    return _added(near, probabilities, plain, labels, leads)
+
+
+def _added(
+    near: Around,
+    probabilities: np.ndarray,
+    plain: np.ndarray,
+    labels: np.ndarray,
+    leads: np.ndarray,
+) -> np.ndarray:
     total = 0.5 * (1 - near.support(probabilities, labels))
     total += 0.25 * (1 - near.support(plain, labels))
-    total += 0.25 * (1 - probe(vectors, labels, probabilities.shape[1], votes)) / 2
+    total += 0.25 * (1 - leads) / 2
     return total

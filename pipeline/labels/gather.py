@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.files import stacked
 from pipeline.labels.judge import each_alone, judge
 from pipeline.labels.refine.batch import Batch, Space
+from pipeline.labels.sampling import read_sample, sampled_rows
 from pipeline.labels.steady import Earlier
 from pipeline.labels.verdicts import Verdicts
 from pipeline.labels.votes import votes
@@ -22,7 +23,7 @@ from pipeline.labels.words import Words, words_of
 from pipeline.ontology import Ontology, declared_prior
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
-from pipeline.teachers.panel import Asked, Panel
+from pipeline.teachers.panel import Asked, Panel, ask
 
 _BLOCK = 20_000  # images at a time
 
@@ -88,24 +89,34 @@ def batch_of(
     must give vectors. The arguments are those of `verdicts_on`."""
     ontology = run.ontology
     rows = asked.only([*asked.ids.to_list(), *beside["id"].to_list()])
-    known = _known(
-        rows.ids, {**human, **dict(beside.select("id", "class").iter_rows())}, ontology.classes
-    )
+    shown = beside.select("id", "class").drop_nulls()
+    known = _known(rows.ids, {**human, **dict(shown.iter_rows())}, ontology.classes)
     plain = stacked(_plain(rows), len(rows.ids), run.workspace.root)
     spaces = tuple(
         Space(name, stacked(_blocks(vectors, rows.ids), len(rows.ids), run.workspace.root))
         for name, vectors in _spaces(rows, seen)
     )
     pictures = pl.concat([images, beside], how="diagonal").select("video", "seconds")
+    sample = sampled_rows(run.config, rows.ids, len(asked.ids), known, read_sample(run.config))
     return Batch(
         classes=ontology.classes,
         plain=plain,
         words=_words_alone(rows, ontology, run.workspace.root),
         spaces=spaces,
         known=known,
-        votes=votes(spaces[0].vectors, pictures),
+        votes=_votes(spaces[0].vectors, pictures, sample),
         prior=declared_prior(run.config, ontology.classes),
+        sample=sample,
     )
+
+
+def _votes(vectors: np.ndarray, pictures: pl.DataFrame, sample: np.ndarray | None) -> np.ndarray:
+    """The votes of what is learned from; the others have none to give."""
+    if sample is None:
+        return votes(vectors, pictures)
+    found = np.ones(len(vectors), np.float32)
+    found[sample] = votes(vectors[sample], pictures[sample])
+    return found
 
 
 def examples_among(examples: pl.DataFrame, images: pl.DataFrame) -> dict[str, str]:
@@ -114,9 +125,20 @@ def examples_among(examples: pl.DataFrame, images: pl.DataFrame) -> dict[str, st
     return dict(found.select("id", "class").iter_rows())
 
 
-def examples_beside(panel: Panel, images: pl.DataFrame) -> pl.DataFrame:
-    """Return the examples that are no images of the run, and could be read."""
-    return panel.examples.filter(~pl.col("id").is_in(images["id"].implode()))
+def beside_of(run: Run, panel: Panel, images: pl.DataFrame) -> pl.DataFrame:
+    """Return what is looked at beside a run's images, with their vectors in the caches: the
+    examples that are none of them and could be read, with the schema `records.EXAMPLES`, and
+    the images of a given sample that are none of either, without a class."""
+    elsewhere = ~pl.col("id").is_in(images["id"].implode())
+    examples = panel.examples.filter(elsewhere)
+    sample = read_sample(run.config)
+    if sample is None or why_alone(panel, run.config.label) is not None:
+        return examples
+    others = sample.filter(elsewhere & ~pl.col("id").is_in(examples["id"].implode()))
+    limit, label = run.config.max_pixels, run.config.label
+    asked = ask(panel, others, limit, run.listener, "The sample", label)
+    others = others.filter(~pl.col("id").is_in(list(asked.failures)))
+    return pl.concat([examples, others], how="diagonal")
 
 
 def why_alone(panel: Panel, settings: LabelConfig) -> str | None:

@@ -10,6 +10,7 @@ import polars as pl
 
 from pipeline.config import LabelConfig
 from pipeline.labels.refine.batch import Batch
+from pipeline.labels.spread import Spread
 from pipeline.labels.steady import Earlier, hold
 from pipeline.labels.verdicts import Verdicts
 from pipeline.labels.words import Words
@@ -39,39 +40,67 @@ def judge(
         The verdicts on the run's images.
     """
     # Here, as they bring scipy, which takes a while.
-    from pipeline.labels.calibrate import calibrated
-    from pipeline.labels.doubt import doubt
+    from pipeline.labels.calibrate import cooled, temperature_of
+    from pipeline.labels.doubt import Doubter
     from pipeline.labels.refine.refine import refine
     from pipeline.labels.strangers import strangers
-    from pipeline.labels.unlike import reject_threshold, unlike
+    from pipeline.labels.unlike import Unlike, reject_threshold
 
     n = len(images)
-    refined = refine(batch, settings.refine)
-    shares = refined.probabilities
-    if refined.refined or (settings.refine != "none" and n >= _ENOUGH):
+    learned = batch if batch.sample is None else batch.part(batch.sample)
+    refined = refine(learned, settings.refine)
+    shares, temperature = refined.probabilities, None
+    enough = n if batch.sample is None else len(batch.sample)
+    if refined.refined or (settings.refine != "none" and enough >= _ENOUGH):
         # The words' own answers, too, are surer than they are right.
-        shares = calibrated(shares, batch, refined.lead)
-    fits_not = unlike(batch, shares)
+        temperature = temperature_of(shares, learned, refined.lead)
+        shares = cooled(shares, temperature, learned.known)
+    fits = Unlike(learned, shares)
+    notices = (*refined.notices, *strangers(learned, fits.scores, words))
+
+    def believed(other: Batch) -> np.ndarray:
+        plain = other.plain if refined.further is None else refined.further(other)
+        return cooled(plain, temperature, other.known)
+
+    everywhere = Spread(batch, n)
+    found = everywhere.of(shares, lambda other, _: believed(other))
     verdicts = replace(
         each_alone(batch.plain[:n], batch.known[:n], batch.classes, settings, refined.why),
-        probabilities=shares[:n],
-        unlike=fits_not[:n],
-        limit=reject_threshold(fits_not, settings.reject),
+        probabilities=found,
+        unlike=everywhere.of(fits.scores, lambda other, rows: fits.further(other, found[rows])),
+        limit=reject_threshold(fits.scores, settings.reject),
         refined=refined.refined,
         weights=dict(refined.weights),
-        notices=(*refined.notices, *strangers(batch, fits_not, words)),
+        notices=everywhere.named(notices),
     )
+    if batch.sample is not None:
+        why = _learned(verdicts.why, len(batch.sample), n)
+        verdicts = replace(verdicts, sampled=len(batch.sample), why=why)
+    kept = np.empty(0, np.int64)
     if earlier is not None:
         verdicts = hold(verdicts, images, earlier)
-        if verdicts.kept.any():
+        kept = np.flatnonzero(verdicts.kept)
+        if len(kept) and batch.sample is None:
             shares = np.concatenate([verdicts.probabilities, shares[n:]])
-    own = doubt(batch, shares)[:n]
+    doubts, now = Doubter(learned, shares), verdicts.probabilities
+    own = everywhere.of(doubts.scores, lambda other, rows: doubts.further(other, now[rows]), kept)
+    return _with_doubt(verdicts, own)
+
+
+def _with_doubt(verdicts: Verdicts, doubt: np.ndarray) -> Verdicts:
+    """Put in how doubtful labels are, (n,). What a person decided is no answer: beside the decision
+    stands what the words say."""
     given = np.flatnonzero(verdicts.known >= 0)
     if len(given):
-        # What a person decided is no answer: beside the decision stands what the words say.
         verdicts = verdicts.with_rows(given, verdicts.plain[given])
-        own[given] = lack_of_lead(verdicts.plain[given])
-    return replace(verdicts, doubt=own)
+        doubt[given] = lack_of_lead(verdicts.plain[given])
+    return replace(verdicts, doubt=doubt)
+
+
+def _learned(why: str, sample: int, images: int) -> str:
+    return (
+        f"{why} All this was learned from a sample of {sample:,} and holds for {images:,} images."
+    )
 
 
 def each_alone(

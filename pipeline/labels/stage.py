@@ -18,14 +18,15 @@ from pipeline.labels.counts import LabelCounts, LabelInputs
 from pipeline.labels.decisions import decisions_of, match, read_decisions
 from pipeline.labels.drift import Drift, drift
 from pipeline.labels.gather import (
+    beside_of,
     examples_among,
-    examples_beside,
     refuse_impossible,
     seen_by_space,
     verdicts_on,
 )
 from pipeline.labels.moved import look_at_folder, moved_by_hand
 from pipeline.labels.notices import tell
+from pipeline.labels.sampling import keep_sample
 from pipeline.labels.steady import MANY, Earlier, changed_sentence, moved_since
 from pipeline.labels.write import write_labels
 from pipeline.records import LABELS, digest_of_columns, read_table, write_table
@@ -121,7 +122,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         listener.warn(sentence)
     usable = inputs.images.filter(pl.col("status") == "ok")
     asked = ask(panel, usable, config.max_pixels, listener, label=config.label)
-    beside = examples_beside(panel, usable)
+    beside = beside_of(run, panel, usable)
     seen = seen_by_space(run, panel, usable, beside, asked)
     failures = asked.failures | {one: why for each in seen for one, why in each.failures.items()}
     asked, beside = asked.without(failures), beside.filter(~pl.col("id").is_in(list(failures)))
@@ -143,6 +144,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
     steady = earlier if stamp is not None and stamp.counts.basis == basis else None
     verdicts = verdicts_on(run, asked, seen, usable, beside, inputs.human, steady)
     write_labels(run, usable, verdicts, inputs)
+    keep_sample(run, usable, used=verdicts.sampled > 0)
     seconds = round(time.monotonic() - embedded, 3)
     labels = read_table(workspace.labels, LABELS, "label", ["id", "class", "decision", "moved"])
     decisions = dict(labels.group_by("decision").len().iter_rows())
@@ -168,6 +170,7 @@ def _work(run: Run, inputs: LabelInputs) -> LabelCounts:
         warnings=[*inputs.notes, *doubts],
         drift=_drift(run, asked, earlier),
         seconds_to_label=seconds,
+        sampled=verdicts.sampled,
         refined=verdicts.refined,
         why=verdicts.why,
         weights=verdicts.weights,
@@ -227,7 +230,7 @@ LABEL = Stage(
     digest=_digest,
     leaves=lambda run: (run.workspace.images, run.workspace.labels, run.workspace.review),
     work=_work,
-    makes=lambda space: (space.images, space.frames, space.labels, space.notices),
+    makes=lambda space: (space.images, space.frames, space.labels, space.sample, space.notices),
     summary=lambda counts: (
         f"{counted(counts.usable, 'image')}: {counts.accepted:,} accepted, "
         f"{counts.abstained:,} abstained"

@@ -60,8 +60,9 @@ def _notice(batch: Batch, members: np.ndarray, words: Words | None) -> Notice:
         mean = vectors[np.sort(members)].mean(axis=0, dtype=np.float32) - centre_of(vectors)
         hint = f" (nearest words: {', '.join(words.nearest(mean))})"
     sentence = (
-        f"{len(members):,} images alike fit no prompt{hint}. If they belong to a class, give it a "
-        "prompt or an example of them; if not, add a prompt for them that leads to the background."
+        f"{batch.in_words(len(members), len(batch.plain)).capitalize()} images alike fit no "
+        f"prompt{hint}. If they belong to a class, give it a prompt or an example of them; if not, "
+        "add a prompt for them that leads to the background."
     )
     return Notice("none", None, members, sentence)
 

@@ -66,7 +66,12 @@ def reject_reason(limit: float) -> str:
 
 
 def unlike(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
-    """Return how little each image fits any class, (n,) float32 from 0 to 1.
+    """Return how little each image fits any class, (n,) float32 from 0 to 1: see `Unlike`."""
+    return Unlike(batch, probabilities).scores
+
+
+class Unlike:
+    """How little images fit any class, from 0 to 1, as a batch has shown it.
 
     0.5 is two spreads of the batch above its median. Images whose class a person gave fit: 0.
 
@@ -75,26 +80,57 @@ def unlike(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
         probabilities: what refinement gave, (n, classes); they say what images are called, which
             classes are there at all, and which space knows them.
     """
-    n = len(batch.plain)
-    if n < 3 or batch.plain.shape[1] < 2:
-        return np.zeros(n, np.float32)
-    labels, guesses = probabilities.argmax(axis=1), batch.plain.argmax(axis=1)
-    present = np.bincount(labels, minlength=probabilities.shape[1]) > 0
-    core = _Core(batch)
-    silent = core.silence()
-    far, called, total = np.zeros(n), np.zeros(n), 0.0
-    for space in batch.spaces:
-        near = around(space.vectors, batch.votes)
-        trust = _trust(labels, near)
-        far += trust * _above(_smooth(_distances(space.vectors, core, present), near))
-        far += trust * _WORDS * _above(_smooth(silent, near))
-        called += trust * _share_called(guesses, labels, near)
-        total += trust
-    far /= total * (1 + _WORDS)
-    far *= np.where(far > 0, 1 - _CALLED * called / total, 1)
-    scores = 1 / (1 + np.exp(-np.clip(far - _HALF, -50, 50)))
-    scores[batch.known >= 0] = 0
-    return scores.astype(np.float32)
+
+    def __init__(self, batch: Batch, probabilities: np.ndarray) -> None:
+        n, classes = batch.plain.shape
+        self._fits = n >= 3 and classes >= 2
+        self.scores = np.zeros(n, np.float32)  # of the batch
+        if not self._fits:
+            return
+        labels, guesses = probabilities.argmax(axis=1), batch.plain.argmax(axis=1)
+        present = np.bincount(labels, minlength=classes) > 0
+        self._core = _Core(batch)
+        self._guesses = guesses
+        self._silent = self._core.silence()
+        self._spaces = [_InSpace(space.vectors, batch.votes, self, labels, present)
+                        for space in batch.spaces]  # fmt: skip
+        far, called = np.zeros(n), np.zeros(n)
+        for one in self._spaces:
+            far += one.far(one.distances, self._silent, one.near, self)
+            called += one.trust * _share_called(guesses, labels, one.near)
+        self.scores = self._scored(far, called, batch.known)
+
+    def further(self, batch: Batch, probabilities: np.ndarray) -> np.ndarray:
+        """Return the same, (m,) float32, of images that are none of the batch learned from.
+
+        Args:
+            batch: these, in the same spaces.
+            probabilities: what refinement gave, (m, classes).
+        """
+        found = np.zeros(len(batch.plain), np.float32)
+        if not self._fits:
+            return found
+        for part in blocks(len(found)):
+            labels = probabilities[part].argmax(axis=1)
+            silent = -self._core.fit(batch.spaces[0].vectors[part]).max(axis=1)
+            far, called = np.zeros(len(labels)), np.zeros(len(labels))
+            for one, space in zip(self._spaces, batch.spaces, strict=True):
+                near = one.near.further(space.vectors[part])
+                far += one.far(one.distance(space.vectors[part]), silent, near, self)
+                called += one.trust * _share_called(self._guesses, labels, near)
+            found[part] = self._scored(far, called, batch.known[part])
+        return found
+
+    def _scored(self, far: np.ndarray, called: np.ndarray, known: np.ndarray) -> np.ndarray:
+        total = 0.0
+        for one in self._spaces:
+            total += one.trust
+        far /= total * (1 + _WORDS)
+        far *= np.where(far > 0, 1 - _CALLED * called / total, 1)
+        scores = 1 / (1 + np.exp(-np.clip(far - _HALF, -50, 50)))
+        scores[known >= 0] = 0
+        found: np.ndarray = scores.astype(np.float32)
+        return found
 
 
 class _Core:
@@ -106,12 +142,16 @@ class _Core:
         self._mean = centre_of(batch.spaces[0].vectors)
         self._directions = _directions(batch, self._mean)
 
-    def _fit(self, rows: slice) -> np.ndarray:
-        """Cosines (rows, classes) of images with the directions of the classes."""
-        vectors = self._batch.spaces[0].vectors[rows].astype(np.float32) - self._mean
+    def fit(self, rows: np.ndarray) -> np.ndarray:
+        """Return the cosines (m, classes) of vectors (m, dim) of the first space with the
+        directions of the classes."""
+        vectors = rows.astype(np.float32) - self._mean
         lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
         fit: np.ndarray = vectors @ self._directions.T / lengths
         return fit
+
+    def _fit(self, rows: slice) -> np.ndarray:
+        return self.fit(self._batch.spaces[0].vectors[rows])
 
     def silence(self) -> np.ndarray:
         """Return how little the words say, (n,): minus the best cosine with any class."""
@@ -149,31 +189,66 @@ def _directions(batch: Batch, mean: np.ndarray) -> np.ndarray:
     return directions
 
 
-def _distances(vectors: np.ndarray, core: _Core, present: np.ndarray) -> np.ndarray:
-    """Return the distance (n,) of each row to the nearest mean of a class that is present."""
-    n, classes = len(vectors), len(present)
-    centre = centre_of(vectors)
+class _InSpace:
+    """What one space knows of the classes: where they lie, and how far images are from them."""
+
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        votes: np.ndarray,
+        asked: Unlike,
+        labels: np.ndarray,
+        present: np.ndarray,
+    ) -> None:
+        self.near = around(vectors, votes)
+        self.trust = _trust(labels, self.near)
+        self._centre = centre_of(vectors)
+        self._means = _means(vectors, self._centre, asked._core, present)
+        self.distances = np.empty(len(vectors))
+        for rows in blocks(len(vectors)):
+            self.distances[rows] = self.distance(vectors[rows])
+        self._far = _scale(_smooth(self.distances, self.distances, self.near))
+        self._quiet = _scale(_smooth(asked._silent, asked._silent, self.near))
+
+    def distance(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the distance (m,) of vectors (m, dim) to the nearest mean of a class that is
+        present; 0 where none is."""
+        if not len(self._means):
+            return np.zeros(len(vectors))
+        moved = vectors.astype(np.float32) - self._centre
+        lengths = (self._means**2).sum(axis=1)
+        squares = (moved**2).sum(axis=1)[:, None] - 2 * moved @ self._means.T + lengths
+        found: np.ndarray = np.sqrt(np.maximum(squares.min(axis=1).astype(np.float64), 0))
+        return found
+
+    def far(
+        self, distances: np.ndarray, silent: np.ndarray, near: Around, asked: Unlike
+    ) -> np.ndarray:
+        """Return how far images (m,) lie off and how little the words say of them, in spreads of
+        the batch, as this space is to be trusted."""
+        off = _above(_smooth(distances, self.distances, near), self._far)
+        quiet = _above(_smooth(silent, asked._silent, near), self._quiet)
+        found: np.ndarray = self.trust * off
+        found += self.trust * _WORDS * quiet
+        return found
+
+
+def _means(vectors: np.ndarray, centre: np.ndarray, core: _Core, present: np.ndarray) -> np.ndarray:
+    """Return the mean (k, dim) of each class that is present, beside the centre."""
+    classes = len(present)
     sums, weight = np.zeros((classes, vectors.shape[1])), np.zeros(classes)
-    for rows in blocks(n):
+    for rows in blocks(len(vectors)):
         weights = core.weights(rows)
         sums += weights.T @ (vectors[rows].astype(np.float32) - centre)
         weight += weights.sum(axis=0)
     there = present & (weight > 0)
-    if not there.any():
-        return np.zeros(n)
-    means = (sums[there] / weight[there, None]).astype(np.float32)
-    lengths = (means**2).sum(axis=1)
-    nearest = np.empty(n)
-    for rows in blocks(n):
-        moved = vectors[rows].astype(np.float32) - centre
-        squares = (moved**2).sum(axis=1)[:, None] - 2 * moved @ means.T + lengths
-        nearest[rows] = squares.min(axis=1)
-    return np.sqrt(np.maximum(nearest, 0))
+    means: np.ndarray = (sums[there] / weight[there, None]).astype(np.float32)
+    return means
 
 
-def _smooth(values: np.ndarray, near: Around) -> np.ndarray:
-    """Return values (n,) with those of the neighbours mixed in."""
-    mixed: np.ndarray = (1 - _AROUND) * values + _AROUND * near.mean(values)
+def _smooth(values: np.ndarray, of_batch: np.ndarray, near: Around) -> np.ndarray:
+    """Return values (m,) with those (n,) of the neighbours in the batch mixed in."""
+    mixed: np.ndarray = (1 - _AROUND) * values + _AROUND * near.mean(of_batch)
     return mixed
 
 
@@ -197,9 +272,15 @@ def _trust(labels: np.ndarray, near: Around) -> float:
     return 1 / (1 - known + 0.02) ** 2
 
 
-def _above(distance: np.ndarray) -> np.ndarray:
-    """Return distances as spreads above the median. The spread is that of the nearer half, which
-    strangers do not reach."""
+def _scale(distance: np.ndarray) -> tuple[float, float]:
+    """Return the median of distances and their spread, that of the nearer half, which strangers do
+    not reach."""
     low, middle = np.quantile(distance, [0.16, 0.5])
-    scaled: np.ndarray = (distance - middle) / max(float(middle - low), 1e-6)
+    return middle, max(float(middle - low), 1e-6)
+
+
+def _above(distance: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """Return distances as spreads above the median."""
+    middle, spread = scale
+    scaled: np.ndarray = (distance - middle) / spread
     return scaled

@@ -32,6 +32,7 @@ class Verdicts:
     why: str = ""  # a sentence: what refinement did, on what evidence
     weights: dict[str, float] = field(default_factory=dict)  # space → its share in the evidence
     notices: tuple[Notice, ...] = ()
+    sampled: int = 0  # images that this was learned from, of more; 0: all
 
     @cached_property
     def guess(self) -> np.ndarray:

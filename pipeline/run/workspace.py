@@ -34,6 +34,7 @@ class Workspace:
         self.images = root / "images.parquet"
         self.frames = root / "frames"
         self.labels = root / "labels.parquet"
+        self.sample = root / "sample.parquet"
         self.review = root / "review.csv"
         self.notices = root / "notices"
         self.human = root / "human.csv"
@@ -61,6 +62,7 @@ class Workspace:
                 self.images,
                 self.frames,
                 self.labels,
+                self.sample,
                 self.notices,
                 self.dataset_table,
                 self.beliefs,

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _MERGE_ABOVE = 32  # small shards
 _SMALL_BYTES = 32 << 20
 _MERGED_BYTES = 128 << 20  # of shards joined at a time
+_ROWS = 1024  # copied together
 _TRIES = 50  # to see the shards while others merge them
 _IDS, _VECTORS, _ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
 
@@ -68,6 +69,27 @@ class _Shard:
         as long as it is held, so nobody holds one."""
         mapped: np.ndarray = np.load(self.place, mmap_mode="r", allow_pickle=False)
         return mapped
+
+
+class _RowsOf:
+    """Rows of several shards, below one another, read as they are asked for.
+
+    Args:
+        parts: of one width.
+        rows: ascending, counted through all parts.
+    """
+
+    def __init__(self, parts: Sequence[_Shard], rows: np.ndarray) -> None:
+        self._parts, self._rows = parts, rows
+        self._ends = np.cumsum([len(part.ids) for part in parts])
+        self.shape = (len(rows), parts[0].dim)
+
+    def __getitem__(self, some: slice) -> np.ndarray:
+        rows = self._rows[some]
+        of = np.searchsorted(self._ends, rows, side="right")
+        starts = self._ends - [len(part.ids) for part in self._parts]
+        found = [self._parts[one].vectors()[rows[of == one] - starts[one]] for one in np.unique(of)]
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -180,25 +202,29 @@ class EmbeddingCache:
         self._known = None
 
     def _join(self, paths: Sequence[Path]) -> None:
-        """Write some shards as one and remove them."""
+        """Write some shards as one and remove them, a few rows of them in memory at a time."""
         parts = [part for part in map(self._open, paths) if part is not None]
         if parts:
             ids = np.concatenate([part.ids for part in parts])
             _, first = np.unique(ids.view("S32").ravel(), return_index=True)
             first.sort()
-            vectors = np.concatenate([part.vectors() for part in parts])
-            self._write(self.folder, ids[first], vectors[first])
+            self._write(self.folder, ids[first], _RowsOf(parts, first))
         for path in paths:
             path.unlink(missing_ok=True)
             # On Windows a file that somebody has mapped stays until the next pruning.
             with contextlib.suppress(PermissionError):
                 _vectors_of(path).unlink(missing_ok=True)
 
-    def _write(self, folder: Path, ids: np.ndarray, vectors: np.ndarray) -> None:
+    def _write(self, folder: Path, ids: np.ndarray, vectors: np.ndarray | _RowsOf) -> None:
         stem = uuid.uuid4().hex
-        for suffix, array in ((_VECTORS, vectors.astype("<f4", copy=False)), (_IDS, ids)):
-            with replacing(folder / f"{stem}{suffix}") as aside:
-                np.save(aside, array, allow_pickle=False)
+        with replacing(folder / f"{stem}{_VECTORS}") as aside, aside.open("wb") as file:
+            head = {"descr": "<f4", "fortran_order": False, "shape": vectors.shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            for start in range(0, len(ids), _ROWS):
+                rows = vectors[start : start + _ROWS]
+                file.write(np.ascontiguousarray(rows, "<f4").data)
+        with replacing(folder / f"{stem}{_IDS}") as aside:
+            np.save(aside, ids, allow_pickle=False)
 
     def _find(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the shard (-1: none) and the row of each id."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,11 +29,39 @@ class Batch:
     # (n, classes) float32: the same as `plain` by the words alone, where examples speak in it, too.
     # Refinement knows the examples better than an image alone can.
     words: np.ndarray | None = None
+    # Rows that everything is learned from, in an order that their content gives; None: all of them.
+    sample: np.ndarray | None = None
+    drawn_from: int | None = None  # images that this batch stands for; None: for itself
 
     @property
     def spoken(self) -> np.ndarray:
         """What refinement begins with, (n, classes) float32."""
         return self.plain if self.words is None else self.words
+
+    def part(self, rows: np.ndarray) -> Batch:
+        """Return some rows as a batch of their own."""
+        return replace(
+            self,
+            plain=self.plain[rows],
+            words=None if self.words is None else self.words[rows],
+            spaces=tuple(replace(one, vectors=one.vectors[rows]) for one in self.spaces),
+            known=self.known[rows],
+            votes=self.votes[rows],
+            sample=None,
+            drawn_from=len(self.plain),
+        )
+
+    def in_words(self, images: int, rows: int) -> str:
+        """Say how many images of the batch, or of those that it was drawn from, some images are.
+
+        Args:
+            images: so many.
+            rows: of so many that were looked at.
+        """
+        total = self.drawn_from or len(self.plain)
+        if rows == total:
+            return f"{images:,}"
+        return f"about {round(int(images * total / rows), -1):,}"
 
 
 @dataclass(frozen=True)
@@ -59,3 +88,6 @@ class Refined:
     # By how many spreads of the answers prompts lead at their own images; None where nothing was
     # read together.
     lead: float | None = None
+    # What was learned, put to further images: a batch → probabilities (m, classes) float32. None:
+    # they stay as the words have them.
+    further: Callable[[Batch], np.ndarray] | None = None

@@ -151,9 +151,7 @@ def _claimed(batch: Batch, claims: list[int]) -> str:
 
 def _count(batch: Batch, rows: np.ndarray, kind: _Kind) -> str:
     """How many images a kind has in the batch: counted, or reckoned from the sample."""
-    if len(rows) == len(batch.plain):
-        return f"{len(kind.rows):,}"
-    return f"about {round(int(len(kind.rows) * len(batch.plain) / len(rows)), -1):,}"
+    return batch.in_words(len(kind.rows), len(rows))
 
 
 def _spread_out(points: np.ndarray, count: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -54,7 +55,8 @@ def refine(batch: Batch, how: How = "auto") -> Refined:
     probabilities = _applied(batch, fitted, together=way == _BATCH)
     moved, touched = _moves(batch, probabilities)
     why = evidence if way == _LOOKS else _why(batch, fitted, known, moved, how) + evidence
-    return Refined(probabilities, True, why, touched, weights, told, known.lead)
+    further = partial(_further, fitted=fitted, together=way == _BATCH)
+    return Refined(probabilities, True, why, touched, weights, told, known.lead, further)
 
 
 def _too_little(batch: Batch, how: How) -> str | None:
@@ -73,13 +75,29 @@ def _applied(batch: Batch, fitted: Fitted, together: bool = True) -> np.ndarray:
     """Probabilities (n, classes) float32 for the whole batch: read together, or each image alone by
     the words and by the looks of the known ones."""
     n, classes = batch.plain.shape
-    readings = fitted.readings
     mine = fitted.shares if together else _by_looks(fitted, batch.known)
     if len(fitted.rows) == n:
         return mine
     found = room(n, classes)
-    for start in range(0, n, _BLOCK):
-        part = slice(start, min(start + _BLOCK, n))
+    _read(batch, fitted, together, found)
+    found[fitted.rows] = mine
+    _give(found, batch.known)
+    return found
+
+
+def _further(batch: Batch, fitted: Fitted, together: bool) -> np.ndarray:
+    """Probabilities (m, classes) float32 of images that are none of those learned from."""
+    found = room(*batch.plain.shape)
+    _read(batch, fitted, together, found)
+    _give(found, batch.known)
+    return found
+
+
+def _read(batch: Batch, fitted: Fitted, together: bool, found: np.ndarray) -> None:
+    """Fill in probabilities (n, classes) by what was learned, block by block."""
+    readings = fitted.readings
+    for start in range(0, len(found), _BLOCK):
+        part = slice(start, min(start + _BLOCK, len(found)))
         seen = fitted.eye.see([vectors_of(space, part) for space in batch.spaces])
         words = answers = centred_logits(batch.spoken[part])
         if fitted.looks is not None:
@@ -96,18 +114,18 @@ def _applied(batch: Batch, fitted: Fitted, together: bool = True) -> np.ndarray:
             worded = mixed(probabilities_of(words), links @ fitted.worded)
         may = fitted.may_move(local, joint, worded)
         found[part] = np.where(may[:, None], joint, local)
-    found[fitted.rows] = mine
-    given = np.flatnonzero(batch.known >= 0)
-    found[given] = 0
-    found[given, batch.known[given]] = 1
-    return found
+
+
+def _give(shares: np.ndarray, known: np.ndarray) -> None:
+    """Put in what people said of images."""
+    given = np.flatnonzero(known >= 0)
+    shares[given] = 0
+    shares[given, known[given]] = 1
 
 
 def _by_looks(fitted: Fitted, known: np.ndarray) -> np.ndarray:
     shares = probabilities_of(fitted.readings.answers)
-    given = np.flatnonzero(known[fitted.rows] >= 0)
-    shares[given] = 0
-    shares[given, known[fitted.rows][given]] = 1
+    _give(shares, known[fitted.rows])
     return shares
 
 

@@ -9,7 +9,8 @@ what was under way; a shard that is there is not computed again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,8 @@ from pipeline.teachers.engines.threads import (
 
 _LARGEST = 512  # images of a piece: what is decoded of one must fit into memory several times
 _SMALLEST = 32
-_LOOKED_UP = 50_000  # images looked up together
+_LOOKED_UP = 10_000  # images looked up together
+_A_FILE = 40_000  # images without a vector, at least, but in the last one
 _EACH = 8  # pieces for each worker, at least, so that none waits long for the last
 _PLAIN = pl.CompatLevel.oldest()  # types that every version of Arrow knows
 _WRITING = 0.1  # of a processor
@@ -65,26 +67,25 @@ class RayEngine:
             TeacherError: there is no such cluster, or the work fails there.
             ConfigError: Ray is not installed, or the machines share no place for the vectors.
         """
-        missing = _missing(images, cache)
-        shards = _Shards(self.label.vectors, viewer.sight.fingerprint, cache)
         total = len(images)
-        if len(missing) and shards.take_over(set(missing["id"])):
-            missing = _missing(missing, cache)
-        progress(total - len(missing), total)
-        if missing.is_empty():
-            return Embedded(computed=0)
-        with connected(self.label.address) as there:
-            if there.elsewhere and self.label.vectors is None:
-                raise ConfigError(
-                    "The cluster has other machines than this one. Set `label.vectors` to an "
-                    "address (s3://…), or to a folder that all of them share."
-                )
-            return self._embed(viewer, missing, shards, there, max_pixels, progress, total)
+        shards = _Shards(self.label.vectors, viewer.sight.fingerprint, cache)
+        shards.take_over(images)
+        with _Missing(images, cache) as missing:
+            progress(total - missing.count, total)
+            if not missing.count:
+                return Embedded(computed=0)
+            with connected(self.label.address) as there:
+                if there.elsewhere and self.label.vectors is None:
+                    raise ConfigError(
+                        "The cluster has other machines than this one. Set `label.vectors` to an "
+                        "address (s3://…), or to a folder that all of them share."
+                    )
+                return self._embed(viewer, missing, shards, there, max_pixels, progress, total)
 
     def _embed(
         self,
         viewer: Viewer,
-        missing: pl.DataFrame,
+        missing: _Missing,
         shards: _Shards,
         there: Resources,
         max_pixels: int,
@@ -92,11 +93,11 @@ class RayEngine:
         total: int,
     ) -> Embedded:
         workers = there.gpus or there.cpus
-        steps = steps_of(viewer, shards.folder, there, len(missing) // workers, max_pixels)
+        steps = steps_of(viewer, shards.folder, there, missing.count // workers, max_pixels)
         result = Embedded(computed=0)
-        begun = total - len(missing)
+        begun = total - missing.count
         try:
-            for done in stream(list(_pieces(missing, workers)), steps):
+            for done in stream(missing.pieces(workers), steps):
                 for row in done.to_pylist():
                     if row["error"] is not None:
                         raise TeacherError(f"On {row['host']}: {row['error']}")
@@ -127,24 +128,24 @@ class _Shards:
         self._cache = cache
         self._waiting = ShardInProgress(cache)
 
-    def take_over(self, missing: set[str]) -> int:
-        """Put what earlier runs have left of these images into the cache; returns how many."""
-        taken = 0
+    def take_over(self, images: Images) -> None:
+        """Put what earlier runs have left of these images into the cache."""
+        wanted: np.ndarray | None = None
         for place in shards_in(self.folder):
-            if taken == len(missing):
-                break
+            if wanted is None:
+                wanted = _keys_without_vector(images, self._cache)
+            if not len(wanted):
+                return
             try:
                 ids, vectors = read_shard(place)
             except (OSError, SourceError):
                 continue  # whoever writes it again replaces it
-            new = [row for row, one in enumerate(ids) if one in missing]
-            if new:
-                self._waiting.add([ids[row] for row in new], vectors[new])
-                taken += len(new)
+            new = np.isin(_keys(ids), wanted)
+            if new.any():
+                self._waiting.add([ids[row] for row in np.flatnonzero(new)], vectors[new])
             if self._waiting.is_due:
                 self._waiting.keep()
         self._waiting.keep()
-        return taken
 
     def take(self, place: str) -> int:
         """Put a shard that was just written into the cache; returns how many images it has.
@@ -204,26 +205,79 @@ def steps_of(
     ]
 
 
-def _missing(images: Images, cache: EmbeddingCache) -> pl.DataFrame:
-    """The images whose vectors the cache lacks, columns id and path. No rows of Python's own: ten
-    millions of them shall fit into the driver."""
-    if isinstance(images, pl.DataFrame):
-        table = images.select("id", "path")
-    else:
-        table = pl.DataFrame(list(images), {"id": pl.String, "path": pl.String}, orient="row")
-    parts = [table.clear()]
-    for start in range(0, len(table), _LOOKED_UP):
-        part = table[start : start + _LOOKED_UP]
-        there = cache.has(part["id"].to_list(), fresh=start == 0)
-        parts.append(part.filter(pl.Series(~there)))
-    return pl.concat(parts)
+class _Missing:
+    """The images whose vectors the cache lacks, in files that go with the block: however many there
+    are, few are in memory."""
+
+    def __init__(self, images: Images, cache: EmbeddingCache) -> None:
+        self._given = (images, cache)
+        self._files: list[tuple[str, int]] = []  # each with its rows
+
+    def __enter__(self) -> _Missing:
+        self._folder = tempfile.TemporaryDirectory(prefix="clip2yolo-cluster-")
+        waiting: list[pl.DataFrame] = []
+        for part in _without_vector(*self._given):
+            waiting.append(part)
+            if sum(map(len, waiting)) >= _A_FILE:
+                self._write(waiting)
+                waiting = []
+        self._write(waiting)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def _write(self, parts: list[pl.DataFrame]) -> None:
+        rows = sum(map(len, parts))
+        if rows:
+            file = Path(self._folder.name) / f"{len(self._files):06d}.arrow"
+            pl.concat(parts).write_ipc(file, compat_level=_PLAIN)
+            self._files.append((str(file), rows))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(rows for _, rows in self._files)
+
+    def pieces(self, workers: int) -> list[Callable[[], Any]]:
+        """Deal them into tables of neighbours, columns id and path: those in one shard are read
+        with few requests. Returns what makes each table."""
+        size = min(_LARGEST, max(_SMALLEST, self.count // (workers * _EACH)))
+        return [
+            partial(_piece, file, start, size)
+            for file, rows in self._files
+            for start in range(0, rows, size)
+        ]
 
 
-def _pieces(missing: pl.DataFrame, workers: int) -> Iterator[Any]:
-    """Deal images into tables of neighbours: those in one shard are read with few requests."""
-    size = min(_LARGEST, max(_SMALLEST, len(missing) // (workers * _EACH)))
-    for start in range(0, len(missing), size):
-        yield missing[start : start + size].to_arrow(compat_level=_PLAIN)
+def _piece(file: str, start: int, rows: int) -> Any:
+    return pl.scan_ipc(file).slice(start, rows).collect().to_arrow(compat_level=_PLAIN)
+
+
+def _without_vector(images: Images, cache: EmbeddingCache) -> Iterator[pl.DataFrame]:
+    """Yield the images whose vectors the cache lacks, some at a time: columns id and path."""
+    for start in range(0, len(images), _LOOKED_UP):
+        part = images[start : start + _LOOKED_UP]
+        if isinstance(part, pl.DataFrame):
+            table = part.select("id", "path")
+        else:
+            table = pl.DataFrame(list(part), {"id": pl.String, "path": pl.String}, orient="row")
+        there = cache.has(table["id"].to_list(), fresh=start == 0)
+        yield table.filter(pl.Series(~there))
+
+
+def _keys_without_vector(images: Images, cache: EmbeddingCache) -> np.ndarray:
+    """The keys of the images whose vectors the cache lacks: 8 bytes for each."""
+    parts = [_keys(part["id"]) for part in _without_vector(images, cache)]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+
+
+def _keys(ids: Sequence[str] | pl.Series) -> np.ndarray:
+    """The first 16 digits of ids as numbers. Two images that share them are taken for each other,
+    which has a vector too many taken over, and nothing else."""
+    if not len(ids):
+        return np.empty(0, np.uint64)
+    return np.frombuffer(bytes.fromhex("".join(one[:16] for one in ids)), "<u8")
 
 
 def _read(reader: Reader, max_pixels: int, piece: Any) -> Any:
