@@ -61,9 +61,10 @@ def main(gpu: bool = False, most: int = _PHOTOS, rounds: int = _ROUNDS) -> None:
     trial = (most, rounds) != (_PHOTOS, _ROUNDS)
     folder = photos(_WORK / (f"photos_{most}" if trial else "photos"), most)[0].parent
     pictures = str(folder)
-    python = peer_clip_retrieval.python_with(_WORK / "clip-retrieval")
+    # It has an environment of its own, which takes minutes to make.
+    python = None if trial else peer_clip_retrieval.python_with(_WORK / "clip-retrieval")
     shown = {tool: of for tool, of in _SHOWN.items() if tool != "clip-retrieval" or python}
-    if python is None:
+    if python is None and not trial:
         print("clip-retrieval cannot be installed here, so it is left out.", file=sys.stderr)
     limits: list[dict[str, float]] = []
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}

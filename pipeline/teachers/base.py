@@ -82,8 +82,8 @@ class Teacher(Sight, Protocol):
         """Return unit vectors (n, dim) float32 of sentences."""
 
     def tokens(self, text: str) -> Sequence[int]:
-        """Return what the text tower is given of a sentence; asked where `text_fingerprint` is."""
-        raise NotImplementedError
+        """Return what the text tower is given of a sentence: by default its bytes."""
+        return list(text.encode())
 
     def compare(self, image: np.ndarray, texts: Sequence[str]) -> np.ndarray | None:
         """Return the cosines (texts,) of one image that was read or prepared, where asking for them
