@@ -19,6 +19,7 @@ from pipeline.files import fingerprint
 from pipeline.machine import pick_device
 from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
+from pipeline.teachers.brief import text_encoder
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.known_weights import doubts_about, facts_of
 from pipeline.teachers.library import open_clip
@@ -63,6 +64,7 @@ class OpenClipTeacher(TorchSight, Teacher):
     ) -> None:
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
+        self._encode_text = text_encoder(model)
         config = model.visual.preprocess_cfg
         super().__init__(
             name,
@@ -101,7 +103,7 @@ class OpenClipTeacher(TorchSight, Teacher):
         """Return unit vectors (n, dim) float32 for sentences."""
 
         def encode(part: list[str]) -> np.ndarray:
-            return unit(self._model.encode_text(self._tokenizer(part).to(self.device)))
+            return unit(self._encode_text(self._tokenizer(part).to(self.device)))
 
         return in_batches(encode, texts)
 
