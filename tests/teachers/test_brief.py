@@ -51,7 +51,6 @@ def test_nothing_behind_the_longest_sentence_is_read() -> None:
 @pytest.mark.parametrize("text", [
     {"no_causal_mask": True}, {"pool_type": "last"}, {"pool_type": "first"},
     {"pool_type": "eos", "eos_id": 49407}, {"embed_cls": True},
-    {"no_causal_mask": True, "use_pad_mask": True},
 ], ids=str)  # fmt: skip
 def test_other_towers_read_everything(text: dict[str, Any]) -> None:
     model = model_of(custom=True, **text)
