@@ -27,7 +27,7 @@ def text_encoder(model: Any) -> Encode:
     """
     if type(model) is open_clip.CLIP and _reads_forward(model, model.text_pool_type):
         return _Brief(model)
-    tower = getattr(model, "text", None)
+    tower: Any = getattr(model, "text", None)
     plain = type(model) is open_clip.CustomTextCLIP
     plain &= type(tower) is open_clip.transformer.TextTransformer
     # Of a token for the whole sentence, which is put at the end, none of this is true.
