@@ -12,7 +12,7 @@ from pipeline.errors import Clip2YoloError
 
 # name → what it measures; each is a module with `main() -> None`.
 BENCHMARKS = {
-    "speed": "images a second beside other tools and the machine's limits (--gpu: on a GPU)",
+    "speed": "images a second and whole commands beside other tools and limits (--gpu: on a GPU)",
     "scale": "the cost of an image among 10,000, 100,000 and 1,000,000 (CLIP2YOLO_SCALE: others)",
     "cluster": "a Ray cluster beside the local engine; the memory of its driver",
     "labels": "how right labels are, of lucky and unlucky batches; doubt, rejection, cost",
@@ -36,6 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="name")
     parser.add_argument("--gpu", action="store_true", help="with speed: on a GPU")
     parser.add_argument(
+        "--photos", type=int, default=1000, metavar="N",
+        help="with speed: fewer, to try it; nothing is written then (1000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N",
+        help="with speed: fewer, likewise (3)",
+    )  # fmt: skip
+    parser.add_argument(
         "--data", action="append", default=[], metavar="FOLDER",
         help="with labels and answers: a further data set, of class folders",
     )  # fmt: skip
@@ -58,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     asked = parser.parse_args(argv)
     said: dict[str, dict[str, Any]] = {
-        "speed": {"gpu": True} if asked.gpu else {},
+        "speed": {"gpu": asked.gpu, "most": asked.photos, "rounds": asked.rounds},
         "distillation": {"only": asked.only, "jobs": asked.jobs},
         "answers": {"data": asked.data, "teacher": asked.teacher, "draws": asked.draws},
         "labels": {

@@ -13,15 +13,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks import peer_clip_retrieval
 from benchmarks.photos import photos, random_transformers, random_vit
+from benchmarks.speed_commands import Spent, first_answers, label_from_nothing
 from pipeline.errors import Clip2YoloError
 from pipeline.terminal import print_table
 
@@ -41,8 +39,13 @@ _SHOWN = {
 }
 
 
-def main(gpu: bool = False) -> None:
+def main(gpu: bool = False, most: int = _PHOTOS, rounds: int = _ROUNDS) -> None:
     """Run all tools, print the table, write results/speed.json and docs/speed.png.
+
+    Args:
+        gpu: on one.
+        most: photos. With fewer than usual, or fewer rounds, it is a trial, and nothing is written.
+        rounds: the medians of them count.
 
     Raises:
         Clip2YoloError: a GPU was asked for and there is none.
@@ -55,18 +58,22 @@ def main(gpu: bool = False) -> None:
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     model = random_vit(_WORK / "model")
-    pictures = str(photos(_WORK / "photos", _PHOTOS)[0].parent)
-    python = peer_clip_retrieval.python_with(_WORK / "clip-retrieval")
+    trial = (most, rounds) != (_PHOTOS, _ROUNDS)
+    folder = photos(_WORK / (f"photos_{most}" if trial else "photos"), most)[0].parent
+    pictures = str(folder)
+    # It has an environment of its own, which takes minutes to make.
+    python = None if trial else peer_clip_retrieval.python_with(_WORK / "clip-retrieval")
     shown = {tool: of for tool, of in _SHOWN.items() if tool != "clip-retrieval" or python}
-    if python is None:
+    if python is None and not trial:
         print("clip-retrieval cannot be installed here, so it is left out.", file=sys.stderr)
     limits: list[dict[str, float]] = []
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}
-    for _ in range(_ROUNDS):
+    whole: dict[int, list[Spent]] = {10: [], 100: []}
+    for _ in range(rounds):
         limits.append(_run([_PYTHON, "-m", "benchmarks.limits", pictures, str(model)], environment))
         for prompts in (10, 100):
             for tool, counts in shown.items():
-                count = str(min(_PHOTOS, counts[prompts] * (8 if gpu else 1)))
+                count = str(min(most, counts[prompts] * (8 if gpu else 1)))
                 if tool != "clip-retrieval":
                     words = [_PYTHON, "-m", "benchmarks.speed_tools", tool, pictures, count]
                     found = _run([*words, str(prompts), str(_WORK)], environment)
@@ -77,9 +84,10 @@ def main(gpu: bool = False) -> None:
                 else:  # it knows no prompts
                     found = runs[tool, 10][-1]
                 runs.setdefault((tool, prompts), []).append(found)
-    whole = {prompts: _whole_command(prompts, model, environment) for prompts in (10, 100)}
-    results = _results(runs, limits, whole, gpu)
-    if not gpu:
+            whole[prompts].append(label_from_nothing(folder, prompts, model, environment))
+    results = _results(runs, limits, whole, most) | {"machine": machine(gpu)}
+    results["start"] = first_answers(min(folder.iterdir()), model, environment, rounds)
+    if not gpu and not trial:
         from benchmarks.scale import measure
 
         with tempfile.TemporaryDirectory(prefix="clip2yolo-warm-") as folder:
@@ -87,7 +95,10 @@ def main(gpu: bool = False) -> None:
                 "images": 100_000,
                 "seconds": measure(Path(folder), 100_000)["relabel"],
             }
-    _print(results)
+    _print(results, most)
+    if trial:
+        print("A trial: nothing was written.")
+        return
     place = _RESULTS.with_name("speed_gpu.json") if gpu else _RESULTS
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
@@ -102,37 +113,11 @@ def _run(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, floa
     return json.loads(told.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def _whole_command(prompts: int, model: Path, environment: Mapping[str, str]) -> float:
-    """Seconds of `clip2yolo label` on all photos, from nothing: start, scan, labels, dataset."""
-    seconds = []
-    for _ in range(_ROUNDS):
-        with tempfile.TemporaryDirectory() as folder:
-            config = Path(folder) / "run.yaml"
-            settings = {
-                "source": str(_WORK / "photos"),
-                "ontology": {f"a photo of a thing number {n}": f"c{n}" for n in range(prompts)},
-                "teacher": {"model": f"local-dir:{model}"},
-                "label": {"min_confidence": 0.0},
-            }
-            config.write_text(yaml.safe_dump(settings, sort_keys=False))
-            own = {**environment, "CLIP2YOLO_CACHE": str(Path(folder) / "cache")}
-            started = time.perf_counter()
-            subprocess.run(
-                [_PYTHON, "-m", "pipeline.cli", "label", "-q", "-c", str(config)],
-                env=own,
-                check=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
 def _results(
     runs: Mapping[tuple[str, int], Sequence[Mapping[str, float]]],
     limits: Sequence[Mapping[str, float]],
-    whole: Mapping[int, float],
-    gpu: bool,
+    whole: Mapping[int, Sequence[Spent]],
+    most: int,
 ) -> dict[str, Any]:
     rates = {
         key: statistics.median(r["images"] / r["seconds"] for r in of) for key, of in runs.items()
@@ -140,7 +125,9 @@ def _results(
     rows = []
     for (tool, prompts), of in runs.items():
         start = statistics.median(run["start"] for run in of)
-        alone = start + _PHOTOS / rates[tool, prompts]
+        # clip2yolo's was run whole; the others' follows from their start and their rate.
+        alone = start + most / rates[tool, prompts]
+        ours = statistics.median(one.seconds for one in whole[prompts])
         rows.append(
             {
                 "tool": tool,
@@ -151,8 +138,8 @@ def _results(
                 ),
                 "peak_mb": round(max(run["peak_mb"] for run in of)),
                 "photos": int(of[0]["images"]),
-                # clip2yolo's was run whole; the others' follows from their start and their rate.
-                "whole_command_seconds": round(whole[prompts] if tool == "clip2yolo" else alone, 1),
+                "whole_command_seconds": round(ours if tool == "clip2yolo" else alone, 1),
+                "whole_command_times_slower": round(alone / ours, 2) if tool != "clip2yolo" else 1,
             }
         )
     middle = {name: statistics.median(of[name] for of in limits) for name in limits[0]}
@@ -172,7 +159,10 @@ def _results(
         "limits": {name: round(value, 1) for name, value in middle.items()},
         "reached": reached,
         "warm": None,
-        "machine": machine(gpu),
+        "whole_command_cpu_seconds": {
+            prompts: round(statistics.median(one.cpu for one in of), 1)
+            for prompts, of in whole.items()
+        },
     }
 
 
@@ -190,12 +180,7 @@ def machine(gpu: bool) -> dict[str, Any]:
     }
 
 
-def _print(results: Mapping[str, Any]) -> None:
-    whole = {
-        row["prompts"]: row["whole_command_seconds"]
-        for row in results["rows"]
-        if row["tool"] == "clip2yolo"
-    }
+def _print(results: Mapping[str, Any], most: int) -> None:
     rows = [
         [
             row["tool"],
@@ -203,18 +188,31 @@ def _print(results: Mapping[str, Any]) -> None:
             f"{row['images_per_second']:,.2f}",
             f"{row['times_slower_than_clip2yolo']:,.1f}",
             f"{row['whole_command_seconds']:,.0f} s",
-            f"{row['whole_command_seconds'] / whole[row['prompts']]:,.1f}",
+            f"{row['whole_command_times_slower']:,.1f}",
             f"{row['peak_mb']:,} MB",
         ]
         for row in results["rows"]
     ]
-    head = ["tool", "prompts", "images/s", "times slower", f"{_PHOTOS:,} photos whole"]
+    head = ["tool", "prompts", "images/s", "times slower", f"{most:,} photos whole"]
     print_table("ViT-B/32, photos of 500 x 375", [*head, "times slower", "peak memory"], rows)
     limits = [
         [name, f"{results['limits'][name]:,.0f}", f"{results['reached'][name]:.2f}"]
         for name in ("bare_encoder", "decode", "matrix_product")
     ]
     print_table("Limits, in the same run", ["limit", "images/s", "reached"], limits)
+    starts = [
+        [
+            row["command"],
+            row["prompts"],
+            f"{row['seconds']:.2f}",
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['times_import_torch']:.2f}",
+            f"{row['times_import_torch_cpu']:.2f}",
+        ]
+        for row in results["start"]
+    ]
+    head = ["command", "prompts", "seconds", "CPU seconds", "times import torch", "in CPU seconds"]
+    print_table("One picture, a new process", head, starts, left=("prompts",))
     if results["warm"]:
         warm = results["warm"]
         print(f"Other prompts: {warm['images']:,} cached images in {warm['seconds']:.2f} s.")

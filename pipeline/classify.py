@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from pipeline.errors import SourceError, describe_os_error
 from pipeline.files import expanded
+from pipeline.images.fetch import NOTHING_AHEAD, Ahead, fetch, is_web_address
 from pipeline.images.sources import find_images
 from pipeline.ontology import Ontology
 from pipeline.pixels import MAX_PIXELS, read_bytes
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 _BATCH = 32
-_MAX_DOWNLOAD = 64 << 20  # bytes
-_TIMEOUT = 30.0  # seconds without a byte
-_WHOLE = 60.0  # seconds from asking for a picture to its last byte
 
 
 @dataclass(frozen=True)
@@ -56,15 +53,22 @@ class Answer:
 
 
 def classify_with_teachers(
-    images: Sequence[str], panel: Panel, ontology: Ontology, max_pixels: int = MAX_PIXELS
+    images: Sequence[str],
+    panel: Panel,
+    ontology: Ontology,
+    max_pixels: int = MAX_PIXELS,
+    ahead: Ahead = NOTHING_AHEAD,
 ) -> Iterator[Answer]:
     """Yield an answer for each picture, over the prompts of the ontology, and the examples of its
     classes that have none.
 
+    Args:
+        ahead: what was begun to be fetched of `images` while the teachers were loaded.
+
     Raises:
         SourceError: one of `images` names nothing.
     """
-    pictures = _pictures(images, panel, max_pixels)
+    pictures = _pictures(images, panel, max_pixels, ahead)
     first = list(itertools.islice(pictures, 2))
     alone = len(first) == 1 and len(ontology.templates) == 1 and not ontology.examples
     answers = list(zip(ontology.answers, ontology.answer_classes, strict=True))
@@ -119,14 +123,17 @@ def _ask(
 
 
 def classify_with_student(
-    images: Sequence[str], student: Predictor, max_pixels: int = MAX_PIXELS
+    images: Sequence[str],
+    student: Predictor,
+    max_pixels: int = MAX_PIXELS,
+    ahead: Ahead = NOTHING_AHEAD,
 ) -> Iterator[Answer]:
     """Yield an answer for each picture, over the student's classes.
 
     Raises:
         SourceError: one of `images` names nothing.
     """
-    for picture, shares in _asked(images, student, student.predict, max_pixels):
+    for picture, shares in _asked(images, student, student.predict, max_pixels, ahead):
         if shares is None:
             yield Answer(picture.name, problem=picture.problem)
         else:
@@ -134,7 +141,10 @@ def classify_with_student(
 
 
 def classify_or_refuse(
-    images: Sequence[str], student: Refusing, max_pixels: int = MAX_PIXELS
+    images: Sequence[str],
+    student: Refusing,
+    max_pixels: int = MAX_PIXELS,
+    ahead: Ahead = NOTHING_AHEAD,
 ) -> Iterator[Answer]:
     """Yield the same, and how unlike any of the classes each picture is.
 
@@ -146,7 +156,7 @@ def classify_or_refuse(
         shares, scores = student.judge(batch)
         return list(zip(shares, scores.tolist(), strict=True))
 
-    for picture, found in _asked(images, student, judge, max_pixels):
+    for picture, found in _asked(images, student, judge, max_pixels, ahead):
         if found is None:
             yield Answer(picture.name, problem=picture.problem)
             continue
@@ -160,9 +170,10 @@ def _asked(
     predictor: Predictor,
     ask: Callable[[Sequence[Any]], Iterable[Found]],
     max_pixels: int,
+    ahead: Ahead,
 ) -> Iterator[tuple[_Picture, Found | None]]:
     """Yield each picture with what it was answered; None for one that cannot be read."""
-    for batch in _batches(_pictures(images, predictor, max_pixels)):
+    for batch in _batches(_pictures(images, predictor, max_pixels, ahead)):
         readable = [picture.prepared for picture in batch if picture.problem is None]
         left = iter(ask(readable) if readable else ())
         for picture in batch:
@@ -181,27 +192,30 @@ class _Picture:
     problem: str | None  # why there is none
 
 
-def _pictures(images: Sequence[str], predictor: Predictor, max_pixels: int) -> Iterator[_Picture]:
+def _pictures(
+    images: Sequence[str], predictor: Predictor, max_pixels: int, ahead: Ahead
+) -> Iterator[_Picture]:
     """Yield pictures as the predictor takes them. One that cannot be read is replaced by the
     reason, so that the others are still answered.
 
     Raises:
         SourceError: a name leads nowhere.
     """
-    for name, load in _find(images):
+    for name, load in _find(images, ahead):
         try:
             yield _Picture(name, predictor.read(load(), max_pixels), None)
         except SourceError as error:
             yield _Picture(name, None, str(error))
 
 
-def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _find(images: Sequence[str], ahead: Ahead) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yield the name of each file that is meant, and what gives its bytes."""
     for name in images:
         if name == "-":
             yield name, sys.stdin.buffer.read
-        elif name.lower().startswith(("http://", "https://")):
-            yield name, functools.partial(fetch, name)
+        elif is_web_address(name):
+            coming = ahead.get(name)
+            yield name, functools.partial(fetch, name) if coming is None else coming.result
         else:
             try:
                 paths = find_images([name if is_address(name) else expanded(Path(name))])
@@ -209,42 +223,6 @@ def _find(images: Sequence[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 raise SourceError(describe_os_error(error)) from error
             for path in paths:
                 yield path, functools.partial(read_bytes, path)
-
-
-def fetch(address: str) -> bytes:
-    """Return what lies at an address.
-
-    Raises:
-        SourceError: nothing can be had there.
-    """
-    import requests
-    from urllib3.exceptions import HTTPError
-
-    from pipeline.network import TooLarge, TooSlow, failed_proxy, receive
-
-    def ask() -> requests.Response:
-        answer = requests.get(address, timeout=_TIMEOUT, stream=True)
-        if answer.status_code != 200:
-            answer.close()
-            raise SourceError(f"The server answered with status {answer.status_code}.")
-        return answer
-
-    data = io.BytesIO()
-    try:
-        receive(ask, data, _WHOLE, _MAX_DOWNLOAD)
-    except TooLarge:
-        raise SourceError(
-            f"It is larger than {_MAX_DOWNLOAD >> 20} MB. Download it yourself."
-        ) from None
-    except TooSlow:
-        raise SourceError(
-            f"The server takes longer than {_WHOLE:g} s for it. Download it yourself."
-        ) from None
-    except (requests.RequestException, HTTPError) as error:
-        proxy = failed_proxy(error, address)
-        why = f"the proxy {proxy} does not answer" if proxy else type(error).__name__
-        raise SourceError(f"It cannot be fetched ({why}).") from error
-    return data.getvalue()
 
 
 def _batches(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:

@@ -136,6 +136,7 @@ class Predictor(Protocol):
     file_bytes: int | None
     device: str
     streams: int = 1  # batches that are best asked about side by side, each on one thread
+    runtime: str = "torch"  # whose threads compute
 
     def read(self, data: bytes, max_pixels: int) -> Any:
         """Return what `predict` takes of the bytes of an image file. Thread-safe.

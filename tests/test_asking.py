@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 from pipeline.classify import Answer, classify_with_student, classify_with_teachers
 from pipeline.config import Config, parse_config
 from pipeline.errors import SourceError
+from pipeline.images.fetch import fetch_ahead
 from pipeline.listener import Listener
 from pipeline.ontology import Ontology, build_ontology
 from pipeline.teachers.panel import Asked, Panel, ask, in_words, load_panel
@@ -251,3 +254,38 @@ def test_two_teachers_are_asked_each_from_a_cache_of_its_own(
     changed = config_of(tmp_path, newest, {"model": "pocket", "device": "cpu"})
     anew, _ = asked_about(changed, more)
     assert (anew.computed, anew.from_cache) == (8, 0)
+
+
+def test_addresses_are_fetched_while_somebody_is_loaded(tmp_path: Path) -> None:
+    asked_for: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(tmp_path))
+
+        def do_GET(self) -> None:
+            asked_for.append(self.path)
+            super().do_GET()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    colors = ["red", "blue", "yellow", "green", "red"]
+    for number, color in enumerate(colors):
+        picture(color, number).save(tmp_path / f"{number}.png")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        names = [f"{here}/0.png", f"{here}/none.png", str(tmp_path / "1.png")]
+        names += [f"{here}/{number}.png" for number in (2, 3, 4, 0)]
+        ahead = fetch_ahead(names)
+        for coming in ahead.values():
+            coming.exception(timeout=60)
+        assert sorted(asked_for) == ["/0.png", "/2.png", "/3.png", "/none.png"]
+        found = list(classify_with_student(names, ColorPredictor(), ahead=ahead))
+        server.shutdown()
+    assert [one.image for one in found] == names
+    assert found[1].problem == "The server answered with status 404."
+    tops = [one.rows[0].text for number, one in enumerate(found) if number != 1]
+    assert tops == ["red", "blue", "yellow", "green", "red", "red"]
+    assert sorted(asked_for) == ["/0.png", "/2.png", "/3.png", "/4.png", "/none.png"]

@@ -127,8 +127,9 @@ def test_latency_counts_every_image_and_tells_how_far_it_is(tmp_path: Path) -> N
     for one in found:
         assert 0 < one.model_only.median <= one.end_to_end.median <= one.end_to_end.p99
     assert told == [(step, 13) for step in range(1, 14)]  # ten images, three rounds
-    alone = asked[: 2 * (3 + 10)]  # three to warm up, then each image once
-    assert alone == [("a", 1), ("b", 1)] * (3 + 10)
+    # Three to warm up, then each image once, after the one before it.
+    alone = asked[: 2 * (3 + 2 * 10)]
+    assert alone == [("a", 1), ("b", 1)] * 3 + [("a", 1), ("a", 1), ("b", 1), ("b", 1)] * 10
     with pytest.raises(ValueError, match="at least one image"):
         measure_latency(sides, [])
 

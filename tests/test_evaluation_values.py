@@ -232,10 +232,12 @@ def test_times_are_medians_and_percentiles_of_single_images(
     monkeypatch.setattr("time.perf_counter", clock)
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     encoded = [(tmp_path / "a.png").read_bytes()] * 100
-    # The first three calls of each warm up: were they counted, the greatest would be 9 s.
+    # The first three calls of each warm up, and one before each that is timed: were they counted,
+    # the greatest would be 9 s.
     warm = [9.0, 9.0, 9.0]
-    first = Slow("first", clock, log, 0.5, [*warm, *(n / 1000 for n in range(1, 101)), 2.0])
-    second = Slow("second", clock, log, 0.25, [*warm, *([0.02] * 100), 1.0])
+    rising = [seconds for n in range(1, 101) for seconds in (9.0, n / 1000)]
+    first = Slow("first", clock, log, 0.5, [*warm, *rising, 2.0])
+    second = Slow("second", clock, log, 0.25, [*warm, *([9.0, 0.02] * 100), 1.0])
     one, other = measure_latency([first, second], encoded, [4, 10])
     assert one.model_only.median == pytest.approx(50.5)
     assert one.model_only.p90 == pytest.approx(90.1) and one.model_only.p99 == pytest.approx(99.01)
@@ -243,9 +245,10 @@ def test_times_are_medians_and_percentiles_of_single_images(
     assert one.end_to_end.p99 == pytest.approx(599.01)
     assert other.model_only.median == other.model_only.p99 == pytest.approx(20.0)
     assert other.end_to_end.median == pytest.approx(270.0)
-    # A B A B …, image by image, so that a machine that slows down slows both alike.
+    # By turns, image by image, so that a machine that slows down slows both alike; each turn is a
+    # call that is not timed and one that is.
     singles = [name for name in log if "*" not in name]
-    assert singles == ["first", "second"] * 103
+    assert singles == ["first", "second"] * 3 + ["first", "first", "second", "second"] * 100
     # Ten prepared images at 0.002 s each make 500 a second.
     assert one.throughput_model_only == pytest.approx(500.0)
     assert other.throughput_model_only == pytest.approx(1000.0)

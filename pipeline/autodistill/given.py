@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.classify import fetch
 from pipeline.complaints import sentences
 from pipeline.config import Section
 from pipeline.errors import ConfigError, SourceError
+from pipeline.images.fetch import fetch
 from pipeline.pixels import MAX_PIXELS, eight_bits, read_bytes, upright_rgb
 from pipeline.records import Predictor
 from pipeline.teachers.base import Teacher

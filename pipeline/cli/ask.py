@@ -111,13 +111,15 @@ def _ask_student(
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_or_refuse, classify_with_student
     from pipeline.export.open import open_student
+    from pipeline.images.fetch import fetch_ahead
     from pipeline.student import Refusing
 
     refuse = refused_share(reject or "auto")
+    ahead = fetch_ahead(images)
     student = open_student(path, device)
     if refuse is None or (reject is None and not student.can_refuse):
-        return classify_with_student(images, student)
-    return classify_or_refuse(images, Refusing(student, refuse))
+        return classify_with_student(images, student, ahead=ahead)
+    return classify_or_refuse(images, Refusing(student, refuse), ahead=ahead)
 
 
 def _ask_teachers(
@@ -130,6 +132,7 @@ def _ask_teachers(
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_with_teachers
     from pipeline.config import load_config
+    from pipeline.images.fetch import fetch_ahead
     from pipeline.ontology import build_ontology, ontology_of
     from pipeline.pixels import MAX_PIXELS
     from pipeline.teachers import teacher_named
@@ -139,15 +142,17 @@ def _ask_teachers(
     if config_file is not None:
         config = load_config(config_file)
         ontology, max_pixels = ontology_of(config), config.max_pixels
+        ahead = fetch_ahead(images)
         panel = panel_of(config, ontology, ontology.classes, listener)
     else:
         # A class may not be called everything that a prompt may; nobody sees these names.
         ontology = build_ontology({text: f"answer {n}" for n, text in enumerate(prompts)})
         asked = [teacher_named(teacher, device)]
+        ahead = fetch_ahead(images)
         panel = load_panel(asked, ontology, ontology.classes, listener)
     for sentence in prompt_warnings(panel, ontology):
         listener.warn(sentence)
-    return classify_with_teachers(images, panel, ontology, max_pixels)
+    return classify_with_teachers(images, panel, ontology, max_pixels, ahead)
 
 
 def _print_answer(answer: Answer, top: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.review.thumbnails import Kept
+    from pipeline.teachers.cache import CacheEntry
 
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _DAY = 86_400.0
@@ -30,59 +32,84 @@ _DAY = 86_400.0
 @click.option(
     "--down-to",
     metavar="SIZE",
-    help="Remove the thumbnails, then the vectors that are the longest unused, until no more is "
-    "left than, say, 5GB or 500MB.",
+    help="Remove the thumbnails, then the vectors that are the longest unused, those of sentences "
+    "first, until no more is left than, say, 5GB or 500MB.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
-    """Show how much the cache holds of each teacher's vectors and of the review page's thumbnails,
-    and make it smaller.
+    """Show how much the cache holds of each teacher's vectors, of images and of sentences, and of
+    the review page's thumbnails, and make it smaller.
 
     Example: clip2yolo cache --unused-for 90
     """
     from pipeline.files import cache_dir
     from pipeline.review.thumbnails import clear_thumbnails, kept_thumbnails
     from pipeline.teachers.cache import cache_entries, prune
-    from pipeline.terminal import print_table
+    from pipeline.teachers.sentences import sentences_root
 
-    root = cache_dir() / "embeddings"
+    root, words = cache_dir() / "embeddings", sentences_root()
     limit = None if down_to is None else _bytes_of(down_to)
     seconds = None if unused_for is None else unused_for * _DAY
     small, cleared = kept_thumbnails(), None
     if small is not None:
         # They are made again in a moment, and vectors are not: they are the first to go.
         old = seconds is not None and time.time() - small.used > seconds
-        vectors = sum(entry.size for entry in cache_entries(root))
+        vectors = sum(entry.size for at in (root, words) for entry in cache_entries(at))
         if old or (limit is not None and vectors + small.size > limit):
             clear_thumbnails()
             small, cleared = None, small
     if limit is not None and small is not None:
         limit -= small.size
-    removed = prune(root, unused_for=seconds, down_to=limit)
-    entries = cache_entries(root)
+    # Sentences are few and encoded in seconds: they go before images.
+    seen = sum(entry.size for entry in cache_entries(root))
+    forgotten = prune(words, unused_for=seconds, down_to=None if limit is None else limit - seen)
+    left = sum(entry.size for entry in cache_entries(words))
+    removed = prune(root, unused_for=seconds, down_to=None if limit is None else limit - left)
+    kept = cache_entries(root), cache_entries(words)
     if as_json:
         print_json(
             {
                 "folder": str(root),
-                "teachers": [entry.__dict__ for entry in entries],
+                "teachers": [entry.__dict__ for entry in kept[0]],
                 "removed": [entry.__dict__ for entry in removed],
+                "sentences": [_of_sentences(entry) for entry in kept[1]],
+                "sentences_removed": [_of_sentences(entry) for entry in forgotten],
                 "thumbnails": None if small is None else _known(small),
                 "thumbnails_removed": None if cleared is None else _known(cleared),
             }
         )
         return
+    _print_kept(root, *kept, small)
+    if unused_for is not None or down_to is not None:
+        freed = sum(entry.size for entry in removed) / 1e6
+        echo(f"Removed the vectors of {counted(len(removed), 'teacher')}, {freed:,.1f} MB.")
+        if forgotten:
+            sentences = counted(sum(entry.images for entry in forgotten), "sentence")
+            freed = sum(entry.size for entry in forgotten) / 1e6
+            echo(f"Removed the vectors of {sentences}, {freed:,.1f} MB.")
+        if cleared is not None:
+            pictures = counted(cleared.pictures, "thumbnail")
+            echo(f"Removed {pictures}, {cleared.size / 1e6:,.1f} MB.")
+
+
+def _print_kept(
+    root: Path, images: list[CacheEntry], sentences: list[CacheEntry], small: Kept | None
+) -> None:
+    from pipeline.terminal import print_table
+
     rows = [
         [
             entry.teacher,
             entry.fingerprint[:12],
-            f"{entry.images:,}",
+            counted(entry.images, what),
             f"{entry.size / 1e6:,.1f} MB",
             _day(entry.used),
         ]
+        for what, entries in (("image", images), ("sentence", sentences))
         for entry in entries
     ]
-    print_table(str(root), ["teacher", "fingerprint", "images", "size", "last used"], rows)
-    together = sum(entry.size for entry in entries)
+    print_table(str(root.parent), ["teacher", "fingerprint", "vectors", "size", "last used"], rows)
+    together = sum(entry.size for entry in (*images, *sentences))
     if small is not None:
         together += small.size
         echo(
@@ -90,12 +117,11 @@ def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
             f"{small.size / 1e6:,.1f} MB, last used {_day(small.used)}."
         )
     echo(f"Together {together / 1e6:,.1f} MB.")
-    if unused_for is not None or down_to is not None:
-        freed = sum(entry.size for entry in removed) / 1e6
-        echo(f"Removed the vectors of {counted(len(removed), 'teacher')}, {freed:,.1f} MB.")
-        if cleared is not None:
-            pictures = counted(cleared.pictures, "thumbnail")
-            echo(f"Removed {pictures}, {cleared.size / 1e6:,.1f} MB.")
+
+
+def _of_sentences(entry: CacheEntry) -> dict[str, str | int | float]:
+    known = dict(entry.__dict__)
+    return {"sentences": known.pop("images"), **known}
 
 
 def _known(kept: Kept) -> dict[str, str | int | float]:

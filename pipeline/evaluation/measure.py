@@ -23,9 +23,8 @@ BATCHES = (1, 8, 32)  # images a batch, for the throughput
 
 _BATCH = 32  # larger ones fall out of a processor's caches
 _MODEL = 0  # in the place of a size, of images that are prepared already
-# Seconds before each single image: the threads of another runtime look for more work for a while
-# after an answer, and would hold the cores. Beside onnxruntime and OpenVINO, on two cores, a
-# teacher took 35 ms an image without a pause, 12 ms with it, and 5 ms alone.
+# Seconds before each turn at a single image, where runtimes differ: the threads of another one look
+# for more work for a while after an answer, and would hold the cores.
 _PAUSE = 0.02
 _WARM_UP = 3  # images; the first calls allocate memory and choose kernels
 _ROUNDS = 3  # of the throughput; the median of them counts
@@ -96,8 +95,10 @@ def measure_latency(
 
     The predictors take turns on every image (A B A B …), and on every round of the throughput: a
     machine that slows down or is shared slows them alike, which keeps their ratio honest. The first
-    calls warm up and are not counted. Each computes on all cores of this process, whatever number
-    of threads was set before: a single image on as many threads, batches as `ask_in_batches` says.
+    calls warm up and are not counted. Nor is, where there are several predictors, the call on the
+    image before with which each turn begins, after a pause where their runtimes differ. Each
+    computes on all cores of this process, whatever number of threads was set before: a single image
+    on as many threads, batches as `ask_in_batches` says.
 
     Args:
         encoded: the bytes of image files, at least one.
@@ -125,13 +126,16 @@ def _measure(
     progress: Progress,
 ) -> list[Latency]:
     total = len(encoded) + _ROUNDS
+    pause = _PAUSE if len({predictor.runtime for predictor in predictors}) > 1 else 0.0
     for data in itertools.islice(itertools.cycle(encoded), _WARM_UP):
         for predictor in predictors:
             _time_one(predictor, data, max_pixels)
     times: list[list[tuple[float, float]]] = [[] for _ in predictors]
     for done, data in enumerate(encoded, start=1):
         for predictor, own in zip(predictors, times, strict=True):
-            time.sleep(_PAUSE)
+            time.sleep(pause)
+            if len(predictors) > 1:  # the others' work has put its own out of the caches
+                _time_one(predictor, encoded[done - 2], max_pixels)
             own.append(_time_one(predictor, data, max_pixels))
         progress(done, total)
 

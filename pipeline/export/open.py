@@ -26,7 +26,7 @@ class Exported(Seeing):
 
     def __init__(self, folder: Path, model: predict.Model, unlike: Unlike | None, device: str):
         self.folder = folder
-        self.format = str(model.labels["format"])
+        self.format = self.runtime = str(model.labels["format"])
         self.precision = str(model.labels["precision"])
         self.student = str(model.labels["student"])  # SHA-256 of the weights that it was made from
         self.name = f"{self.format} {self.precision}"

@@ -71,12 +71,19 @@ class Teacher(Sight, Protocol):
 
     logit_scale: float  # already exponentiated: cosines are multiplied by it
     logit_bias: float = 0.0  # added to them
+    # Names, for a cache, all that vectors of sentences depend on beside what `tokens` returns:
+    # weights, architecture, library. None: they are not kept.
+    text_fingerprint: str | None = None
     # False: an image's "vector" is its answer to the sentences that the teacher was loaded with.
     gives_vectors: bool = True
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors (n, dim) float32 of sentences."""
+
+    def tokens(self, text: str) -> Sequence[int]:
+        """Return what the text tower is given of a sentence: by default its bytes."""
+        return list(text.encode())
 
     def compare(self, image: np.ndarray, texts: Sequence[str]) -> np.ndarray | None:
         """Return the cosines (texts,) of one image that was read or prepared, where asking for them

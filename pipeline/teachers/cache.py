@@ -1,4 +1,5 @@
-"""The embedding cache: teacher vectors by picture, shared by all runs.
+"""The embedding cache: teacher vectors by picture, and by sentence (`sentences.py`), shared by all
+runs.
 
 A folder per teacher fingerprint, and in it shards: a file of vectors and a file of the ids they
 belong to, row by row. The ids are renamed into place last and nothing is ever written again, so a
@@ -308,7 +309,7 @@ class CacheEntry:
 
     fingerprint: str
     teacher: str  # its name, or "unknown" for folders of earlier versions
-    images: int
+    images: int  # or sentences
     size: int  # bytes on disk
     used: float  # seconds since 1970 when a run last looked into it
 

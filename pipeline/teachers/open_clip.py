@@ -19,12 +19,14 @@ from pipeline.files import fingerprint
 from pipeline.machine import pick_device
 from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
+from pipeline.teachers.brief import text_encoder
 from pipeline.teachers.geometry import Geometry
 from pipeline.teachers.known_weights import doubts_about, facts_of
 from pipeline.teachers.library import open_clip
 from pipeline.teachers.loading import file_of, load_model, take_from_file
 from pipeline.teachers.precision import lower, pick_precision
 from pipeline.teachers.rearranged import rearrange
+from pipeline.teachers.sentences import embed_sentences
 from pipeline.teachers.sight import TorchSight
 from pipeline.teachers.towers import (
     calm,
@@ -32,6 +34,8 @@ from pipeline.teachers.towers import (
     dropped_words,
     in_batches,
     nearest,
+    settings_of,
+    text_identity,
     unit,
 )
 
@@ -45,6 +49,7 @@ class OpenClipTeacher(TorchSight, Teacher):
 
     Args:
         folder: that it was loaded from; it may hold a list of the words that the model knows.
+        weights: the file of them; where it is known, vectors of sentences can be kept.
     """
 
     def __init__(
@@ -55,9 +60,11 @@ class OpenClipTeacher(TorchSight, Teacher):
         device: str,
         precision: str = "fp32",
         folder: Path | None = None,
+        weights: Path | None = None,
     ) -> None:
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
+        self._encode_text = text_encoder(model)
         config = model.visual.preprocess_cfg
         super().__init__(
             name,
@@ -79,6 +86,8 @@ class OpenClipTeacher(TorchSight, Teacher):
         if folder is not None:
             self.file_bytes = _weights(folder).stat().st_size
             self._vocabulary = _vocabulary(folder)
+        if weights is not None:
+            self.text_fingerprint = _text_fingerprint(model, weights, device)
         rearrange(model.visual)
         if precision != "fp32":
             lower(model.visual, precision)
@@ -87,18 +96,21 @@ class OpenClipTeacher(TorchSight, Teacher):
     @cached_property
     def dim(self) -> int:  # type: ignore[override]  # it may be written, too
         """Of the vectors."""
-        return int(self.embed_texts(["a"]).shape[1])
+        return int(embed_sentences(self, ["a"]).shape[1])
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors (n, dim) float32 for sentences."""
 
         def encode(part: list[str]) -> np.ndarray:
-            return unit(self._model.encode_text(self._tokenizer(part).to(self.device)))
+            return unit(self._encode_text(self._tokenizer(part).to(self.device)))
 
-        vectors = in_batches(encode, texts)
-        self.dim = vectors.shape[1]  # so that nobody has to ask for it
-        return vectors
+        return in_batches(encode, texts)
+
+    def tokens(self, text: str) -> Sequence[int]:
+        """Return the tokens of a sentence, with those that fill it up."""
+        found: list[int] = self._tokenizer([text])[0].tolist()
+        return found
 
     def context_overflow(self, text: str) -> int:
         """Count the tokens of `text`, with the two that frame it, beyond the context length."""
@@ -134,6 +146,15 @@ def _fingerprint_later(tower: Any, precision: str) -> str | Callable[[], str]:
         return fingerprint(digest, READING, _PREPARATION, precision, *named)
 
     return compute if next(tower.parameters()).device.type == "cpu" else compute()
+
+
+def _text_fingerprint(model: Any, weights: Path, device: str) -> str:
+    """Name the text tower as it is now, see `towers.text_identity`."""
+    own = {key: of for key, of in model.state_dict().items() if not key.startswith("visual.")}
+    parts = [(name, part) for name, part in model.named_children() if name != "visual"]
+    settings = [settings_of(part) for part in (model, *(part for _, part in parts))]
+    kind = torch.device(device).type
+    return text_identity(own, [weights], open_clip.__version__, kind, repr(parts), settings)
 
 
 def repository_of(settings: TeacherConfig) -> str | None:
@@ -174,7 +195,9 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> OpenClipTeac
         raise TeacherError(_explain(settings, folder, error)) from error
     name = folder.name if folder is not None else "/".join(filter(None, (model, pretrained)))
     precision = pick_precision(settings.precision, device, net.visual)
-    teacher = OpenClipTeacher(f"open_clip {name}", net, tokenizer, device, precision, folder)
+    teacher = OpenClipTeacher(
+        f"open_clip {name}", net, tokenizer, device, precision, folder, weights
+    )
     teacher.doubts = doubts_about(settings, facts.assumed)
     return teacher
 

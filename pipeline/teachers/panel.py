@@ -148,7 +148,7 @@ class Asked:
         ids = self.ids[start:stop].to_list()
         alone, by_prompt = [], []
         for member, cache in zip(self.panel.members, self.caches, strict=True):
-            vectors = cache.vectors(ids).reshape(len(ids), member.teacher.dim)
+            vectors = cache.vectors(ids).reshape(len(ids), member.zero_shot.prompts.shape[1])
             by_prompt.append(member.zero_shot.by_prompt(vectors))
             alone.append(member.zero_shot.by_class(by_prompt[-1]))
         return Answers(alone, self.panel.mean(alone), self.panel.mean(by_prompt))

@@ -10,12 +10,17 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from pipeline.files import fingerprint
+
 _TEXT_BATCH = 256
+# Of a tensor with more numbers than `_WHOLE`, so many parts of so many numbers name it.
+_WHOLE, _PARTS, _PART = 4096, 4, 256
 
 
 def weights_digest(
@@ -44,6 +49,33 @@ def digest_of(
         digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def text_identity(weights: Mapping[str, torch.Tensor], files: Sequence[Path], *parts: Any) -> str:
+    """Return what names a text tower, in no time: large tensors are read in part, and the files'
+    sizes and times say that the rest has not changed.
+
+    Args:
+        weights: of the tower, by name.
+        files: that they and the architecture were read from.
+        parts: what else the vectors of sentences depend on.
+    """
+    digest = hashlib.sha256()
+    for key, tensor in sorted(weights.items()):
+        numbers = tensor.detach().reshape(-1)
+        if len(numbers) > _WHOLE:
+            starts = torch.linspace(0, len(numbers) - _PART, _PARTS).long().tolist()
+            numbers = torch.cat([numbers[start : start + _PART] for start in starts])
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(numbers.cpu().contiguous().view(torch.uint8).numpy().data)
+    stated = [(file.name, (at := file.stat()).st_size, at.st_mtime_ns) for file in files]
+    return fingerprint(digest.hexdigest(), stated, *parts)
+
+
+def settings_of(module: torch.nn.Module) -> dict[str, Any]:
+    """Return the plain settings of a module itself (how it pools, which token ends a sentence)."""
+    plain = (str, int, float, bool, type(None))
+    return {key: value for key, value in vars(module).items() if isinstance(value, plain)}
 
 
 def unit(features: torch.Tensor) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,15 @@ from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.packed import WORTHWHILE, pack_where_faster
 from pipeline.teachers.precision import DTYPES, lower, pick_precision
-from pipeline.teachers.towers import dropped_words, in_batches, noise, unit, weights_digest
+from pipeline.teachers.sentences import embed_sentences
+from pipeline.teachers.towers import (
+    dropped_words,
+    in_batches,
+    noise,
+    text_identity,
+    unit,
+    weights_digest,
+)
 
 try:
     import transformers
@@ -65,13 +74,17 @@ class TransformersTeacher(Teacher):
         # SigLIP's text tower pools its last position, so it wants every sentence at full length.
         self._padding = "max_length" if "siglip" in model.config.model_type else True
         self._context = _context_length(model, tokenizer)
-        self.dim = self.embed_texts(["a"]).shape[1]
         self._dtype = DTYPES[precision]
         self._packed = False
         if precision != "fp32":
             for child, module in model.named_children():
                 if not child.startswith("text_"):
                     lower(module, precision)
+
+    @cached_property
+    def dim(self) -> int:  # type: ignore[override]  # it may be written, too
+        """Of the vectors."""
+        return int(embed_sentences(self, ["a"]).shape[1])
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return float32 (3, H, W): the model's own resize, crop and normalization."""
@@ -117,6 +130,11 @@ class TransformersTeacher(Teacher):
 
         return in_batches(encode, texts)
 
+    def tokens(self, text: str) -> Sequence[int]:
+        """Return the tokens of a sentence."""
+        found: list[int] = self._tokenizer(text)["input_ids"]
+        return found
+
     def context_overflow(self, text: str) -> int:
         """Count the tokens of `text` beyond the longest sentence the model can read."""
         return max(0, len(self._tokenizer(text)["input_ids"]) - self._context)
@@ -155,7 +173,24 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> Transformers
         )
     name = name_of(settings)
     precision = pick_precision(settings.precision, device, model)
-    return TransformersTeacher(f"transformers {name}", model, images, tokenizer, device, precision)
+    named = f"transformers {name}"
+    teacher = TransformersTeacher(named, model, images, tokenizer, device, precision)
+    teacher.text_fingerprint = _text_fingerprint(model, Path(place), device)
+    return teacher
+
+
+def _text_fingerprint(model: Any, place: Path, device: str) -> str:
+    """Name the text tower as it is now, see `towers.text_identity`."""
+    weights = {
+        key: of
+        for key, of in model.state_dict().items()
+        if not key.startswith(("vision_", "visual_"))
+    }
+    # Of a repository of the hub, the config names the commit.
+    files = sorted(file for file in place.glob("*") if file.is_file())
+    commit = getattr(model.config, "_commit_hash", None)
+    config, kind = model.config.to_dict(), torch.device(device).type
+    return text_identity(weights, files, transformers.__version__, kind, config, commit)
 
 
 @contextlib.contextmanager

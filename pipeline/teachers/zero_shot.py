@@ -12,6 +12,7 @@ from pipeline.ontology import Ontology
 from pipeline.records import Predictor
 from pipeline.teachers.base import Teacher
 from pipeline.teachers.prototypes import Prototypes
+from pipeline.teachers.sentences import embed_sentences
 
 
 def prompt_probabilities(
@@ -144,7 +145,7 @@ def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:
 
     A prompt's templates are averaged as in CLIP's own zero-shot evaluation (Radford et al., 2021,
     section 3.1.4): unit vectors, their mean, scaled back to length 1. All sentences are encoded
-    together, once.
+    together, once, and kept: see `embed_sentences`.
 
     Raises:
         ConfigError: a sentence is longer than the teacher reads; nothing is cut off in silence.
@@ -163,7 +164,7 @@ def embed_prompts(teacher: Teacher, ontology: Ontology) -> np.ndarray:
             raise ConfigError(
                 f"The prompt {text!r} is {overflow} tokens too long for {teacher.name}. Shorten it."
             )
-    vectors = teacher.embed_texts(sentences).reshape(
+    vectors = embed_sentences(teacher, sentences).reshape(
         len(ontology.prompts), len(ontology.templates), -1
     )
     means = vectors.mean(axis=1)
