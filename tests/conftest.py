@@ -16,6 +16,7 @@ from pipeline.config import load_config
 from pipeline.sample.draw import draw_sample
 from tests.browser import headless
 from tests.fakes import photos
+from tests.once import made_once
 from tests.repository import REPOSITORY
 
 # The machines that run the tests are shared: how long an example takes says nothing.
@@ -32,9 +33,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in sample, drawn once, its film above all: to be read, or changed in a copy."""
-    folder = tmp_path_factory.mktemp("sample")
-    draw_sample(folder, images=120, test=24, workers=1)
-    return folder
+    return made_once(
+        tmp_path_factory, "sample", lambda it: draw_sample(it, images=120, test=24, workers=1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,10 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labeled run of 35 pictures, to be changed in a copy; one file's name would be markup."""
-    here = tmp_path_factory.mktemp("review")
+    return made_once(tmp_path_factory, "review", _label_colors)
+
+
+def _label_colors(here: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP2YOLO_CACHE", str(here / "cache"))
         first, *_ = photos(here / "photos", {"red": 14, "blue": 12, "green": 9})
@@ -60,7 +64,6 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }  # fmt: skip
         (here / "run.yaml").write_text(yaml.safe_dump(written))
         stages.label(load_config(here / "run.yaml"))
-    return here
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 8, "batch": 16,
                         "workers": 0, "device": "cpu", "distill": "hard", "train": LESSONS},
             "export": ["onnx"],
-            "evaluate": {"latency_images": 8},
+            "evaluate": {"latency_images": 8, "cold_starts": False},
         }  # fmt: skip
         (here / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         done = clip2yolo("run", "--config", "run.yaml")
