@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import main
 from pipeline.run.workspace import Workspace
+from tests.command import Command
 from tests.fakes import sha256
 from tests.packing_line import settings, write_config
 from tests.repository import REPOSITORY
@@ -84,23 +85,20 @@ def answer(*words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+def start(*words: str, first: Callable[[], None] | None = None) -> Command:
     """Start a command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *words, "--config", "run.yaml"],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options,
-    )  # fmt: skip
+    here = Path.cwd()
+    return Command((*words, "--config", "run.yaml"), here, here / f"{words[0]} said", first)
 
 
-def kill_when(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
+def kill_when(process: Command, there: Callable[[], bool]) -> None:
     """SIGKILL the process as soon as something is there."""
     end = time.monotonic() + 120
     while not there():
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < end
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 
@@ -257,9 +255,9 @@ def test_a_disk_that_takes_no_more(run_folder: Path) -> None:
     answer("label")
     before = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
     change_config(run_folder, lambda config: config["label"].update(min_confidence=0.7))
-    full = start("label", preexec_fn=small_files_only)
-    _, said = full.communicate(timeout=120)
-    assert full.returncode == 1 and "Traceback" not in said, said
+    full = start("label", first=small_files_only)
+    status, said = full.wait(), full.err.read_text()
+    assert status == 1 and "Traceback" not in said, said
     assert said.strip().splitlines()[-1].startswith("error: ")
     after = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
     assert after == before

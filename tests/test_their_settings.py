@@ -72,14 +72,28 @@ def run(home: Path, script: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def chosen(home: Path) -> str:
+    """What ultralytics writes where a person changes settings."""
+    script = f"from ultralytics import settings; settings.reset(); settings.update({CHOSEN!r})"
+    run(home, script, YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(home / "once"))
+    return (home / "once" / "Ultralytics" / "settings.json").read_text()
+
+
+def put(chosen: str, place: Path) -> Path:
+    """Have a person's settings lie in a folder; returns the file."""
+    file = place / "Ultralytics" / "settings.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(chosen)
+    return file
+
+
 @pytest.mark.parametrize(("theirs_first", "elsewhere"), [(True, False), (False, True)])
 def test_a_training_leaves_them_as_they_are(
-    home: Path, theirs_first: bool, elsewhere: bool
+    home: Path, chosen: str, theirs_first: bool, elsewhere: bool
 ) -> None:
     variables = {"YOLO_CONFIG_DIR": str(home / "own folder")} if elsewhere else {}
-    place = home / ("own folder" if elsewhere else ".config") / "Ultralytics" / "settings.json"
-    chosen = f"from ultralytics import settings; settings.reset(); settings.update({CHOSEN!r})"
-    run(home, chosen, YOLO_OFFLINE="true", **variables)
+    place = put(chosen, home / ("own folder" if elsewhere else ".config"))
     before: dict[str, Any] = json.loads(place.read_text())
     assert before.items() >= CHOSEN.items()
     script = SCRIPT.format(
@@ -98,9 +112,9 @@ def test_a_training_leaves_them_as_they_are(
     assert json.loads(place.read_text()) == before | {"mlflow": True}
 
 
-def test_their_own_training_is_still_reported(home: Path) -> None:
+def test_their_own_training_is_still_reported(home: Path, chosen: str) -> None:
     """The reporters that our training does not tell are there for theirs, in the same process."""
-    run(home, f"from ultralytics import settings; settings.update({CHOSEN!r})", YOLO_OFFLINE="1")
+    put(chosen, home / ".config")
     script = f"""
         from pipeline.autodistill import YOLOv8
         YOLOv8("yolov8n-cls.yaml").train(
