@@ -15,7 +15,7 @@ from pipeline import stages
 from pipeline.config import load_config
 from pipeline.sample.draw import draw_sample
 from tests.browser import headless
-from tests.fakes import photos
+from tests.fakes import photos, picture
 from tests.once import made_once
 from tests.repository import REPOSITORY
 
@@ -64,6 +64,26 @@ def _label_colors(here: Path) -> None:
         }  # fmt: skip
         (here / "run.yaml").write_text(yaml.safe_dump(written))
         stages.label(load_config(here / "run.yaml"))
+
+
+@pytest.fixture(scope="session")
+def three_colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset and a student that has learned it: to be read, or changed in a copy.
+    It knows twenty pictures a class that it was not taught."""
+    return made_once(tmp_path_factory, "three colors", _teach_colors)
+
+
+def _teach_colors(here: Path) -> None:
+    from pipeline.student import train  # which loads what trains
+    from tests.tiny_student import CLASSES, LESSONS, config, make_dataset
+
+    make_dataset(here / "dataset", 40)
+    for name in CLASSES:
+        for number in range(4, 20):  # besides the four that are there
+            picture(name, 500 + number).save(here / "dataset" / "valid" / name / f"{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP2YOLO_CACHE", str(here.with_name("cache of three colors")))
+        train(here / "dataset", here / "student", config(epochs=14, train=LESSONS), CLASSES)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     done = root / f"{name} is whole"
     with FileLock(str(root / f"{name}.lock")):
         if not done.exists():
+            shutil.rmtree(root / name, ignore_errors=True)
             make(root / name)
             done.touch()
     return root / name

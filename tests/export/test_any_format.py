@@ -20,8 +20,8 @@ from pipeline.student.kept import Students
 from pipeline.student.unlike import NONE
 from tests.fakes import photos, sha256
 from tests.films import write_video
+from tests.tiny_student import LESSONS
 
-LESSONS = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
 FORMS = ["run", "run/student", "run/student/weights.pt", "run/exports/onnx"]
 FORMS += ["run/exports/onnx/model.onnx"]
 
