@@ -142,14 +142,6 @@ def test_mistakes_have_a_map(finished: Path) -> None:
         assert one.class_name == case["student"] and one.box == (0.0, 0.0, 1.0, 1.0)
 
 
-def test_everybody_was_started_anew(finished: Path) -> None:
-    """As is done where the config does not say otherwise."""
-    _, known = evaluated(finished)
-    *timed, chance = known["contenders"]
-    assert [one["kind"] for one in timed] == ["teacher", "student"]
-    assert all(one["cold_start_s"] > 0 for one in timed) and "cold_start_s" not in chance
-
-
 def test_what_is_written_is_what_is_read(finished: Path) -> None:
     found, known = evaluated(finished)
     assert found.as_json() == known
