@@ -56,14 +56,16 @@ upload: $(READY) ## Send the labeled dataset to the config's Roboflow project
 status: $(READY) ## Show what is done and what comes next
 	$(BIN)/clip2yolo status --config $(CONFIG)
 
-# A process for each core, each on one thread: more would only wait for one another.
+# A process for each core, each on one thread: more would only wait for one another. Where a test has
+# more all the same, they sleep while they wait: the core that they would spin on is a test's.
 PYTEST := -m pytest -n auto --dist loadfile
+THREADS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 test: $(READY) ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m "not slow"
+	$(THREADS) $(BIN)/python $(PYTEST) -m "not slow"
 
 test-slow: $(READY) ## Run the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
+	$(THREADS) $(BIN)/python $(PYTEST) -m slow
 
 lowest: ## Test and run the sample with the lowest version of every dependency that is declared
 	$(PYTHON) -m venv --clear $(VENV)-lowest
@@ -72,7 +74,7 @@ lowest: ## Test and run the sample with the lowest version of every dependency t
 		--python $(VENV)-lowest/bin/python --quiet -o $(VENV)-lowest/lowest.txt
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python \
 		-r $(VENV)-lowest/lowest.txt
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python $(PYTEST) -m "not slow"
+	PYTHONPATH=. $(THREADS) $(VENV)-lowest/bin/python $(PYTEST) -m "not slow"
 	PYTHONPATH=. $(VENV)-lowest/bin/python -m pipeline.cli demo $(VENV)-lowest/demo
 	rm -rf $(VENV)-lowest
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.labels.answers import read_answers
-from tests.repository import REPOSITORY
+from tests.command import Command
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = ("--no-sandbox", "--use-fake-device-for-media-stream")
@@ -37,16 +34,17 @@ def headless() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(folder: Path, *words: str) -> Iterator[tuple[Command, str]]:
     """`clip2yolo review` in a process of its own, and its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "review", "-c", "run.yaml", *words], cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "CLIP2YOLO_CACHE": str(folder / "cache")},
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    asked = ("review", "-c", "run.yaml", *words)
+    said = folder / f"served {time.monotonic_ns()}"
+    process = Command(asked, folder, said, None, CLIP2YOLO_CACHE=str(folder / "cache"))
+    end = time.monotonic() + PATIENCE
     try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().split("Open ")[1].strip()
+        while not (process.out.exists() and "Open " in process.out.read_text()):
+            assert process.poll() is None and time.monotonic() < end, process.err.read_text()
+            time.sleep(0.01)
+        yield process, process.out.read_text().split("Open ")[1].splitlines()[0].strip()
     finally:
         process.kill()
         process.wait()

@@ -15,7 +15,8 @@ from pipeline import stages
 from pipeline.config import load_config
 from pipeline.sample.draw import draw_sample
 from tests.browser import headless
-from tests.fakes import photos
+from tests.fakes import photos, picture
+from tests.once import made_once
 from tests.repository import REPOSITORY
 
 # The machines that run the tests are shared: how long an example takes says nothing.
@@ -32,9 +33,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in sample, drawn once, its film above all: to be read, or changed in a copy."""
-    folder = tmp_path_factory.mktemp("sample")
-    draw_sample(folder, images=120, test=24, workers=1)
-    return folder
+    return made_once(
+        tmp_path_factory, "sample", lambda it: draw_sample(it, images=120, test=24, workers=1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,10 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labeled run of 35 pictures, to be changed in a copy; one file's name would be markup."""
-    here = tmp_path_factory.mktemp("review")
+    return made_once(tmp_path_factory, "review", _label_colors)
+
+
+def _label_colors(here: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP2YOLO_CACHE", str(here / "cache"))
         first, *_ = photos(here / "photos", {"red": 14, "blue": 12, "green": 9})
@@ -60,7 +64,26 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }  # fmt: skip
         (here / "run.yaml").write_text(yaml.safe_dump(written))
         stages.label(load_config(here / "run.yaml"))
-    return here
+
+
+@pytest.fixture(scope="session")
+def three_colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset and a student that has learned it: to be read, or changed in a copy.
+    It knows twenty pictures a class that it was not taught."""
+    return made_once(tmp_path_factory, "three colors", _teach_colors)
+
+
+def _teach_colors(here: Path) -> None:
+    from pipeline.student import train  # which loads what trains
+    from tests.tiny_student import CLASSES, LESSONS, config, make_dataset
+
+    make_dataset(here / "dataset", 40)
+    for name in CLASSES:
+        for number in range(4, 20):  # besides the four that are there
+            picture(name, 500 + number).save(here / "dataset" / "valid" / name / f"{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP2YOLO_CACHE", str(here.with_name("cache of three colors")))
+        train(here / "dataset", here / "student", config(epochs=14, train=LESSONS), CLASSES)
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from tests.repository import REPOSITORY
+from tests.packing_line import settings, write_config
 
 ANSWERS = 40
 
@@ -30,15 +29,9 @@ def test_what_was_audited_is_held_out_and_judges_everybody(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIP2YOLO_CACHE", str(tmp_path / "cache"))
     shutil.copytree(sample, tmp_path / "sample")
-    settings = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
-    del settings["truth"], settings["pool_truth"]
-    settings |= {
-        "source": "sample/images", "workspace": "run",
-        "student": {"distill": "hard",
-                    "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 2, "workers": 0},
-        "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 4},
-    }  # fmt: skip
-    Path("run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    known = settings({"distill": "hard"})
+    del known["truth"], known["pool_truth"]
+    write_config(tmp_path, known)
 
     for stage in ("label", "train"):
         clip2yolo(stage)

@@ -12,7 +12,7 @@ import pytest
 from pipeline.evaluation.measure import predict_files
 from pipeline.student import Student, train
 from tests.fakes import picture
-from tests.tiny_student import config
+from tests.tiny_student import LESSONS, config
 
 # In the ontology's order; sorted, they are Zebra, apple, zoo, ärmel.
 COLORS = {"zoo": "red", "ärmel": "green", "apple": "blue", "Zebra": "yellow"}
@@ -29,9 +29,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir(parents=True)
             for number in range(count):
                 picture(color, number + 1000 * len(split)).save(folder / f"{number}.png")
-    lessons = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
     # Tools that read a folder crop: `yolo val` does, whatever the weights say.
-    settings = config(epochs=9, fit="crop", train=lessons)
+    settings = config(epochs=9, fit="crop", train=LESSONS)
     train(root / "dataset", root / "student", settings, tuple(COLORS))
     # One picture under a wrong name, so that not everything is right.
     wrong = root / "dataset" / "test" / "apple" / "wrong.png"

@@ -21,31 +21,51 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import main
 from pipeline.run.workspace import Workspace
+from tests.command import Command
 from tests.fakes import sha256
+from tests.packing_line import settings, write_config
 from tests.repository import REPOSITORY
+
+
+def begin(folder: Path, sample: Path) -> None:
+    """Write a config like the built-in run's, beside a source of its own."""
+    shutil.copytree(sample, folder / "sample")
+    write_config(folder, settings({"distill": "hard", "epochs": 3}))
+
+
+def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(folder)
+    patch.setenv("CLIP2YOLO_CACHE", str(folder / "cache"))
+    patch.setenv("COLUMNS", "160")
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A config like the built-in run's, beside a source of its own, in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLIP2YOLO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "160")
-    shutil.copytree(sample, tmp_path / "sample")
-    settings = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
-    settings |= {
-        "source": "sample/images", "truth": "sample/test",
-        "pool_truth": "sample/pool_truth.csv", "workspace": "run",
-        "student": {"distill": "hard",
-                    "model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 3, "workers": 0},
-        "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 4},
-    }  # fmt: skip
-    write_config(tmp_path, settings)
+    """The current folder, with a run that nobody has begun with."""
+    begin(tmp_path, sample)
+    enter(tmp_path, monkeypatch)
     return tmp_path
 
 
-def write_config(folder: Path, settings: dict[str, Any]) -> None:
-    (folder / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
+    """A folder with a run that is labeled and trained; `trained` puts it back."""
+    folder = tmp_path_factory.mktemp("taught")
+    begin(folder, sample)
+    with pytest.MonkeyPatch.context() as patch:
+        enter(folder, patch)
+        answer("label"), answer("train")
+    shutil.copytree(folder, folder.with_name("as-taught"))
+    return folder
+
+
+@pytest.fixture
+def trained(taught: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with that run as it was; paths in it are absolute, so it stays there."""
+    shutil.rmtree(taught)
+    shutil.copytree(taught.with_name("as-taught"), taught)
+    enter(taught, monkeypatch)
+    return taught
 
 
 def change_config(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -65,23 +85,20 @@ def answer(*words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+def start(*words: str, first: Callable[[], None] | None = None) -> Command:
     """Start a command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *words, "--config", "run.yaml"],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options,
-    )  # fmt: skip
+    here = Path.cwd()
+    return Command((*words, "--config", "run.yaml"), here, here / f"{words[0]} said", first)
 
 
-def kill_when(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
+def kill_when(process: Command, there: Callable[[], bool]) -> None:
     """SIGKILL the process as soon as something is there."""
     end = time.monotonic() + 120
     while not there():
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < end
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 
@@ -238,9 +255,9 @@ def test_a_disk_that_takes_no_more(run_folder: Path) -> None:
     answer("label")
     before = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
     change_config(run_folder, lambda config: config["label"].update(min_confidence=0.7))
-    full = start("label", preexec_fn=small_files_only)
-    _, said = full.communicate(timeout=120)
-    assert full.returncode == 1 and "Traceback" not in said, said
+    full = start("label", first=small_files_only)
+    status, said = full.wait(), full.err.read_text()
+    assert status == 1 and "Traceback" not in said, said
     assert said.strip().splitlines()[-1].startswith("error: ")
     after = {path: sha256(path) for path in (run_folder / "run").rglob("*") if path.is_file()}
     assert after == before
@@ -280,18 +297,14 @@ def test_mistakes_get_a_sentence_and_a_status(run_folder: Path) -> None:
     )
 
 
-def test_truth_must_speak_the_ontologys_language(run_folder: Path) -> None:
-    answer("label")
-    answer("train")
-    (run_folder / "sample" / "test" / "apple").rename(run_folder / "sample" / "test" / "apples")
+def test_truth_must_speak_the_ontologys_language(trained: Path) -> None:
+    (trained / "sample" / "test" / "apple").rename(trained / "sample" / "test" / "apples")
     code, text = failing("evaluate", "--config", "run.yaml")
     assert code == 2 and "'apples', which the ontology does not have" in text
 
 
-def test_without_truth_only_agreement(run_folder: Path) -> None:
-    change_config(run_folder, lambda config: (config.pop("truth"), config.pop("pool_truth")))
-    for stage in ("label", "train"):
-        answer(stage)
+def test_without_truth_only_agreement(trained: Path) -> None:
+    change_config(trained, lambda config: (config.pop("truth"), config.pop("pool_truth")))
     done = clip2yolo("evaluate", "--config", "run.yaml")
     assert done.exit_code == 0 and "agreement with teacher" in done.stdout
     assert "accuracy" not in done.stdout and "names no `truth`" in done.stderr
@@ -372,9 +385,8 @@ def test_documented_commands_exist() -> None:
         assert (REPOSITORY / path).exists(), path
 
 
-def test_nothing_new_is_said_without_loading_torch(run_folder: Path) -> None:
-    for stage in ("label", "train", "evaluate"):
-        answer(stage)
+def test_nothing_new_is_said_without_loading_torch(trained: Path) -> None:
+    answer("evaluate")
     assert answer("promote")["promoted"] in answer("promote")["students"]
     script = (
         "import sys\nfrom click.testing import CliRunner\nfrom pipeline.cli import main\n"
@@ -391,7 +403,7 @@ def test_nothing_new_is_said_without_loading_torch(run_folder: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "Nothing is new" in done.stdout
         # A fresh checkout has other times, also of truth and weights, and the same content.
-        for path in (run_folder / "sample").rglob("*"):
+        for path in (trained / "sample").rglob("*"):
             os.utime(path, (1.7e9, 1.7e9))
     other = clip2yolo("evaluate", "--config", "run.yaml", "--against", "run")
     assert other.exit_code == 0 and "+0.0 points" in other.stdout
@@ -399,11 +411,9 @@ def test_nothing_new_is_said_without_loading_torch(run_folder: Path) -> None:
     assert nothing.exit_code == 1 and "no answers.parquet" in nothing.stderr
 
 
-def test_a_failed_gate_is_exit_status_3_every_time(run_folder: Path) -> None:
+def test_a_failed_gate_is_exit_status_3_every_time(trained: Path) -> None:
     gates = {"accuracy": ">= 99.9%", "speedup": "> 0"}
-    change_config(run_folder, lambda config: config["evaluate"].update(gates=gates))
-    for stage in ("label", "train"):
-        answer(stage)
+    change_config(trained, lambda config: config["evaluate"].update(gates=gates))
     for _ in range(2):
         done = clip2yolo("evaluate", "--config", "run.yaml")
         assert done.exit_code == 3
@@ -412,9 +422,9 @@ def test_a_failed_gate_is_exit_status_3_every_time(run_folder: Path) -> None:
     assert compared.exit_code == 3 and "+0.0 points" in compared.stdout
     idle = clip2yolo("run", "--if-changed", "--config", "run.yaml")
     assert idle.exit_code == 0 and "failed its gates (accuracy)" in idle.stderr
-    assert not (run_folder / "run" / "students" / "promoted").exists()
+    assert not (trained / "run" / "students" / "promoted").exists()
     assert answer("promote")["promoted"] is None and len(answer("promote")["students"]) == 1
-    change_config(run_folder, lambda config: config["evaluate"].update(gates={"accuracy": "much"}))
+    change_config(trained, lambda config: config["evaluate"].update(gates={"accuracy": "much"}))
     wrong = clip2yolo("evaluate", "--config", "run.yaml")
     assert wrong.exit_code == 2 and "is no limit" in wrong.stderr
 

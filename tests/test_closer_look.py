@@ -24,6 +24,7 @@ from pipeline.evaluation.analysis_wording import (
 from pipeline.evaluation.metrics import calibration_error
 from pipeline.evaluation.record import Evaluation, read_evaluation
 from tests.fakes import photos, picture
+from tests.tiny_student import LESSONS
 
 COUNTS = {"red": 24, "blue": 24, "green": 24}
 DARK = "camera <b>2"
@@ -58,8 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "student": {
                 "model": "yolov8n-cls.yaml", "imgsz": 64, "epochs": 12, "batch": 16, "workers": 0,
                 "distill": "hard", "rounds": 1,
-                "train": {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "",
-                          "hsv_h": 0.0},
+                "train": LESSONS,
             },
             "evaluate": {"latency_images": 8, "suspects": 0, "look_alikes": "keep"},
         }  # fmt: skip

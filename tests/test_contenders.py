@@ -23,36 +23,28 @@ from pipeline.config import load_config
 from pipeline.evaluation.costs import Costs, Start, cold_start, flops_of, own_process
 from pipeline.evaluation.first_answer import OpenStudent
 from pipeline.evaluation.record import Evaluation
-from pipeline.sample.draw import draw_sample
 from pipeline.streams import ask_in_batches
 from pipeline.student import Student
 from pipeline.yolo.geometry import Preparation, saved_steps
 from tests.fakes import ColorPredictor, picture
-from tests.repository import REPOSITORY
+from tests.packing_line import half_of, settings, write_config
 from tests.tiny_models import write_model
 
 pytest.importorskip("onnxruntime", reason="exports are compared, which needs the extra `export`")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Iterator[Path]:
     """A folder with `run.yaml` and an evaluated run of two teachers and a student with an ONNX
     file."""
     folder = tmp_path_factory.mktemp("contenders")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP2YOLO_CACHE", str(folder / "cache"))
-        draw_sample(folder / "sample", images=60, test=12, workers=1)
-        settings = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
-        settings |= {
-            "source": "sample/images", "truth": "sample/test",
-            "pool_truth": "sample/pool_truth.csv", "workspace": "run", "export": "onnx",
-            "teacher": [{"model": "pocket"}, {"model": f"local-dir:{folder / 'tiny'}"}],
-            "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
-            "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 2},
-        }  # fmt: skip
+        half_of(sample, folder)
         write_model(folder / "tiny")
-        (folder / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        config = load_config(folder / "run.yaml")
+        teachers = [{"model": "pocket"}, {"model": f"local-dir:{folder / 'tiny'}"}]
+        written = write_config(folder, settings({}, export="onnx", teacher=teachers))
+        config = load_config(written)
         stages.label(config), stages.train(config), stages.export(config), stages.evaluate(config)
         yield folder
 

@@ -26,7 +26,7 @@ from pipeline.timeline import watch
 from pipeline.values import Sampling
 from tests.fakes import picture
 from tests.films import write_video
-from tests.tiny_student import CLASSES, config
+from tests.tiny_student import CLASSES, LESSONS, config
 
 SIDE = 32
 LEVEL = 1 / 255 + 1e-6  # of a pixel: what rounding twice may change
@@ -57,8 +57,7 @@ def wide_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=FITS)
 def taught(request: pytest.FixtureRequest, wide_ones: Path) -> Path:
     """The folder of a student of each kind that was trained on them."""
-    lessons = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
-    settings = config(epochs=12, fit=request.param, train=lessons)
+    settings = config(epochs=12, fit=request.param, train=LESSONS)
     train(wide_ones, wide_ones.parent / request.param, settings, CLASSES)
     return wide_ones.parent / request.param
 

@@ -25,7 +25,7 @@ from pipeline.student.fit_unlike import fit_unlike
 from pipeline.student.lessons import hard_lessons
 from tests.evaluations import compare
 from tests.fakes import Told, photos, picture
-from tests.tiny_student import CLASSES, config, make_dataset
+from tests.tiny_student import config, make_dataset
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -42,13 +42,9 @@ def test_the_area_between_something_and_nothing_is_unknown() -> None:
     assert area_under_roc([1.0, 2.0], [2.0]) == 0.75
 
 
-@pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Student:
-    root = tmp_path_factory.mktemp("taught")
-    make_dataset(root / "dataset", 30)
-    lessons = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
-    train(root / "dataset", root / "student", config(epochs=12, train=lessons), CLASSES)
-    return Student.load(root / "student", "cpu")
+@pytest.fixture
+def student(three_colors: Path) -> Student:
+    return Student.load(three_colors / "student", "cpu")
 
 
 def test_figures_of_rejection(student: Student, tmp_path: Path) -> None:
@@ -75,14 +71,11 @@ def test_figures_of_rejection(student: Student, tmp_path: Path) -> None:
 
 def test_a_student_that_cannot_reject_has_no_figures(student: Student, tmp_path: Path) -> None:
     own = photos(tmp_path / "own", {"red": 2})
-    before, student.unlike = student.unlike, None
-    try:
-        scored = ask_student(student, own, 10**8)
-        assert scored.unlike is None
-        assert (scored.prediction.probabilities == _plain(student, own)).all()
-        assert rejection(student, scored, None, own, 10**8) is None
-    finally:
-        student.unlike = before
+    student.unlike = None
+    scored = ask_student(student, own, 10**8)
+    assert scored.unlike is None
+    assert (scored.prediction.probabilities == _plain(student, own)).all()
+    assert rejection(student, scored, None, own, 10**8) is None
 
 
 def _plain(student: Student, paths: list[Path]) -> np.ndarray:

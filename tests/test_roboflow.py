@@ -19,12 +19,14 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from click.testing import CliRunner
 from PIL import Image
 
+from pipeline.cli import main
 from pipeline.labels.stage import LABEL
 from pipeline.records import DATASET, LABELS, table, write_table
 from pipeline.run.workspace import Workspace
-from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow
+from tests.fake_roboflow import KEY, FakeProject, FakeRoboflow, fake_roboflow, talking_to
 from tests.fakes import label_counts, sha256
 from tests.repository import REPOSITORY
 from tests.tiny_student import config
@@ -87,13 +89,25 @@ def start(folder: Path, server: FakeRoboflow, *words: str) -> subprocess.Popen[s
     )  # fmt: skip
 
 
-def call(folder: Path, server: FakeRoboflow, *words: str, status: int = 0) -> tuple[str, str]:
+def alone(folder: Path, server: FakeRoboflow, *words: str, status: int = 0) -> tuple[str, str]:
+    """What a command says in a process of its own, where libraries may write to a terminal, too."""
     process = start(folder, server, *words)
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     assert "Traceback" not in err
     nothing_shows_the_key(folder, out, err)
     return out, err
+
+
+def call(folder: Path, server: FakeRoboflow, *words: str, status: int = 0) -> tuple[str, str]:
+    """What a command says in this process, which spares it the loading of libraries."""
+    file = str(folder / "run.yaml")
+    with talking_to(server):
+        done = CliRunner().invoke(main, [*words, "--config", file], env={"COLUMNS": "200"})
+    assert done.exit_code == status, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    nothing_shows_the_key(folder, done.stdout, done.stderr)
+    return done.stdout, done.stderr
 
 
 def nothing_shows_the_key(folder: Path, *texts: str) -> None:
@@ -125,7 +139,7 @@ def test_class_split_tags_and_metadata_arrive(tmp_path: Path, server: FakeRobofl
     assert server.asked == []
     _, err = call(folder, server, "upload", status=1)
     assert "--create" in err and not server.projects
-    out, _ = call(folder, server, "upload", "--create", "--json")
+    out, _ = alone(folder, server, "upload", "--create", "--json")
     assert json.loads(out)["there"] == 32
     project = server.projects["fruit"]
     assert project.type == "single-label-classification"
@@ -139,7 +153,7 @@ def test_class_split_tags_and_metadata_arrive(tmp_path: Path, server: FakeRobofl
     assert all(image.annotated == 1 for image in project.images.values())
     asked = len(server.asked)
     assert json.loads(call(folder, server, "upload", "--dry-run", "--json")[0])["there"] == 32
-    call(folder, server, "upload", "-v")
+    alone(folder, server, "upload", "-v")
     assert sum("upload" in one or "annotate" in one for one in server.asked[asked:]) == 0
 
 
@@ -367,9 +381,9 @@ def test_a_key_with_something_around_it_is_used_without_and_never_shown(
 ) -> None:
     folder, given = run_folder(tmp_path, 3, retries=0), around.format(KEY)
     server.environment = lambda: {"API_URL": server.url, "ROBOFLOW_API_KEY": given}  # type: ignore[method-assign]
-    call(folder, server, "upload", "--create", "-v")
+    alone(folder, server, "upload", "--create", "-v")
     server.environment = lambda: {"API_URL": "http://127.0.0.1:9", "ROBOFLOW_API_KEY": given}  # type: ignore[method-assign]
-    _, err = call(folder, server, "upload", "-v", status=1)
+    _, err = alone(folder, server, "upload", "-v", status=1)
     assert "api_key=<key>" in err
 
 
@@ -379,7 +393,7 @@ def test_a_key_that_is_written_otherwise_in_an_address_is_not_shown(
     folder = run_folder(tmp_path, 3, retries=0)
     given = 'rf_k3y that"must never'
     server.environment = lambda: {"API_URL": "http://127.0.0.1:9", "ROBOFLOW_API_KEY": given}  # type: ignore[method-assign]
-    _, err = call(folder, server, "upload", "-v", status=1)
+    _, err = alone(folder, server, "upload", "-v", status=1)
     assert "api_key=<key>" in err and "k3y" not in err
 
 

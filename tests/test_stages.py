@@ -19,26 +19,17 @@ from pipeline.cli import main
 from pipeline.config import load_config, parse_config
 from pipeline.errors import WorkspaceError
 from pipeline.run.stage import Run, Stage, carry_out, next_command, stage_states
-from pipeline.sample.draw import draw_sample
-from tests.repository import REPOSITORY
+from tests.packing_line import half_of, settings, write_config
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Iterator[Path]:
     """A folder with `run.yaml`, its sample and a finished run; tests copy it."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP2YOLO_CACHE", str(folder / "cache"))
-        draw_sample(folder / "sample", images=60, test=12, workers=1)
-        settings = yaml.safe_load((REPOSITORY / "configs" / "packing_line.yaml").read_text())
-        settings |= {
-            "source": "sample/images", "truth": "sample/test",
-            "pool_truth": "sample/pool_truth.csv", "workspace": "run",
-            "student": {"model": "yolov8n-cls.yaml", "imgsz": 32, "epochs": 1, "workers": 0},
-            "evaluate": {"latency_images": 8, "cold_starts": False, "disagreements": 2},
-        }  # fmt: skip
-        (folder / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        config = load_config(folder / "run.yaml")
+        half_of(sample, folder)
+        config = load_config(write_config(folder, settings({"distill": "hard"})))
         stages.label(config), stages.train(config), stages.evaluate(config)
         yield folder
 
@@ -74,36 +65,36 @@ def contents(root: Path) -> dict[str, tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize(("lost", "stage", "command"), [
-    ("labels.parquet", "label", "label"),
-    ("review.csv", "label", "label"),
-    ("dataset.parquet", "dataset", "label"),
-    ("dataset", "dataset", "label"),
-    ("dataset/valid/apple", "dataset", "label"),
-    ("student/weights.pt", "train", "train"),
-    ("evaluation.json", "evaluate", "evaluate"),
-    ("report.html", "evaluate", "evaluate"),
-    ("report.md", "evaluate", "evaluate"),
-    ("suspects.parquet", "evaluate", "evaluate"),
+@pytest.mark.parametrize(("stage", "command", "files"), [
+    ("label", "label", ["labels.parquet", "review.csv"]),
+    ("dataset", "label", ["dataset.parquet", "dataset", "dataset/valid/apple"]),
+    ("train", "train", ["student/weights.pt"]),
+    ("evaluate", "evaluate", ["evaluation.json", "report.html", "report.md", "suspects.parquet"]),
 ])  # fmt: skip
 def test_a_stage_whose_files_are_gone_is_not_done(
-    folder: Path, lost: str, stage: str, command: str
+    folder: Path, stage: str, command: str, files: list[str]
 ) -> None:
     assert set(states().values()) == {"done"}
-    path = folder / "run" / lost
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    now = states()
-    names = list(now)
-    assert [now[one] for one in names] == [
-        "done" if names.index(one) < names.index(stage) else "out of date" for one in names
-    ]
-    status = clip2yolo("status", "--config", "run.yaml", "--json")
-    assert json.loads(status.stdout)["next"] == command
-    # What status says, `run --if-changed` does.
+    paths, aside = [folder / "run" / name for name in files], folder / "aside"
+    # Any one of them.
+    for path in paths:
+        path.rename(aside)
+        now = states()
+        names = list(now)
+        assert [now[one] for one in names] == [
+            "done" if names.index(one) < names.index(stage) else "out of date" for one in names
+        ], path
+        status = clip2yolo("status", "--config", "run.yaml", "--json")
+        assert json.loads(status.stdout)["next"] == command
+        aside.rename(path)
+        assert set(states().values()) == {"done"}
+    # What status says, `run --if-changed` does, for all of them at once.
+    for path in reversed(paths):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     done = clip2yolo("run", "--if-changed", "--config", "run.yaml")
     assert done.exit_code == 0, done.stderr
     assert "Nothing is new" not in done.stdout
-    assert path.exists() and set(states().values()) == {"done"}
+    assert all(path.exists() for path in paths) and set(states().values()) == {"done"}
     assert "Nothing is new" in clip2yolo("run", "--if-changed", "--config", "run.yaml").stdout
 
 
@@ -240,8 +231,8 @@ def toy(log: list[str]) -> Stage[int, Sum]:
 
 
 def test_a_stage_runs_once_for_the_same_inputs(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"source": ".", "ontology": {"a": "a", "b": "b"}}
-    run = Run.of(parse_config(settings, tmp_path / "run.yaml"))
+    known: dict[str, Any] = {"source": ".", "ontology": {"a": "a", "b": "b"}}
+    run = Run.of(parse_config(known, tmp_path / "run.yaml"))
     number = run.workspace.root / "number"
     run.workspace.root.mkdir(parents=True)
     log: list[str] = []

@@ -36,15 +36,10 @@ def dataset(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "dataset")
 
 
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def taught(three_colors: Path) -> Path:
     """The folder of a student that has learned three colors."""
-    root = tmp_path_factory.mktemp("taught")
-    make_dataset(root / "dataset", 40)
-    lessons = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
-    settings = config(epochs=14, train=lessons)
-    train(root / "dataset", root / "student", settings, CLASSES)
-    return root / "student"
+    return three_colors / "student"
 
 
 def test_it_learns_and_answers_in_the_order_of_the_folders(taught: Path) -> None:

@@ -43,7 +43,15 @@ SCRIPT = """
         changed=sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n)),
         settings=dict(settings), level=LOGGER.level, disabled=logging.root.manager.disable,
         threads=torch.get_num_threads(), exact=torch.are_deterministic_algorithms_enabled(),
+        asked=os.path.exists({asked!r}),
     )))
+    # What our training does not tell hears of theirs, in the same process.
+    from ultralytics.models.yolo.classify import ClassificationTrainer
+    from ultralytics.utils.callbacks.wb import callbacks
+    trainer = ClassificationTrainer(overrides=dict(
+        model="yolov8n-cls.yaml", data={dataset!r}, device="cpu", project={own!r}, exist_ok=True))
+    own = set(callbacks.values())
+    assert own and own <= {{one for ones in trainer.callbacks.values() for one in ones}}
     settings.update({{"mlflow": True}})
 """
 
@@ -72,14 +80,28 @@ def run(home: Path, script: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def chosen(home: Path) -> str:
+    """What ultralytics writes where a person changes settings."""
+    script = f"from ultralytics import settings; settings.reset(); settings.update({CHOSEN!r})"
+    run(home, script, YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(home / "once"))
+    return (home / "once" / "Ultralytics" / "settings.json").read_text()
+
+
+def put(chosen: str, place: Path) -> Path:
+    """Have a person's settings lie in a folder; returns the file."""
+    file = place / "Ultralytics" / "settings.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(chosen)
+    return file
+
+
 @pytest.mark.parametrize(("theirs_first", "elsewhere"), [(True, False), (False, True)])
-def test_a_training_leaves_them_as_they_are(
-    home: Path, theirs_first: bool, elsewhere: bool
+def test_a_training_leaves_them_as_they_are_and_theirs_is_still_reported(
+    home: Path, chosen: str, theirs_first: bool, elsewhere: bool
 ) -> None:
     variables = {"YOLO_CONFIG_DIR": str(home / "own folder")} if elsewhere else {}
-    place = home / ("own folder" if elsewhere else ".config") / "Ultralytics" / "settings.json"
-    chosen = f"from ultralytics import settings; settings.reset(); settings.update({CHOSEN!r})"
-    run(home, chosen, YOLO_OFFLINE="true", **variables)
+    place = put(chosen, home / ("own folder" if elsewhere else ".config"))
     before: dict[str, Any] = json.loads(place.read_text())
     assert before.items() >= CHOSEN.items()
     script = SCRIPT.format(
@@ -87,31 +109,16 @@ def test_a_training_leaves_them_as_they_are(
         dataset=str(home / "dataset"),
         output=str(home / "student"),
         picture=str(home / "dataset" / "test" / "red" / "0.png"),
+        asked=str(home / "asked"),
+        own=str(home / "own"),
     )
-    told = json.loads(run(home, script, **variables).splitlines()[-1])
+    (home / "asked").unlink(missing_ok=True)
+    said = run(home, script, **variables).splitlines()
+    told = json.loads(next(line for line in said if line.startswith("{")))
     assert told["changed"] == []
     assert told["settings"] == before
     assert (told["threads"], told["exact"], told["disabled"]) == (2, True, 0)
     assert told["level"] == (17 if theirs_first else 20)
-    assert not (home / "asked").exists()
+    assert not told["asked"]
     # Only what the person changed at the end, where they keep it.
     assert json.loads(place.read_text()) == before | {"mlflow": True}
-
-
-def test_their_own_training_is_still_reported(home: Path) -> None:
-    """The reporters that our training does not tell are there for theirs, in the same process."""
-    run(home, f"from ultralytics import settings; settings.update({CHOSEN!r})", YOLO_OFFLINE="1")
-    script = f"""
-        from pipeline.autodistill import YOLOv8
-        YOLOv8("yolov8n-cls.yaml").train(
-            {str(home / "dataset")!r}, epochs=1, device="cpu", output={str(home / "student")!r},
-            imgsz=32, workers=0)
-        from ultralytics.models.yolo.classify import ClassificationTrainer
-        from ultralytics.utils.callbacks.wb import callbacks
-        trainer = ClassificationTrainer(overrides=dict(
-            model="yolov8n-cls.yaml", data={str(home / "dataset")!r}, device="cpu",
-            project={str(home / "own")!r}, exist_ok=True))
-        own = set(callbacks.values())
-        assert own and own <= {{one for ones in trainer.callbacks.values() for one in ones}}
-    """
-    run(home, script)

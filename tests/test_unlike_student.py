@@ -17,14 +17,11 @@ from pipeline.cli import main
 from pipeline.cli.group import refused_share
 from pipeline.errors import ConfigError, StudentError
 from pipeline.evaluation.metrics import area_under_roc
-from pipeline.student import Refusing, Student, train
+from pipeline.student import Refusing, Student
 from pipeline.student.unlike import AUTO, FEWEST, FILE, NONE, Unlike, fit
 from tests.fakes import picture
 from tests.films import write_pictures
-from tests.tiny_student import CLASSES, config, make_dataset
-
-LESSONS = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
-
+from tests.tiny_student import CLASSES
 
 NOTHING = np.zeros((0, 8), np.float32)
 
@@ -168,16 +165,10 @@ def test_of_new_pictures_no_more_than_the_share_is_turned_away() -> None:
     assert np.mean(turned_away) == pytest.approx(4 / 41, abs=0.01)
 
 
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def taught(three_colors: Path) -> Path:
     """A run's folder with a student that has learned three colors."""
-    root = tmp_path_factory.mktemp("taught")
-    make_dataset(root / "dataset", 40)
-    for name in CLASSES:
-        for number in range(4, 20):  # besides the four that are there
-            picture(name, 500 + number).save(root / "dataset" / "valid" / name / f"{number}.png")
-    train(root / "dataset", root / "student", config(epochs=14, train=LESSONS), CLASSES)
-    return root
+    return three_colors
 
 
 def test_a_trained_student_knows_what_is_unlike_its_classes(taught: Path) -> None:

@@ -16,7 +16,7 @@ from pipeline.export.formats import FORMATS
 from pipeline.student import train
 from tests.export.made import NAMED, no_calibration
 from tests.fakes import photos, picture
-from tests.tiny_student import config
+from tests.tiny_student import LESSONS, config
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +29,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(share):
                 file = root / "dataset" / split / name / f"{number}.png"
                 picture(color, number + 1000 * len(split)).save(file)
-    lessons = {"lr0": 0.003, "nbs": 16, "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0}
-    settings = config(epochs=8, train=lessons)
+    settings = config(epochs=8, train=LESSONS)
     train(root / "dataset", root / "student", settings, list(NAMED.values()))
     return root / "student"
 

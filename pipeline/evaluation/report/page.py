@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,7 @@ def render_report(
 _KINDS = (("teacher", "teacher"), ("student", "student"), ("export", "student, exported"))
 
 
+@cache  # which compiles each template once
 def _environment() -> jinja2.Environment:
     import jinja2  # only where a report is made
 
