@@ -38,7 +38,7 @@ label:
 student:
   model: {student}
   imgsz: 224
-  epochs: 30                 # in each of two rounds; `rounds: 1` takes half the time
+  epochs: 30                 # in each of two rounds at most; `rounds: 1` takes half the time
 
 # export: [onnx, openvino]   # for devices, each proved to answer as the student does
 

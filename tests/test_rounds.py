@@ -20,7 +20,7 @@ from pipeline.run.stage import Run
 from pipeline.run.workspace import Workspace
 from pipeline.student import EpochReport, train
 from pipeline.student.lessons import Lessons, lessons_of
-from pipeline.student.rounds import second_round
+from pipeline.student.rounds import look_by_first
 from tests.fakes import Told
 from tests.test_soft_labels import ORDER, beliefs_of, weights_of
 from tests.tiny_student import CLASSES, make_dataset
@@ -73,8 +73,9 @@ def test_beliefs_are_corrected_and_a_persons_decision_is_not(tmp_path: Path) -> 
         (place / "weights.pt").touch()
         return []
 
-    found, weights = second_round(given, tmp_path / "rounds", fit, onlooker, said.append)
-    assert weights.is_file()  # the kept student goes on from there
+    look = look_by_first(given, tmp_path / "rounds", fit, onlooker, said.append)
+    assert (look.first / "weights.pt").is_file()  # the kept student goes on from there
+    found = look.lessons
     assert given.targets is not None and found.targets is not None
     train_files = [Path(path) for path, _ in found.samples["train"]]
     rows = {path.name: row for row, path in enumerate(train_files) if path.parent.name == "red"}
@@ -82,6 +83,7 @@ def test_beliefs_are_corrected_and_a_persons_decision_is_not(tmp_path: Path) -> 
     assert found.targets[rows["1.png"]].tolist() == given.targets[rows["1.png"]].tolist()
     assert found.targets[rows["2.png"]].tolist() == [1.0, 0.0, 0.0]
     assert found.targets.sum(axis=1) == pytest.approx(np.ones(len(found.ids)))
+    assert look.changed == 1 / len(found.ids)
     assert f"1 of {len(found.ids)} images are believed to be others now" in said[-1]
 
 
@@ -141,6 +143,35 @@ def test_the_student_that_is_kept_goes_on_from_the_first_one(tmp_path: Path) -> 
     assert [name for name in whole if not torch.equal(whole[name], by_hand[name])] == []
 
 
+def test_where_nothing_is_believed_anew_the_first_student_stays(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 4)
+    beliefs = beliefs_of(dataset, tmp_path / "undecided")
+    unmoved = beliefs.select("id", "probabilities")
+    asked, said, seen = list[Path](), list[str](), list[int]()
+
+    def look(weights: Path, kept: Path) -> pl.DataFrame:
+        asked.append(weights)
+        return unmoved
+
+    def go(name: str, **changes: Any) -> Any:
+        return train(
+            dataset, tmp_path / name, quick(distill="soft", epochs=2, **changes), CLASSES,
+            beliefs=beliefs, look_again=look, say=said.append,
+            on_epoch=lambda report: seen.append(report.epoch),
+        )  # fmt: skip
+
+    kept, once, twice = go("kept"), go("once", rounds=1), go("twice", rounds=2)
+    assert (len(seen), len(asked)) == (2 + 2 + 4, 2)
+    assert kept == once and twice.epochs == 2
+    assert any("stays as it is" in sentence for sentence in said)
+    first, single, second = (weights_of(tmp_path / name) for name in ("kept", "once", "twice"))
+    assert [name for name in first if not torch.equal(first[name], single[name])] == []
+    assert any(not torch.equal(first[name], one) for name, one in second.items())
+    curves = [(tmp_path / name / "curve.csv").read_text().count("\n") for name in ("kept", "once")]
+    assert curves[0] == curves[1] == 3
+    assert not list(tmp_path.glob(".kept*"))
+
+
 def test_folders_alone_have_no_second_round(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 4)
     with pytest.raises(StudentError, match=r"`student\.rounds: 2`.*`distill: hard`"):
@@ -150,7 +181,7 @@ def test_folders_alone_have_no_second_round(tmp_path: Path) -> None:
         train(dataset, tmp_path / "s", settings(), CLASSES, beliefs=beliefs)
 
 
-def test_a_run_has_a_second_round(colors: Path, tmp_path: Path) -> None:
+def test_a_run_looks_at_its_images_again(colors: Path, tmp_path: Path) -> None:
     shutil.copytree(colors, tmp_path / "here")
     config = load_config(tmp_path / "here" / "run.yaml")
     assert (StudentConfig().distill, StudentConfig().rounds) == ("soft", "auto")
@@ -158,7 +189,7 @@ def test_a_run_has_a_second_round(colors: Path, tmp_path: Path) -> None:
     before = config.student.model_copy(update=quickly)
     config, told = config.model_copy(update={"student": before}), Told()
     stages.train(config, told)
-    assert any("Second round" in sentence for sentence in told.said)
+    assert any("looked at together once more" in sentence for sentence in told.said)
     assert stages.train(config).skipped
     assert not list(config.workspace.glob(".student*"))
 
