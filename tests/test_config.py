@@ -183,7 +183,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         "label": {
             "min_confidence": 0.5, "min_margin": 0.0, "refine": "auto", "prompts": "sum",
             "prior": {}, "reject": "none", "space": None, "engine": "local", "address": None,
-            "vectors": None,
+            "vectors": None, "sample": 50_000,
         },
         "dataset": {
             "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},
