@@ -6,7 +6,6 @@ import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from benchmarks.distillation_cases import HOME, Case, image, put, read_batch
 from pipeline.config import LabelConfig, SpaceConfig, StudentConfig
 from pipeline.evaluation.measure import predict_files
 from pipeline.evaluation.metrics import accuracy, agreement, calibration_error
-from pipeline.labels.again import beliefs_about
+from pipeline.labels.again import as_beliefs, beliefs_about
 from pipeline.labels.refine.batch import Space
 from pipeline.machine import pick_device
 from pipeline.records import SPLITS
@@ -112,20 +111,34 @@ def _ours(case: Case, method: str, seed: int, folder: Path) -> tuple[Student, in
     done = train(
         folder / "dataset", folder / "student", config, plan["class"].unique().to_list(),
         files=plan["file"].to_list(), beliefs=beliefs,
-        look_again=partial(_look_again, case, config),
+        onlooker=_Onlooker(case, config),
     )  # fmt: skip
     return Student.load(folder / "student"), done.images
 
 
-def _look_again(case: Case, student: StudentConfig, weights: Path, kept: Path) -> pl.DataFrame:
-    """As `pipeline.labels.again.look_again`, without the teachers."""
-    batch, ids = read_batch(case.folder / "batch.npz")
-    images = pl.DataFrame({"id": ids, "path": [str(image(one)) for one in ids]})
-    space = SpaceConfig(kind="student", model=str(weights.absolute()), size=student.imgsz)
-    seen = see(space, student, images, cache_root=kept)
-    sight = Space(seen.name, seen.vectors(ids.to_list()))
-    classes = case.table("dataset")["class"].unique().sort().to_list()
-    return beliefs_about(replace(batch, spaces=(*batch.spaces, sight)), ids, LabelConfig(), classes)
+@dataclass(frozen=True)
+class _Onlooker:
+    """As that of `pipeline.student.stage`, without the teachers: a `rounds.Onlooker`."""
+
+    case: Case
+    student: StudentConfig
+
+    def by_words(self) -> pl.DataFrame:
+        batch, ids = read_batch(self.case.folder / "batch.npz")
+        return as_beliefs(ids, batch.plain, batch.classes, self._classes)
+
+    def by_student(self, weights: Path, kept: Path) -> pl.DataFrame:
+        batch, ids = read_batch(self.case.folder / "batch.npz")
+        images = pl.DataFrame({"id": ids, "path": [str(image(one)) for one in ids]})
+        space = SpaceConfig(kind="student", model=str(weights.absolute()), size=self.student.imgsz)
+        seen = see(space, self.student, images, cache_root=kept)
+        sight = Space(seen.name, seen.vectors(ids.to_list()))
+        both = replace(batch, spaces=(*batch.spaces, sight))
+        return beliefs_about(both, ids, LabelConfig(), self._classes)
+
+    @property
+    def _classes(self) -> list[str]:
+        return self.case.table("dataset")["class"].unique().sort().to_list()
 
 
 def _yolo(case: Case, method: str, seed: int, folder: Path) -> tuple[Student, int]:

@@ -10,11 +10,13 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import LabelConfig, SpaceConfig
+from pipeline.files import stacked
 from pipeline.images.examples import read_examples
 from pipeline.labels.gather import (
     batch_of,
     beside_of,
     examples_among,
+    plain_of,
     seen_by_space,
 )
 from pipeline.labels.judge import judge
@@ -23,7 +25,7 @@ from pipeline.listener import SILENT
 from pipeline.records import IMAGES, LABELS, read_table
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
-from pipeline.teachers.panel import Asked, ask, load_panel
+from pipeline.teachers.panel import Asked, Panel, ask, load_panel
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,21 @@ def gather_again(run: Run, ids: Sequence[str] | pl.Series) -> Gathered:
     Raises:
         Clip2YoloError: a teacher cannot be loaded or asked.
     """
+    panel, images, asked = _asked_again(run, ids)
+    beside = beside_of(run, panel, images)
+    seen = seen_by_space(run, panel, images, beside, asked)
+    failures = asked.failures | {one: why for each in seen for one, why in each.failures.items()}
+    lost = pl.col("id").is_in(list(failures))
+    images, beside = images.filter(~lost), beside.filter(~lost)
+    shown = examples_among(panel.examples, images)
+    return Gathered(asked.without(failures), seen, images, beside, shown)
+
+
+def _asked_again(run: Run, ids: Sequence[str] | pl.Series) -> tuple[Panel, pl.DataFrame, Asked]:
+    """The teachers, images with the schema `records.IMAGES`, and what the former say of them."""
     config = run.config
-    examples = read_examples(config)
     panel = load_panel(
-        config.teachers, run.ontology, run.ontology.classes, SILENT, examples.table,
+        config.teachers, run.ontology, run.ontology.classes, SILENT, read_examples(config).table,
         config.max_pixels,
     )  # fmt: skip
     images = read_table(run.workspace.images, IMAGES, "label")
@@ -59,14 +72,26 @@ def gather_again(run: Run, ids: Sequence[str] | pl.Series) -> Gathered:
     images = labeled.join(
         images.filter(pl.col("status") == "ok").unique("id"), "id", maintain_order="left"
     )
-    asked = ask(panel, images, config.max_pixels, SILENT)
-    beside = beside_of(run, panel, images)
-    seen = seen_by_space(run, panel, images, beside, asked)
-    failures = asked.failures | {one: why for each in seen for one, why in each.failures.items()}
-    lost = pl.col("id").is_in(list(failures))
-    images, beside = images.filter(~lost), beside.filter(~lost)
-    shown = examples_among(examples.table, images)
-    return Gathered(asked.without(failures), seen, images, beside, shown)
+    return panel, images, ask(panel, images, config.max_pixels, SILENT)
+
+
+def words_again(run: Run, classes: Sequence[str]) -> pl.DataFrame:
+    """Return what the teachers' words alone say of a run's images, each by itself.
+
+    Args:
+        run: which has been labeled.
+        classes: of the answer, among those of the ontology.
+
+    Returns:
+        As `look_again`.
+
+    Raises:
+        Clip2YoloError: a teacher cannot be loaded or asked.
+    """
+    labels = read_table(run.workspace.labels, LABELS, "label", ["id"])
+    _, _, asked = _asked_again(run, labels["id"])
+    plain = stacked(plain_of(asked), len(asked.ids), run.workspace.root)
+    return as_beliefs(asked.ids, plain, run.ontology.classes, classes)
 
 
 def look_again(run: Run, space: SpaceConfig, kept: Path, classes: Sequence[str]) -> pl.DataFrame:
@@ -118,9 +143,16 @@ def beliefs_about(
     """
     if settings.refine == "none":
         settings = settings.model_copy(update={"refine": "auto"})
-    verdicts = judge(batch, images, settings, None)
-    columns = [batch.classes.index(name) for name in classes]
-    shares = np.maximum(verdicts.probabilities[:, columns].astype(np.float64), 1e-12)
+    found = judge(batch, images, settings, None).probabilities
+    return as_beliefs(images, found, batch.classes, classes)
+
+
+def as_beliefs(
+    images: pl.Series, probabilities: np.ndarray, known: Sequence[str], classes: Sequence[str]
+) -> pl.DataFrame:
+    """Return probabilities (n, known) of images as a table as of `look_again`."""
+    columns = [known.index(name) for name in classes]
+    shares = np.maximum(probabilities[:, columns].astype(np.float64), 1e-12)
     shares /= shares.sum(axis=1, keepdims=True)
     lists = pl.Series(shares.astype(np.float32), dtype=pl.Array(pl.Float32, len(columns)))
     return pl.DataFrame({"id": images, "probabilities": lists.cast(pl.List(pl.Float32))})

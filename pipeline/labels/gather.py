@@ -71,7 +71,7 @@ def verdicts_on(
     """
     settings, classes = run.config.label, run.ontology.classes
     if (alone := why_alone(asked.panel, settings)) is not None:
-        plain = stacked(_plain(asked), len(asked.ids), run.workspace.root)
+        plain = stacked(plain_of(asked), len(asked.ids), run.workspace.root)
         return each_alone(plain, _known(asked.ids, human, classes), classes, settings, alone)
     batch = batch_of(run, asked, seen, images, beside, human)
     return judge(batch, asked.ids, settings, earlier, _words(asked.panel))
@@ -91,7 +91,7 @@ def batch_of(
     rows = asked.only([*asked.ids.to_list(), *beside["id"].to_list()])
     shown = beside.select("id", "class").drop_nulls()
     known = _known(rows.ids, {**human, **dict(shown.iter_rows())}, ontology.classes)
-    plain = stacked(_plain(rows), len(rows.ids), run.workspace.root)
+    plain = stacked(plain_of(rows), len(rows.ids), run.workspace.root)
     spaces = tuple(
         Space(name, stacked(_blocks(vectors, rows.ids), len(rows.ids), run.workspace.root))
         for name, vectors in _spaces(rows, seen)
@@ -199,10 +199,11 @@ def _words_alone(asked: Asked, ontology: Ontology, folder: Path) -> np.ndarray |
     if not ontology.examples or not all(ontology.worded):
         return None
     wordy = replace(asked, panel=asked.panel.without_examples())
-    return stacked(_plain(wordy), len(asked.ids), folder)
+    return stacked(plain_of(wordy), len(asked.ids), folder)
 
 
-def _plain(asked: Asked) -> Iterator[np.ndarray]:
+def plain_of(asked: Asked) -> Iterator[np.ndarray]:
+    """Yield the answers of the teachers' words, (rows, classes) float32, block by block."""
     for start in range(0, len(asked.ids), _BLOCK):
         yield asked.answers(start, start + _BLOCK).together
 

@@ -1,11 +1,15 @@
-"""A second round: what the first student has learned to see corrects what is believed.
+"""Two rounds: what a first student has learned to see corrects what is believed.
 
-The first student learns what the teacher believes. Its features then tell images of one kind from
-others better than those that it began with, and better than it has learned the wrong labels among
-them, which are many only late in a training (early learning: Liu et al., 2020). So all images are
-looked at together once more, with its features as a further space beside the teacher's. Where that
-changes what is believed, the student that is kept starts from the first one's weights and learns
-what came out. What a person decided is certain and stays so.
+The first student learns what the teacher's words say of each image by itself. Its features then
+tell images of one kind from others better than those that it began with, and better than it has
+learned the wrong labels among them, which are many only late in a training (early learning: Liu et
+al., 2020). So all images are looked at together, with its features as a further space beside the
+teacher's. Where that is something else than the first one has learned, the student that is kept
+starts from the first one's weights and learns what came out. What a person decided is certain and
+stays so.
+
+It learns the words, and not what the refined labels say, as a second opinion is worth more where
+it is one: what refining took wrongly for one kind the student would have learned to see as one.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -23,13 +28,28 @@ from pipeline.records import write_table
 from pipeline.student.epochs import EpochReport
 from pipeline.student.lessons import Lessons
 
-# Weights of a student, and a folder for vectors → columns id and probabilities, in the order of
-# the student's answers.
-LookAgain = Callable[[Path, Path], pl.DataFrame]
-
-# Share of the images that must be believed to be others than before for `rounds: auto` to train a
-# second student. Where fewer are, there is nothing new to learn: docs/student.md.
+# Share of the images that must be believed to be others than the first student has learned for
+# `rounds: auto` to train a second. Where fewer are, there is nothing new to learn: docs/student.md.
 WORTH = 0.01
+
+
+class Onlooker(Protocol):
+    """What can be asked about all images that teach. Answers have the columns id and probabilities,
+    a list in the order of the student's answers that sums to 1; an image may be missing."""
+
+    def by_words(self) -> pl.DataFrame:
+        """Return what the teacher's words say of each image by itself."""
+        ...
+
+    def by_student(self, weights: Path, kept: Path) -> pl.DataFrame:
+        """Return what the images are believed to be, looked at together, with a student's features
+        beside what the teacher sees.
+
+        Args:
+            weights: of the student.
+            kept: folder for its vectors.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +70,7 @@ def look_by_first(
     lessons: Lessons,
     folder: Path,
     fit: Callable[[Lessons, Path], list[EpochReport]],
-    look_again: LookAgain,
+    onlooker: Onlooker,
     say: Callable[[str], None],
 ) -> SecondLook:
     """Train a first student, and return what the images are believed to be by its sight.
@@ -59,21 +79,25 @@ def look_by_first(
         lessons: soft ones.
         folder: keeps what was found, so that a killed training goes on.
         fit: trains a student in a folder and leaves weights.pt there.
-        look_again: shows the images to it.
+        onlooker: asked for what the first student learns, and then shown the images with it.
         say: told what is done, and how much it changed.
     """
-    file, first = folder / "again.parquet", folder / "first"
+    words, again, first = folder / "words.parquet", folder / "again.parquet", folder / "first"
     weights, seen = first / "weights.pt", first / "seen"
-    if not (file.is_file() and weights.is_file()):
-        say("First round: a student whose features will look at the images once more.")
+    if not words.is_file():
+        write_table(words, onlooker.by_words())
+    learned = _with(lessons, pl.read_parquet(words))
+    if not (again.is_file() and weights.is_file()):
+        say("First round: a student of what the words say, whose features will look at the images.")
         first.mkdir(parents=True, exist_ok=True)
-        fit(lessons, first)
+        fit(learned, first)
         say("All images are looked at together once more, by the student's features, too.")
-        write_table(file, look_again(weights, seen))
+        write_table(again, onlooker.by_student(weights, seen))
         shutil.rmtree(seen, ignore_errors=True)
-    corrected, changed = _corrected(lessons, pl.read_parquet(file))
-    say(f"By them {changed:,} of {len(lessons.ids):,} images are believed to be others now.")
-    return SecondLook(corrected, first, changed / len(lessons.ids))
+    found = _with(lessons, pl.read_parquet(again))
+    changed = _moved(learned, found)
+    say(f"{changed:,} of {len(lessons.ids):,} images are believed to be others now.")
+    return SecondLook(found, first, changed / len(lessons.ids))
 
 
 def is_worth_a_round(config: StudentConfig, look: SecondLook) -> bool:
@@ -82,14 +106,19 @@ def is_worth_a_round(config: StudentConfig, look: SecondLook) -> bool:
     return config.rounds == 2 or look.changed >= WORTH
 
 
-def _corrected(lessons: Lessons, again: pl.DataFrame) -> tuple[Lessons, int]:
-    """The lessons by new beliefs, and how many images are most likely of another class by them."""
+def _with(lessons: Lessons, believed: pl.DataFrame) -> Lessons:
+    """The lessons by other beliefs, of the images that these know and nobody has decided about."""
     assert lessons.believed is not None and lessons.certain is not None
-    row_of = {one: row for row, one in enumerate(again["id"])}
+    row_of = {one: row for row, one in enumerate(believed["id"])}
     rows = np.array([row_of.get(one, -1) for one in lessons.ids])
     open_ = (rows >= 0) & ~lessons.certain
-    believed = lessons.believed.copy()
-    flat = again["probabilities"].explode().to_numpy().astype(np.float64)
-    believed[open_] = flat.reshape(len(again), -1)[rows[open_]]
-    changed = int((believed.argmax(axis=1) != lessons.believed.argmax(axis=1)).sum())
-    return lessons.learning(believed), changed
+    shares = lessons.believed.copy()
+    flat = believed["probabilities"].explode().to_numpy().astype(np.float64)
+    shares[open_] = flat.reshape(len(believed), -1)[rows[open_]]
+    return lessons.learning(shares)
+
+
+def _moved(before: Lessons, after: Lessons) -> int:
+    """How many images are most likely of another class."""
+    assert before.believed is not None and after.believed is not None
+    return int((before.believed.argmax(axis=1) != after.believed.argmax(axis=1)).sum())

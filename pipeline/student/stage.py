@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import polars as pl
 from pipeline.config import SpaceConfig, StudentConfig
 from pipeline.dataset.sharded import Sharded, read_sharded
 from pipeline.errors import ConfigError, StudentError, WorkspaceError
-from pipeline.labels.again import look_again
+from pipeline.labels.again import look_again, words_again
 from pipeline.labels.moved import look_at_folder
-from pipeline.listener import Progress
+from pipeline.listener import Listener
 from pipeline.machine import check_device
 from pipeline.records import BELIEFS, DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
@@ -103,24 +104,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             "`label.min_confidence`."
         )
     settings = _from_promoted(run, classes)
-    with contextlib.ExitStack() as bars:
-
-        def bar() -> Progress:
-            return bars.enter_context(run.listener.bar("Training", "epochs"))
-
-        progress = bar()
-
-        def on_epoch(report: EpochReport) -> None:
-            progress(report.epoch, report.epochs)
-            run.listener.epoch(report)
-
-        def by_student(weights: Path, kept: Path) -> pl.DataFrame:
-            nonlocal progress
-            bars.close()  # only one can be shown at a time
-            found = look_again(run, _sight(settings, weights), kept, classes)
-            progress = bar()
-            return found
-
+    with _Bar(run.listener) as bar:
         return train(
             space.dataset,
             space.student,
@@ -131,11 +115,55 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             places=None if inputs.shards is None else inputs.shards.places(),
             beliefs=inputs.beliefs,
             max_pixels=run.config.max_pixels,
-            on_epoch=on_epoch,
+            on_epoch=bar.on_epoch,
             say=run.listener.say,
             on_lessons=lambda lessons: _tell(run, lessons, classes),
-            look_again=by_student,
+            onlooker=_Onlooker(run, settings, classes, bar),
         )
+
+
+class _Bar:
+    """The bar of epochs, which can go while others are shown: only one can be at a time."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._shown = listener, contextlib.ExitStack()
+
+    def __enter__(self) -> _Bar:
+        self._progress = self._shown.enter_context(self._listener.bar("Training", "epochs"))
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._shown.close()
+
+    @contextlib.contextmanager
+    def gone(self) -> Iterator[None]:
+        """Without it."""
+        self._shown.close()
+        yield
+        self.__enter__()
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Move it, and tell the listener."""
+        self._progress(report.epoch, report.epochs)
+        self._listener.epoch(report)
+
+
+@dataclass(frozen=True)
+class _Onlooker:
+    """What the teachers and a student see of a labeled run: a `rounds.Onlooker`."""
+
+    run: Run
+    settings: StudentConfig
+    classes: list[str]
+    bar: _Bar
+
+    def by_words(self) -> pl.DataFrame:
+        with self.bar.gone():
+            return words_again(self.run, self.classes)
+
+    def by_student(self, weights: Path, kept: Path) -> pl.DataFrame:
+        with self.bar.gone():
+            return look_again(self.run, _sight(self.settings, weights), kept, self.classes)
 
 
 def _sight(settings: StudentConfig, weights: Path) -> SpaceConfig:

@@ -20,7 +20,7 @@ from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 from pipeline.student.lessons import Lessons, balanced, digest_of_beliefs, lessons_of, outside_of
 from pipeline.student.rounds import (
-    LookAgain,
+    Onlooker,
     has_second_look,
     is_worth_a_round,
     look_by_first,
@@ -78,7 +78,7 @@ def train(
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     say: Callable[[str], None] = lambda sentence: None,
     on_lessons: Callable[[Lessons], None] = lambda lessons: None,
-    look_again: LookAgain | None = None,
+    onlooker: Onlooker | None = None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, unlike.npz, curve.csv,
     curve.png.
@@ -102,8 +102,8 @@ def train(
         on_epoch: told after each epoch.
         say: told what is trained, where that is more than the student.
         on_lessons: told what is learned, before it is.
-        look_again: what a second round asks about the images, see `pipeline.student.rounds`;
-            without it `rounds: auto` is one.
+        onlooker: asked about the images where there are two rounds, see `pipeline.student.rounds`;
+            without one `rounds: auto` is one.
 
     Raises:
         StudentError: a split, model or setting that cannot be trained with, or a training that
@@ -127,14 +127,14 @@ def train(
         )
         return fit_in(place, settings, taught, classes, max_pixels, on_epoch)
 
-    if config.rounds == 2 and look_again is None:
+    if config.rounds == 2 and onlooker is None:
         raise StudentError(
             "`student.rounds: 2` looks at labeled images once more, and a folder of images "
             "alone has no teacher to do that. Set `rounds: 1`."
         )
     place, start = folder, None
-    if look_again is not None and has_second_look(config):
-        look = look_by_first(lessons, folder, fit, look_again, say)
+    if onlooker is not None and has_second_look(config):
+        look = look_by_first(lessons, folder, fit, onlooker, say)
         if is_worth_a_round(config, look):
             say("Second round: the student goes on with what is believed now.")
             lessons, start = look.lessons, look.first / "weights.pt"
