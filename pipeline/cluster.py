@@ -144,7 +144,7 @@ def stream(
     for step in steps:
         more: dict[str, Any] = {}
         if isinstance(step.work, type):
-            more["compute"] = ray.data.ActorPoolStrategy(min_size=1, max_size=step.workers)
+            more["compute"] = _pool(ray, step.workers)
             more["fn_constructor_kwargs"] = step.given
         if step.gpus:
             more["num_gpus"] = step.gpus
@@ -158,6 +158,14 @@ def stream(
         )
     with _in_words(ray):
         yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def _pool(ray: Any, workers: int | None) -> Any:
+    """So many actors at once, or as many of them as there is room for."""
+    pool = ray.data.ActorPoolStrategy
+    # Earlier versions begin with one, and add the others one by one.
+    known = workers is not None and "initial_size" in inspect.signature(pool).parameters
+    return pool(min_size=1, max_size=workers, **({"initial_size": workers} if known else {}))
 
 
 def _made_here(tables: Sequence[Callable[[], Any]]) -> Any:

@@ -141,6 +141,20 @@ def test_vectors_are_those_of_this_machine_and_damage_is_recorded(
 
 
 @pytest.mark.slow
+def test_every_processor_encodes_and_what_is_finished_arrives_meanwhile(
+    cluster: Any, tmp_path: Path
+) -> None:
+    """Tasks that wrote shards had to wait for a processor that an encoder held, so that there was
+    an encoder less, and on a single one nothing arrived before the end."""
+    pairs = pairs_of(photos(tmp_path / "p", {"red": 240, "blue": 240}))
+    notes = tmp_path / "notes"
+    _, told = ask(Colors(notes, pause=0.05), pairs, cache_at(tmp_path / "cache"))
+    assert len(encoded(notes)) == 3  # processes
+    assert len(told) == 1 + 480 // 32  # pieces
+    shutil.rmtree(notes)
+
+
+@pytest.mark.slow
 def test_a_shard_that_exists_is_not_computed_again(cluster: Any, tmp_path: Path) -> None:
     pairs = pairs_of(photos(tmp_path / "p", {"red": 64, "blue": 32}))
     notes, vectors = tmp_path / "notes", tmp_path / "vectors"

@@ -19,23 +19,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.cluster import Resources, Step, connected, stream
-from pipeline.config import LabelConfig, TeacherConfig
-from pipeline.errors import Clip2YoloError, ConfigError, SourceError, TeacherError
+from pipeline.cluster import Resources, connected, stream
+from pipeline.config import LabelConfig
+from pipeline.errors import ConfigError, SourceError, TeacherError
 from pipeline.files import cache_dir
 from pipeline.listener import Progress
-from pipeline.records import Schema
 from pipeline.storage.address import Place, is_address, joined
-from pipeline.storage.vectors import read_shard, shards_in, write_shard
-from pipeline.streams import torch_threads
-from pipeline.teachers.base import Reader
+from pipeline.storage.vectors import read_shard, shards_in
 from pipeline.teachers.cache import EmbeddingCache
-from pipeline.teachers.engines.base import Embedded, Images, Loader, Viewer
+from pipeline.teachers.engines.base import Embedded, Images, Viewer
+from pipeline.teachers.engines.ray_steps import PLAIN, steps_of
 from pipeline.teachers.engines.threads import (
-    Encoder,
     ShardInProgress,
-    batch_of,
-    read_images,
 )
 
 _LARGEST = 512  # images of a piece: what is decoded of one must fit into memory several times
@@ -43,8 +38,6 @@ _SMALLEST = 32
 _LOOKED_UP = 10_000  # images looked up together
 _A_FILE = 40_000  # images without a vector, at least, but in the last one
 _EACH = 8  # pieces for each worker, at least, so that none waits long for the last
-_PLAIN = pl.CompatLevel.oldest()  # types that every version of Arrow knows
-_WRITING = 0.1  # of a processor
 
 
 @dataclass(frozen=True)
@@ -174,37 +167,6 @@ class _Shards:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def steps_of(
-    viewer: Viewer, folder: str, there: Resources, each: int, max_pixels: int
-) -> list[Step]:
-    """Return what is done with each piece: see `_read`, `_Encode` and `_write`.
-
-    On a GPU reading has processors of its own. Elsewhere both ask for the same, and share a
-    process: whoever encodes on a processor reads for itself.
-
-    Args:
-        folder: of the shards.
-        each: images for each worker.
-    """
-    sight = viewer.sight
-    gpu = there.gpus > 0
-    settings = viewer.settings.model_copy(
-        # What the driver has chosen for itself is chosen for all, or vectors would differ.
-        update={"device": "cuda" if gpu else "cpu", "precision": sight.precision}
-    )
-    given = {
-        "settings": settings,
-        "loader": viewer.loader,
-        "fingerprint": sight.fingerprint,
-        "images": each,
-    }
-    return [
-        Step(partial(_read, sight.reader, max_pixels)),
-        Step(_Encode, given, workers=there.gpus or there.cpus, gpus=1.0 if gpu else 0.0),
-        Step(partial(_write, folder), cpus=_WRITING),
-    ]
-
-
 class _Missing:
     """The images whose vectors the cache lacks, in files that go with the block: however many there
     are, few are in memory."""
@@ -231,7 +193,7 @@ class _Missing:
         rows = sum(map(len, parts))
         if rows:
             file = Path(self._folder.name) / f"{len(self._files):06d}.arrow"
-            pl.concat(parts).write_ipc(file, compat_level=_PLAIN)
+            pl.concat(parts).write_ipc(file, compat_level=PLAIN)
             self._files.append((str(file), rows))
 
     @property
@@ -251,7 +213,7 @@ class _Missing:
 
 
 def _piece(file: str, start: int, rows: int) -> Any:
-    return pl.scan_ipc(file).slice(start, rows).collect().to_arrow(compat_level=_PLAIN)
+    return pl.scan_ipc(file).slice(start, rows).collect().to_arrow(compat_level=PLAIN)
 
 
 def _without_vector(images: Images, cache: EmbeddingCache) -> Iterator[pl.DataFrame]:
@@ -278,108 +240,3 @@ def _keys(ids: Sequence[str] | pl.Series) -> np.ndarray:
     if not len(ids):
         return np.empty(0, np.uint64)
     return np.frombuffer(bytes.fromhex("".join(one[:16] for one in ids)), "<u8")
-
-
-def _read(reader: Reader, max_pixels: int, piece: Any) -> Any:
-    """Read the images of a piece: a row for each, with what the encoder takes as bytes, or with the
-    reason why it cannot be read."""
-    images = list(pl.DataFrame(piece).select("id", "path").iter_rows())
-    rows: list[dict[str, Any]] = []
-    try:
-        for image_id, found in read_images(reader, images, max_pixels):
-            row = {"id": image_id, "data": None, "shape": None, "kind": None, "reason": None}
-            if isinstance(found, SourceError):
-                rows.append(row | {"reason": str(found)})
-            else:
-                array = np.ascontiguousarray(found)
-                said = {"shape": list(array.shape), "kind": array.dtype.str}
-                rows.append(row | said | {"data": array.tobytes()})
-    except Clip2YoloError as error:
-        return _failed(error).to_arrow(compat_level=_PLAIN)
-    return pl.DataFrame(rows, _READ).to_arrow(compat_level=_PLAIN)
-
-
-_READ: Schema = {
-    "id": pl.String, "data": pl.Binary, "shape": pl.List(pl.Int64), "kind": pl.String,
-    "reason": pl.String,
-}  # fmt: skip
-
-
-def _failed(error: Exception) -> pl.DataFrame:
-    """What stands for a piece that cannot be worked on: told to the driver, which ends the work."""
-    import socket
-
-    return pl.DataFrame({"error": [str(error)], "host": [socket.gethostname()]})
-
-
-class _Encode:
-    """An actor that has loaded what sees, and turns pieces that were read into vectors."""
-
-    def __init__(
-        self, settings: TeacherConfig, loader: Loader, fingerprint: str, images: int
-    ) -> None:
-        self._problem: Exception | None = None
-        try:
-            sight = loader(settings)
-            if sight.fingerprint != fingerprint:
-                raise TeacherError(
-                    f"{sight.name} is loaded otherwise than where the run was started (other "
-                    "weights, or another version of clip2yolo). Install the same on all machines."
-                )
-            encoder = Encoder(sight, settings.batch or batch_of(sight))
-            if not sight.device.startswith("cuda"):
-                _on_one_thread()
-            sight.get_ready(images, encoder.batch, settings.compile)
-        except Clip2YoloError as error:  # raised, Ray would load it again and again
-            self._problem = error
-        else:
-            self._encoder, self._dim = encoder, sight.dim
-
-    def __call__(self, piece: Any) -> Any:
-        table = pl.DataFrame(piece)
-        if self._problem is not None:
-            return _failed(self._problem).to_arrow(compat_level=_PLAIN)
-        if "error" in table.columns:
-            return piece
-        read = table.filter(pl.col("reason").is_null())
-        arrays = [
-            np.frombuffer(data, kind).reshape(shape)
-            for data, kind, shape in read.select("data", "kind", "shape").iter_rows()
-        ]
-        try:
-            vectors = self._encoder(arrays) if arrays else np.zeros((0, self._dim), np.float32)
-        except Clip2YoloError as error:
-            return _failed(error).to_arrow(compat_level=_PLAIN)
-        seen = pl.DataFrame(
-            {"id": read["id"], "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, self._dim))}
-        )
-        unseen = table.filter(pl.col("reason").is_not_null()).select("id", "reason")
-        return pl.concat([seen, unseen], how="diagonal").to_arrow(compat_level=_PLAIN)
-
-
-def _on_one_thread() -> None:
-    """Have torch compute on one thread: each processor has a worker of its own."""
-    with torch_threads() as alone:
-        pass
-    alone()
-
-
-def _write(folder: str, piece: Any) -> Any:
-    """Write a shard; a row says where it is and what could not be read."""
-    table = pl.DataFrame(piece)
-    row: dict[str, Any] = {"shard": None, "ids": [], "reasons": [], "error": None, "host": None}
-    if "error" in table.columns:
-        (told,) = table.iter_rows(named=True)
-        return pl.DataFrame([row | told], _WRITTEN).to_arrow(compat_level=_PLAIN)
-    seen = table.filter(pl.col("reason").is_null())
-    unseen = table.filter(pl.col("reason").is_not_null())
-    failures = dict(unseen.select("id", "reason").iter_rows())
-    place = write_shard(folder, seen["id"].to_list(), seen["vector"].to_numpy(), failures)
-    told = {"shard": place, "ids": list(failures), "reasons": list(failures.values())}
-    return pl.DataFrame([row | told], _WRITTEN).to_arrow(compat_level=_PLAIN)
-
-
-_WRITTEN: Schema = {
-    "shard": pl.String, "ids": pl.List(pl.String), "reasons": pl.List(pl.String),
-    "error": pl.String, "host": pl.String,
-}  # fmt: skip
