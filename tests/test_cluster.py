@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import threading
@@ -339,6 +340,19 @@ def test_settings_that_do_not_belong_together_are_refused(tmp_path: Path) -> Non
     )
     with pytest.raises(ConfigError, match="asks a server"):
         stages.label(asked)
+
+
+def test_the_clusters_configuration_in_the_docs_is_one_that_rays_launcher_takes() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="comes with some versions of Ray")
+    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    if not schema.is_file():
+        pytest.skip("this version of Ray has no schema of such files")
+    file = Path(__file__).parents[1] / "docs" / "cluster.yaml"
+    config = yaml.safe_load(file.read_text("utf-8"))
+    jsonschema.validate(config, json.loads(schema.read_text("utf-8")))
+    kinds = config["available_node_types"]
+    assert config["head_node_type"] in kinds
+    assert sum(kind["max_workers"] for kind in kinds.values()) <= config["max_workers"]
 
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
