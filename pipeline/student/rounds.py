@@ -4,12 +4,13 @@ The first student learns what the teacher's words say of each image by itself. I
 tell images of one kind from others better than those that it began with, and better than it has
 learned the wrong labels among them, which are many only late in a training (early learning: Liu et
 al., 2020). So all images are looked at together, with its features as a further space beside the
-teacher's. Where that is something else than the first one has learned, the student that is kept
-starts from the first one's weights and learns what came out. What a person decided is certain and
-stays so.
+teacher's. Where that is something else than the labels said, the student that is kept starts from
+the first one's weights and learns what came out. What a person decided is certain and stays so.
 
 It learns the words, and not what the refined labels say, as a second opinion is worth more where
 it is one: what refining took wrongly for one kind the student would have learned to see as one.
+Where its sight confirms the labels, they are better than what it was taught, and the student that
+is kept learns them from the start.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ import polars as pl
 
 from pipeline.config import StudentConfig
 from pipeline.records import write_table
-from pipeline.student.epochs import EpochReport
 from pipeline.student.lessons import Lessons
 
-# Share of the images that must be believed to be others than the first student has learned for
-# `rounds: auto` to train a second. Where fewer are, there is nothing new to learn: docs/student.md.
+# Share of the images that must be believed to be others than before for that to be something to
+# learn: docs/student.md.
 WORTH = 0.01
 
 
@@ -53,12 +53,12 @@ class Onlooker(Protocol):
 
 
 @dataclass(frozen=True)
-class SecondLook:
-    """What the images are believed to be by the sight of a first student."""
+class LastRound:
+    """How the student that is kept is trained."""
 
     lessons: Lessons
-    first: Path  # the first student's folder: weights.pt, and what its training left
-    changed: float  # share of the images that are most likely of another class by it
+    place: Path  # the folder
+    start: Path | None = None  # weights; None: the model of the config
 
 
 def has_second_look(config: StudentConfig) -> bool:
@@ -66,18 +66,20 @@ def has_second_look(config: StudentConfig) -> bool:
     return config.rounds == 2 or (config.rounds == "auto" and config.distill == "soft")
 
 
-def look_by_first(
+def last_round(
     lessons: Lessons,
+    config: StudentConfig,
     folder: Path,
-    fit: Callable[[Lessons, Path], list[EpochReport]],
+    fit: Callable[[Lessons, Path], object],
     onlooker: Onlooker,
     say: Callable[[str], None],
-) -> SecondLook:
-    """Train a first student, and return what the images are believed to be by its sight.
+) -> LastRound:
+    """Train a first student, look at the images by its sight, and return what is left to do.
 
     Args:
-        lessons: soft ones.
-        folder: keeps what was found, so that a killed training goes on.
+        lessons: soft ones, as labeled.
+        config: of it counts whether there must be two rounds.
+        folder: of the training; it keeps what was found, so that a killed training goes on.
         fit: trains a student in a folder and leaves weights.pt there.
         onlooker: asked for what the first student learns, and then shown the images with it.
         say: told what is done, and how much it changed.
@@ -94,16 +96,17 @@ def look_by_first(
         say("All images are looked at together once more, by the student's features, too.")
         write_table(again, onlooker.by_student(weights, seen))
         shutil.rmtree(seen, ignore_errors=True)
-    found = _with(lessons, pl.read_parquet(again))
-    changed = _moved(learned, found)
-    say(f"{changed:,} of {len(lessons.ids):,} images are believed to be others now.")
-    return SecondLook(found, first, changed / len(lessons.ids))
-
-
-def is_worth_a_round(config: StudentConfig, look: SecondLook) -> bool:
-    """Say whether a second student is trained after a second look: always where two rounds are
-    asked for, else where it has changed more than a few of the beliefs."""
-    return config.rounds == 2 or look.changed >= WORTH
+    found, n = _with(lessons, pl.read_parquet(again)), len(lessons.ids)
+    changed = _moved(lessons, found)
+    say(f"{changed:,} of {n:,} images are believed to be others now than they were labeled.")
+    if config.rounds == 2 or changed >= WORTH * n:
+        say("Second round: the student goes on with what is believed now.")
+        return LastRound(found, folder, weights)
+    if _moved(learned, lessons) < WORTH * n:
+        say("That is too few to be learned anew: the student stays as it is.")
+        return LastRound(lessons, first)  # whose epochs are all there
+    say("Second round: as its sight confirms the labels, another student learns these.")
+    return LastRound(lessons, folder)
 
 
 def _with(lessons: Lessons, believed: pl.DataFrame) -> Lessons:

@@ -19,12 +19,7 @@ from pipeline.storage.address import Place, is_file_place
 from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
 from pipeline.student.lessons import Lessons, balanced, digest_of_beliefs, lessons_of, outside_of
-from pipeline.student.rounds import (
-    Onlooker,
-    has_second_look,
-    is_worth_a_round,
-    look_by_first,
-)
+from pipeline.student.rounds import LastRound, Onlooker, has_second_look, last_round
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.yolo.apart import undisturbed
 
@@ -132,18 +127,12 @@ def train(
             "`student.rounds: 2` looks at labeled images once more, and a folder of images "
             "alone has no teacher to do that. Set `rounds: 1`."
         )
-    place, start = folder, None
+    last = LastRound(lessons, folder)
     if onlooker is not None and has_second_look(config):
-        look = look_by_first(lessons, folder, fit, onlooker, say)
-        if is_worth_a_round(config, look):
-            say("Second round: the student goes on with what is believed now.")
-            lessons, start = look.lessons, look.first / "weights.pt"
-        else:
-            say("That is too few to be learned anew: the student stays as it is.")
-            place = look.first  # whose epochs are all there
-    reports = fit(lessons, place, start)
+        last = last_round(lessons, config, folder, fit, onlooker, say)
+    reports = fit(last.lessons, last.place, last.start)
     outside = outside_of(beliefs) if config.distill == "soft" else []
-    result = _finish(place, out, config, classes, reports, lessons, outside, max_pixels)
+    result = _finish(last.place, out, config, classes, reports, last.lessons, outside, max_pixels)
     shutil.rmtree(folder, ignore_errors=True)
     return result
 
