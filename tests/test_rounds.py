@@ -108,7 +108,7 @@ def test_a_first_student_learns_the_words_and_the_second_what_is_seen_by_it(tmp_
         assert lessons.targets is not None
         assert lessons.targets[rows["2.png"]].tolist() == [1.0, 0.0, 0.0]
         assert lessons.targets.sum(axis=1) == pytest.approx(np.ones(len(found.ids)))
-    said_so = f"1 of {len(found.ids)} images are believed to be others now than they were labeled"
+    said_so = f"2 of {len(found.ids)} images are believed to be others now than by the words"
     assert any(said_so in sentence for sentence in said)
 
 
@@ -207,17 +207,28 @@ def test_where_nothing_is_believed_anew_the_first_student_stays(tmp_path: Path) 
     assert not list(tmp_path.glob(".kept*"))
 
 
-def test_where_the_labels_are_confirmed_another_student_learns_them(tmp_path: Path) -> None:
+def test_sure_labels_that_are_more_than_the_words_are_learned_in_one_round(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 4)
-    beliefs = beliefs_of(dataset, tmp_path / "undecided")
-    onlooker, said = Confirming(beliefs, by_words(beliefs)), list[str]()
-    both, once = quick(distill="soft", epochs=2), quick(distill="soft", epochs=2, rounds=1)
-    train(dataset, tmp_path / "both", both, CLASSES, beliefs=beliefs, onlooker=onlooker,
-          say=said.append)  # fmt: skip
-    train(dataset, tmp_path / "once", once, CLASSES, beliefs=beliefs)
-    assert len(onlooker.asked) == 1 and "confirms the labels" in said[-1]
-    confirmed, single = weights_of(tmp_path / "both"), weights_of(tmp_path / "once")
-    assert [name for name in single if not torch.equal(confirmed[name], single[name])] == []
+    once, said = quick(distill="soft", epochs=1, rounds=1), list[str]()
+    both = once.model_copy(update={"rounds": "auto"})
+    sure = beliefs_of(dataset, tmp_path / "undecided", 0.98)
+    sure = sure.filter(pl.col("kind") == "label")
+    onlooker = Onlooker(sure, by_words(sure))
+
+    def go(name: str, beliefs: pl.DataFrame, **changes: Any) -> dict[str, torch.Tensor]:
+        train(dataset, tmp_path / name, both.model_copy(update=changes), CLASSES, beliefs=beliefs,
+              onlooker=onlooker, say=said.append)  # fmt: skip
+        return weights_of(tmp_path / name)
+
+    auto, single = go("auto", sure), go("single", sure, rounds=1)
+    assert [name for name in single if not torch.equal(auto[name], single[name])] == []
+    assert onlooker.asked == [] and "there is one round" in said[-1]
+    go("twice", sure, rounds=2)  # is what was asked for
+    assert len(onlooker.asked) == 1
+    # Words are as sure of themselves as they please: what they say is looked at again.
+    onlooker = Onlooker(sure)
+    go("words", sure)
+    assert len(onlooker.asked) == 1
 
 
 def test_folders_alone_have_no_second_round(tmp_path: Path) -> None:
