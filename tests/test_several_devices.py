@@ -7,6 +7,10 @@ processes on GPUs do but for what joins them (gloo in the place of NCCL).
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +24,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.config import StudentConfig, TeacherConfig
-from pipeline.errors import StudentError
+from pipeline.dataset.export import export_dataset
+from pipeline.dataset.shards import export_shards
+from pipeline.errors import SourceError, StudentError
 from pipeline.student import EpochReport, Student, train
 from pipeline.student.data import EpochOrder
 from pipeline.student.devices import devices_of
 from pipeline.student.lessons import Lessons
 from pipeline.student.share import Share, Weighed
 from pipeline.student.task import Task
-from tests.fakes import picture
+from tests.fakes import photos, picture
+from tests.repository import REPOSITORY
+from tests.test_rounds import Onlooker, Stopped, with_wrong_beliefs
+from tests.test_shards import ODD, places_in, plan_of, sizes_of
+from tests.test_soft_labels import beliefs_of, weights_of
 from tests.tiny_student import CLASSES, config, make_dataset
 
 
@@ -169,10 +179,6 @@ def test_a_task_is_read_as_it_was_written(tmp_path: Path) -> None:
 # Two processes
 
 
-def weights_of(student: Path) -> dict[str, torch.Tensor]:
-    return dict(torch.load(student / "weights.pt", weights_only=False)["model"].state_dict())
-
-
 def curve_of(student: Path) -> pl.DataFrame:
     return pl.read_csv(student / "curve.csv").drop("seconds")
 
@@ -195,10 +201,11 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# Nothing by chance; and steps that show it where gradients are not those of the whole batch.
+# Nothing by chance; steps that show it where gradients are not those of the whole batch; and the
+# last layers only, as rounding grows with every layer that has batch norm over pictures all alike.
 PLAIN = {
-    "optimizer": "SGD", "lr0": 0.05, "nbs": 8, "scale": 0.0, "fliplr": 0.0, "erasing": 0.0,
-    "auto_augment": "", "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0,
+    "optimizer": "SGD", "lr0": 0.1, "nbs": 8, "freeze": 9, "scale": 0.0, "fliplr": 0.0,
+    "erasing": 0.0, "auto_augment": "", "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0,
 }  # fmt: skip
 
 
@@ -225,11 +232,115 @@ def test_two_processes_train_as_one_and_go_on_after_one_was_killed(
 
     one, two = curve_of(tmp_path / "one"), curve_of(tmp_path / "two")
     assert two["epoch"].to_list() == [1, 2, 3]
-    assert two["train_loss"].to_numpy() == pytest.approx(one["train_loss"].to_numpy(), abs=2e-4)
-    # But for what batch norm keeps of the pictures, which it spreads by how many it saw.
+    assert two["train_loss"].to_numpy() == pytest.approx(one["train_loss"].to_numpy(), abs=2e-5)
+    # But for the spread that batch norm keeps, which it reckons from how many pictures it saw.
     wanted, found = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
     assert list(wanted) == list(found)
-    learned = [name for name in wanted if "running" not in name and "tracked" not in name]
-    for name in learned:
-        assert torch.allclose(found[name].float(), wanted[name].float(), atol=2e-3), name
+    for name in wanted:
+        if "running_var" not in name:
+            assert torch.allclose(found[name].float(), wanted[name].float(), 2e-3, 2e-4), name
     assert Student.load(tmp_path / "two", "cpu").classes == ("blue", "green", "red")
+
+
+@pytest.mark.slow
+def test_two_rounds_in_two_processes_end_the_same_wherever_they_were_interrupted(
+    tmp_path: Path,
+) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 4)
+    beliefs = with_wrong_beliefs(beliefs_of(dataset, tmp_path / "undecided"))
+    settings = config(
+        distill="soft", rounds=2, balance="sample", epochs=2, batch=4, device="cpu,cpu",
+        train={"dropout": 0.2},
+    )  # fmt: skip
+    train(dataset, tmp_path / "whole", settings, CLASSES, beliefs=beliefs,
+          look_again=Onlooker(beliefs))  # fmt: skip
+    onlooker, seen = Onlooker(beliefs), list[int]()
+
+    def stop(report: EpochReport) -> None:
+        seen.append(report.epoch)
+        if len(seen) in stops:
+            raise Stopped
+
+    stops = {2, 4}  # in the first round, and in the second
+    for _ in stops:
+        with pytest.raises(Stopped):
+            train(dataset, tmp_path / "again", settings, CLASSES, beliefs=beliefs, on_epoch=stop,
+                  look_again=onlooker)  # fmt: skip
+        assert members() == []
+    train(dataset, tmp_path / "again", settings, CLASSES, beliefs=beliefs, look_again=onlooker)
+    whole, again = weights_of(tmp_path / "whole"), weights_of(tmp_path / "again")
+    assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_from_shards(tmp_path: Path) -> None:
+    plan = plan_of(photos(tmp_path / "images", {"red": 8, "blue": 8, "green": 8}))
+    export_dataset(plan, tmp_path / "folder")
+    export_shards(plan, sizes_of(plan), tmp_path / "dataset", form="webdataset", shard_bytes=40_000)
+    files, how = plan["file"].to_list(), config(epochs=2, batch=4, device="cpu,cpu", workers=1)
+    train(tmp_path / "folder", tmp_path / "a", how, sorted(ODD), files=files)
+    train(tmp_path / "dataset", tmp_path / "b", how, sorted(ODD), files=files,
+          places=places_in(tmp_path))  # fmt: skip
+    wanted, found = weights_of(tmp_path / "a"), weights_of(tmp_path / "b")
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+
+
+@pytest.mark.slow
+def test_a_picture_that_one_process_cannot_read_is_named(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 4)
+    (dataset / "train" / "red" / "bad.png").write_bytes(b"no")
+    with pytest.raises(SourceError, match=r"bad\.png"):
+        train(dataset, tmp_path / "s", config(batch=4, device="cpu,cpu"), CLASSES)
+    assert members() == []
+
+
+def parent_of_two(dataset: Path, out: Path) -> subprocess.Popen[str]:
+    """Start a training of two processes in another process that says when an epoch is over."""
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from tests.tiny_student import CLASSES, config
+        from pipeline.student import train
+        train(Path({str(dataset)!r}), Path({str(out)!r}), config(**{ENDLESS!r}), CLASSES,
+              on_epoch=lambda report: print(report.epoch, flush=True))
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+ENDLESS: dict[str, Any] = {"epochs": 10_000, "batch": 4, "device": "cpu,cpu"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_processes_end_with_whoever_asked(sent: signal.Signals, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 4)
+    parent = parent_of_two(dataset, tmp_path / "s")
+    assert parent.stdout is not None and parent.stdout.readline() == "1\n"
+    assert parent.stdout.readline() == "2\n"
+    children = psutil.Process(parent.pid).children()
+    assert len(children) == 2
+    if sent == signal.SIGINT:
+        os.killpg(parent.pid, sent)  # as a terminal does it
+    else:
+        parent.send_signal(sent)
+    _, said = parent.communicate(timeout=60)
+    assert parent.returncode == -sent
+    assert ("KeyboardInterrupt" in said) == (sent == signal.SIGINT)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    # What is there can be gone on with: another number of epochs would be another training.
+    seen: list[int] = []
+
+    def stop(report: EpochReport) -> None:
+        seen.append(report.epoch)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        train(dataset, tmp_path / "s", config(**ENDLESS | {"device": "cpu"}), CLASSES,
+              on_epoch=stop)  # fmt: skip
+    assert seen[0] >= 2
