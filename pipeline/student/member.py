@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.errors import Clip2YoloError
+from pipeline.errors import Clip2YoloError, describe_os_error
 from pipeline.machine import cores
 from pipeline.student.epochs import EpochReport
 from pipeline.student.task import Task
@@ -41,11 +41,14 @@ def main() -> None:
 
     try:
         _train(task, folder, on_epoch)
+        return
     except Clip2YoloError as error:
         certain = error.__cause__ is None  # else ultralytics or torch failed, perhaps for another
         tell(refused=type(error).__name__, says=error.args, certain=certain)
-        # The others would fail for want of this one, and say so; now they wait.
-        threading.Event().wait()
+    except OSError as error:
+        tell(refused="StudentError", says=[describe_os_error(error)], certain=True)
+    # The others would fail for want of this one, and say so; now they wait.
+    threading.Event().wait()
 
 
 def _train(task: Task, folder: Path, on_epoch: Callable[[EpochReport], None]) -> None:

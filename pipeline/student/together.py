@@ -44,7 +44,7 @@ class TrainerOfSeveral(Trainer):
         torch.manual_seed(self.args.seed)
         super().setup_model()
 
-    def _batches(self, dataset: FolderImages, order: EpochOrder | None, batch: int) -> Any:
+    def _loader_for(self, dataset: FolderImages, order: EpochOrder | None, batch: int) -> Any:
         """Return this process's part, of `batch` images at most, of batches that all share."""
         rows, whole = len(dataset), batch * self.world_size
         learned = order is not None

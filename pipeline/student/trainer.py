@@ -174,9 +174,9 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
             unwrap_model(self.model).transforms = saved_steps(self._fit, self.args.imgsz)
         first = 0 if self._state is None else self._state["epoch"] + 1
         order = EpochOrder(rows, self.args.seed, first, self._lessons.draws) if train else None
-        return self._batches(dataset, order, batch_size)
+        return self._loader_for(dataset, order, batch_size)
 
-    def _batches(self, dataset: FolderImages, order: EpochOrder | None, batch: int) -> Any:
+    def _loader_for(self, dataset: FolderImages, order: EpochOrder | None, batch: int) -> Any:
         """Return batches of that many images: in an order to learn from, or all in turn."""
         rows = len(dataset)
         size = min(batch, rows)
