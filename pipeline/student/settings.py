@@ -49,7 +49,7 @@ def check_settings(config: StudentConfig) -> None:
     ultralytics_settings(config, devices_of(config))
     if not config.train and config.model in KNOWN:
         return  # without ultralytics, which takes seconds to load and to build a model to look at
-    from pipeline.student.trainer import refusal
+    from pipeline.student.refusal import refusal
     from pipeline.yolo.library import check_model
 
     for key, value in config.train.items():
