@@ -328,10 +328,10 @@ def test_processes_end_with_whoever_asked(sent: signal.Signals, tmp_path: Path) 
         os.killpg(parent.pid, sent)  # as a terminal does it
     else:
         parent.send_signal(sent)
-    _, said = parent.communicate(timeout=60)
+    _, said = parent.communicate(timeout=300)
     assert parent.returncode == -sent
     assert ("KeyboardInterrupt" in said) == (sent == signal.SIGINT)
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert alive == []
     # What is there can be gone on with: another number of epochs would be another training.
     seen: list[int] = []
