@@ -63,6 +63,8 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "policy": (student(train={"auto_augment": "all"}), "`student.train.auto_augment` cannot be"),
     "freeze": (student(train={"freeze": "all"}), "`student.train.freeze` cannot be 'all'"),
     "student's device": (student(device="npu"), "`student.device`: The device 'npu' is not"),
+    "a GPU that is not there": (student(device=[99, 98]), "`student.device`: The device 'cuda:99'"),
+    "a batch for two": (student(device="cpu,cpu", batch=7), "cannot be shared evenly by 2 process"),
     "truth": (lambda config: config.update(truth="nowhere"), "nowhere does not exist. Correct `tr"),
     "truth's file": (lambda config: config.update(truth="run.yaml"), "is no labeled folder, CSV"),
     "truth's class": (lambda config: config.update(truth="truth.csv"), "has the class 'green', wh"),

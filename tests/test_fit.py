@@ -21,7 +21,7 @@ from pipeline.images.video import Damage, read_frames
 from pipeline.pixels import MAX_PIXELS
 from pipeline.student import Student, train
 from pipeline.student.card import PREPROCESSING, read_card
-from pipeline.student.train import training_digest
+from pipeline.student.settings import training_digest
 from pipeline.timeline import watch
 from pipeline.values import Sampling
 from tests.fakes import picture

@@ -29,7 +29,7 @@ from pipeline.dataset.shards import deal_shards, export_shards
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.images.scan import scan
 from pipeline.images.sources import find_sources
-from pipeline.records import SHARDED_FILE, SHARDS_MADE, SPLITS
+from pipeline.records import BELIEFS, SHARDED_FILE, SHARDS_MADE, SPLITS
 from pipeline.run.workspace import Workspace
 from pipeline.storage.address import Member, Place, entry_of
 from pipeline.storage.reading import read_bytes
@@ -405,6 +405,36 @@ def test_a_student_learns_the_same_from_shards(plan: pl.DataFrame, tmp_path: Pat
         )  # fmt: skip
         found = weights(tmp_path / form / "student")
         assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+
+
+def believed_of(plan: pl.DataFrame, undecided: list[Path]) -> pl.DataFrame:
+    """What is believed of the train split of a plan, surely of some, and of images beside it."""
+    rows: list[list[Any]] = []
+    for number, one in enumerate(plan.filter(split="train").iter_rows(named=True)):
+        sure = 0.5 + number % 5 / 10
+        shares = [sure if name == one["class"] else (1 - sure) / 2 for name in sorted(ODD)]
+        rows.append([one["id"], one["path"], one["file"], one["class"], "label"])
+        rows[-1] += [False, shares, 1.0]
+    for path in undecided:
+        rows.append([path.name, str(path), None, None, "belief", False, [0.5, 0.3, 0.2], 0.5])
+    return pl.DataFrame(rows, BELIEFS, orient="row")
+
+
+def test_a_student_is_taught_the_same_beliefs_from_shards(
+    plan: pl.DataFrame, tmp_path: Path
+) -> None:
+    plan = plan.group_by("split", "class", maintain_order=True).head(5)
+    beliefs = believed_of(plan, photos(tmp_path / "undecided", {"red": 2, "blue": 1}, 700))
+    export_dataset(plan, tmp_path / "folder")
+    export(plan, tmp_path / "run")
+    files, how = plan["file"].to_list(), quick(epochs=1, batch=32, distill="soft")
+    more: dict[str, Any] = {"files": files, "beliefs": beliefs}
+    taught = train(tmp_path / "folder", tmp_path / "a", how, sorted(ODD), **more)
+    more["places"] = places_in(tmp_path / "run")
+    again = train(tmp_path / "run" / "dataset", tmp_path / "b", how, sorted(ODD), **more)
+    assert taught.undecided == again.undecided == 3
+    wanted, found = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
 
 
 def test_shards_in_a_store_are_written_once_and_read_by_workers(

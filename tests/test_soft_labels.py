@@ -29,7 +29,7 @@ from pipeline.student.lessons import (
     lessons_of,
     skew_warning,
 )
-from pipeline.student.train import training_digest
+from pipeline.student.settings import training_digest
 from tests.fakes import Told, photos, picture
 from tests.tiny_student import CLASSES, make_dataset
 from tests.tiny_student import config as quick

@@ -24,7 +24,7 @@ from pipeline.errors import SourceError, StudentError
 from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
 from pipeline.student.data import EpochOrder, FolderImages
-from pipeline.student.train import KNOWN
+from pipeline.student.settings import KNOWN
 from tests.fakes import picture, sha256
 from tests.repository import REPOSITORY
 from tests.second_process import in_another_process

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from pipeline.storage.address import scheme_of
@@ -28,6 +28,19 @@ def _address(text: str) -> str:
 
 # An address of an object store stays text.
 Location: TypeAlias = Path | Annotated[str, AfterValidator(_address)]
+
+
+def _in_words_of_torch(given: Any) -> Any:
+    """Return numbers of GPUs, as ultralytics takes them (`0`, `"0,1"`, `[0, 1]`), as `cuda:0`."""
+    parts = given if isinstance(given, list) else [given]
+    if not parts or not all(isinstance(part, str) or type(part) is int for part in parts):
+        return given
+    names = [name.strip() for part in parts for name in str(part).split(",")]
+    return ",".join(f"cuda:{name}" if name.isdecimal() else name for name in names)
+
+
+# One device of torch, or several with commas between them.
+Device = Annotated[str, BeforeValidator(_in_words_of_torch)]
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.config.base import NotNegative, PositiveInt, Section
+from pipeline.config.base import Device, NotNegative, PositiveInt, Section
 
 
 class StudentConfig(Section):
@@ -18,7 +18,7 @@ class StudentConfig(Section):
     epochs: PositiveInt = 30
     batch: PositiveInt = 32
     seed: NotNegative = 0
-    device: str = "auto"
+    device: Device = "auto"  # 0,1 or [0, 1]: a process on each of several GPUs
     workers: NotNegative = 2
     start: Literal["scratch", "promoted"] = "scratch"  # "promoted": from the student in use
     keep: PositiveInt = 5  # evaluated students in `students/`

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Fraction, PositiveInt, Seconds, Section, Share
+from pipeline.config.base import Device, Fraction, PositiveInt, Seconds, Section, Share
 
 
 class PreprocessConfig(Section):
@@ -28,7 +28,7 @@ class TeacherConfig(Section):
     pretrained: str | None = None
     preprocess: PreprocessConfig = PreprocessConfig()  # kind open_clip, as the next
     quick_gelu: bool | None = None  # the activation: OpenAI's weights have it
-    device: str = "auto"  # cpu, mps, cuda, cuda:1; cuda:0,cuda:1 for a process on each of several
+    device: Device = "auto"  # cpu, mps, cuda, cuda:1; 0,1 for a process on each of several
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: Literal["auto", "always", "never"] = "auto"  # torch.compile
     batch: PositiveInt | None = None  # images at once; by default what suits the device

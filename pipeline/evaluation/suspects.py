@@ -124,7 +124,7 @@ def _see(run: Run, images: pl.DataFrame, kept: Path) -> Seen:
         kind="student",
         model=str(run.workspace.weights.absolute()),
         size=read_card(run.workspace.student).imgsz,
-        device=settings.device,
+        device=settings.device.split(",")[0],  # evaluation computes on one
     )
     read = images.select("id", path="there")
     return see(space, settings, read, run.config.max_pixels, run.listener, kept)

@@ -22,7 +22,8 @@ from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.lessons import Lessons, balance_sentence, learned_images, skew_warning
-from pipeline.student.train import TrainResult, check_settings, train, training_digest
+from pipeline.student.settings import check_settings, training_digest
+from pipeline.student.train import TrainResult, train
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.values import counted
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from pipeline.errors import StudentError
@@ -19,11 +18,9 @@ from pipeline.yolo.library import ClassificationModel
 # isort: split
 # After `library`, which has to set the environment first.
 import torch
-from ultralytics.cfg import CFG_BOOL_KEYS, get_cfg
 from ultralytics.data.build import InfiniteDataLoader
-from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.classify import ClassificationTrainer
-from ultralytics.utils.torch_utils import strip_optimizer
+from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from pipeline.student.epochs import OVERFLOWN, EpochReport, report_of
 from pipeline.yolo.geometry import Preparation, augmentation, saved_steps
@@ -31,44 +28,6 @@ from pipeline.yolo.geometry import Preparation, augmentation, saved_steps
 # In the folder of a training.
 STATE = "state.pt"  # to go on from
 WEIGHTS = "weights.pt"  # once the last epoch is done
-
-
-def refusal(settings: dict[str, Any], key: str) -> str | None:
-    """Return the reason why ultralytics would refuse one of the settings, or would pass it over
-    in silence; None where it would take it.
-
-    Args:
-        settings: what it is told.
-        key: of the one in question.
-    """
-    value = settings[key]
-    if isinstance(value, bool) and key not in CFG_BOOL_KEYS:
-        return "It is neither true nor false: give a number or a word."
-    if key == "freeze" and (not isinstance(value, int) or value < 0):
-        return "It is the number of layers that stay as they are."
-    try:
-        args = get_cfg(overrides=settings)
-        augmentation("crop", args)
-        if key in ("optimizer", "momentum"):  # only there: torch takes seconds to load optimizers
-            _one_step(args)
-    except (TypeError, ValueError, NotImplementedError, AssertionError) as error:
-        text = " ".join(str(error).split()).split(" Request support")[0].rstrip(".")
-        return f"ultralytics says: {text[:300]}."
-    except ArithmeticError:
-        return f"{args.optimizer} cannot compute with it."
-    return None
-
-
-def _one_step(args: Any) -> None:
-    """Let the optimizer that ultralytics builds take a step on the smallest of models."""
-    net = torch.nn.Module()
-    net.model = torch.nn.Sequential(torch.nn.Linear(1, 1))  # MuSGD looks at a model's last layer
-    told = SimpleNamespace(args=args, data={})
-    optimizer = BaseTrainer.build_optimizer(
-        told, net, args.optimizer, args.lr0, args.momentum, args.weight_decay
-    )
-    net.model(torch.ones(1, 1)).sum().backward()
-    optimizer.step()
 
 
 class Trainer(ClassificationTrainer):  # type: ignore[misc]
@@ -170,20 +129,36 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         """Return batches of a split; for validation the model is told the transforms, too."""
         dataset = self.build_dataset(dataset_path, mode)
         train, rows = mode == "train", len(dataset)
-        size = min(batch_size, rows)
-        batches = -(-rows // size)
         if not train:
-            self.model.transforms = saved_steps(self._fit, self.args.imgsz)
+            unwrap_model(self.model).transforms = saved_steps(self._fit, self.args.imgsz)
         first = 0 if self._state is None else self._state["epoch"] + 1
-        workers = min(self.args.workers, cores(), batches if batches > 1 else 0)
+        order = EpochOrder(rows, self.args.seed, first, self._lessons.draws) if train else None
+        return self._loader_for(dataset, order, batch_size)
+
+    def _loader_for(self, dataset: FolderImages, order: EpochOrder | None, batch: int) -> Any:
+        """Return batches of that many images: in an order to learn from, or all in turn."""
+        rows = len(dataset)
+        size = min(batch, rows)
+        # Batch norm cannot learn from a batch of one, which the last one may be.
+        drop_last = order is not None and rows > size and rows % size == 1
+        return self._loader(dataset, size, order, -(-rows // size), cores(), drop_last)
+
+    def _loader(
+        self,
+        dataset: FolderImages,
+        size: int,
+        sampler: Any,
+        batches: int,
+        most: int,
+        drop_last: bool = False,
+    ) -> Any:
+        """Return ultralytics' loader, with `most` processes at most that prepare the images."""
+        workers = min(self.args.workers, most, batches if batches > 1 else 0)
         return InfiniteDataLoader(
             dataset,
             size,
-            sampler=(
-                EpochOrder(rows, self.args.seed, first, self._lessons.draws) if train else None
-            ),
-            # Batch norm cannot learn from a batch of one, which the last one may be.
-            drop_last=train and rows > size and rows % size == 1,
+            sampler=sampler,
+            drop_last=drop_last,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=self.device.type == "cuda",
@@ -209,7 +184,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         """Go on where the state was left."""
         if self._state is None:
             return
-        self.model.load_state_dict(self._state["model"])
+        unwrap_model(self.model).load_state_dict(self._state["model"])
         self._load_checkpoint_state(self._state | {"ema": None})
         self.ema.ema.load_state_dict(self._state["ema"])
         self.ema.updates = self._state["updates"]
@@ -230,9 +205,14 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         chose worse than keeping the end of the cosine (79.5 against 82.5 % of real test photos,
         93.5 against 94.5 % of the packing line's).
         """
-        metrics, _ = super().validate()
+        metrics = self._validated()
         self.best_fitness = self.epoch
         return metrics, self.epoch
+
+    def _validated(self) -> dict[str, Any] | None:
+        """Return the figures of the valid split."""
+        metrics: dict[str, Any] | None = super().validate()[0]
+        return metrics
 
     def save_model(self) -> bool:
         """Write the state into one file, in one step; after the last epoch the weights before it.
@@ -244,7 +224,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
             self._save_weights()
         state = {
             "epoch": self.epoch,
-            "model": self.model.state_dict(),
+            "model": unwrap_model(self.model).state_dict(),
             "ema": self.ema.ema.state_dict(),
             "updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),

@@ -28,11 +28,13 @@ with importing():
     from ultralytics.nn.modules import Classify
     from ultralytics.nn.tasks import ClassificationModel, guess_model_scale, torch_safe_load
     from ultralytics.utils import ROOT, YAML
+    from ultralytics.utils.dist import find_free_network_port
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 __all__ = [
     "ClassificationModel",
     "check_model",
+    "find_free_network_port",
     "find_model",
     "load_checkpoint",
     "open_weights",
