@@ -56,9 +56,12 @@ upload: $(READY) ## Send the labeled dataset to the config's Roboflow project
 status: $(READY) ## Show what is done and what comes next
 	$(BIN)/clip2yolo status --config $(CONFIG)
 
-# A process for each core, each on one thread: more would only wait for one another. Where a test has
-# more all the same, they sleep while they wait: the core that they would spin on is a test's.
-PYTEST := -m pytest -n auto --dist loadfile
+# A process more than there are cores, since a fifth of the time they wait: for a browser, a server, a
+# process that is killed. Each on one thread: more would only wait for one another. Where a test has
+# more all the same, they sleep while they wait: the core that they would spin on is a test's. Files
+# are handed out as tests/conftest.py has them, the longest first.
+WORKERS := $$($(PYTHON) -c 'from pipeline.machine import cores; print(cores() + 1)')
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 THREADS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 test: $(READY) ## Run the tests

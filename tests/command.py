@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = ["torch", "torchvision", "open_clip", "polars", "scipy.cluster.vq", "scipy.optimize"]
 HOW = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -32,11 +33,8 @@ class Command:
         **environment: str,
     ) -> None:  # fmt: skip
         self.out, self.err = said.with_suffix(".out"), said.with_suffix(".err")
-        context = multiprocessing.get_context(HOW)
-        if HOW == "forkserver":
-            context.set_forkserver_preload(LIBRARIES)
         given = words, folder, self.out, self.err, first, {**os.environ, **environment}
-        self._process = context.Process(target=_run, args=given)
+        self._process = _copies().Process(target=_run, args=given)
         self._process.start()
 
     @property
@@ -56,6 +54,30 @@ class Command:
         self._process.join(seconds)
         assert self._process.exitcode is not None, "it does not end"
         return self._process.exitcode
+
+
+def in_a_copy(call: Callable[..., None], *given: Any, seconds: float = 300) -> int:
+    """Call a function of a module with what it is given, in such a process; returns the exit
+    status, as `subprocess` has it."""
+    process = _copies().Process(target=_call, args=(dict(os.environ), call, *given))
+    process.start()
+    process.join(seconds)
+    assert process.exitcode is not None, "it does not end"
+    return process.exitcode
+
+
+def _call(environment: dict[str, str], call: Callable[..., None], *given: Any) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    call(*given)
+
+
+def _copies() -> Any:
+    """What starts copies of a process that has loaded the libraries."""
+    context = multiprocessing.get_context(HOW)
+    if HOW == "forkserver":
+        context.set_forkserver_preload(LIBRARIES)
+    return context
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,30 @@ from tests.repository import REPOSITORY
 # The machines that run the tests are shared: how long an example takes says nothing.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
+
+
+# The files that take longest: begun with, none of them is left to one process when the others have
+# nothing more to do. `make test` hands files out in this order.
+LONGEST = (
+    "test_cli.py", "test_student.py", "test_workflows.py", "test_staleness.py", "test_stages.py",
+    "test_roboflow.py", "test_contenders.py", "test_runs.py", "test_rounds.py", "test_cluster.py",
+    "test_closer_look.py", "test_review_browser.py", "test_review_page.py", "test_audit_run.py",
+    "test_soft_labels.py", "test_resume.py", "test_shards_run.py", "test_any_format.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_to_look_through() -> None:
+    """Spare Python's collector what stays for good. A process of the tests has loaded every library
+    that there is, ultralytics has garbage collected in each training, and each time all of that
+    would be looked through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -96,6 +96,13 @@ class ColorPredictor(Predictor):
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+class OpenColors:
+    """What opens such a classifier in a process of its own."""
+
+    def __call__(self) -> Predictor:
+        return ColorPredictor()
+
+
 def picture(name: str, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Image.Image:
     """A noisy picture of one color with a dark disc at a place that the seed decides."""
     rng = np.random.default_rng([seed, NAMES.index(name)])

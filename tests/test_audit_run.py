@@ -29,7 +29,7 @@ def test_what_was_audited_is_held_out_and_judges_everybody(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIP2YOLO_CACHE", str(tmp_path / "cache"))
     shutil.copytree(sample, tmp_path / "sample")
-    known = settings({"distill": "hard"})
+    known = settings({"distill": "hard", "epochs": 2})
     del known["truth"], known["pool_truth"]
     write_config(tmp_path, known)
 

@@ -61,7 +61,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 "distill": "hard", "rounds": 1,
                 "train": LESSONS,
             },
-            "evaluate": {"latency_images": 8, "suspects": 0, "look_alikes": "keep"},
+            "evaluate": {
+                "latency_images": 8, "cold_starts": False, "suspects": 0, "look_alikes": "keep",
+            },
         }  # fmt: skip
         (here / "run.yaml").write_text(yaml.safe_dump(settings))
         config = load_config(here / "run.yaml")

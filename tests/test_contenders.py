@@ -21,12 +21,11 @@ from pipeline import stages
 from pipeline.cli import main
 from pipeline.config import load_config
 from pipeline.evaluation.costs import Costs, Start, cold_start, flops_of, own_process
-from pipeline.evaluation.first_answer import OpenStudent
 from pipeline.evaluation.record import Evaluation
 from pipeline.streams import ask_in_batches
 from pipeline.student import Student
 from pipeline.yolo.geometry import Preparation, saved_steps
-from tests.fakes import ColorPredictor, picture
+from tests.fakes import ColorPredictor, OpenColors, picture
 from tests.packing_line import half_of, settings, write_config
 from tests.tiny_models import write_model
 
@@ -141,13 +140,12 @@ def test_a_new_process_that_fails_or_hangs_costs_nothing_but_its_figures() -> No
 
 
 def test_a_file_in_the_current_folder_is_not_taken_for_a_library(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit(9)\n")
     monkeypatch.chdir(tmp_path)
     picture("red").save(tmp_path / "a.png")
-    opening = OpenStudent(folder / "run" / "student", "cpu")
-    assert cold_start(own_process(opening, tmp_path / "a.png", 10**6)).cold_start_s is not None
+    assert cold_start(own_process(OpenColors(), tmp_path / "a.png", 10**6)).cold_start_s is not None
 
 
 def test_operations_are_counted_and_unknown_where_torch_does_not_compute(

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pipeline.pixels import read_rgb
 from pipeline.student import EpochReport, Student, train
 from pipeline.student.data import EpochOrder, FolderImages
 from pipeline.student.settings import KNOWN
+from tests.command import in_a_copy
 from tests.fakes import picture, sha256
 from tests.repository import REPOSITORY
 from tests.second_process import in_another_process
@@ -130,22 +132,18 @@ def test_an_unreadable_picture_is_named(dataset: Path, tmp_path: Path) -> None:
 def run_until_killed(dataset: Path, out: Path, epoch: int, after: float = 0.0) -> None:
     """Train in another process, and kill it so many seconds after an epoch's figures are known and
     before its state is saved; with 0 at that moment."""
-    script = f"""
-        import os, signal, sys, threading
-        sys.path.insert(0, {str(REPOSITORY)!r})
-        from pathlib import Path
-        from tests.tiny_student import CLASSES, config
-        from pipeline.student import train
-        def kill():
-            os.kill(os.getpid(), signal.SIGKILL)
-        def on_epoch(report):
-            if report.epoch == {epoch}:
-                threading.Timer({after}, kill).start() if {after} else kill()
-        train(Path({str(dataset)!r}), Path({str(out)!r}), config(epochs=4, train={CHANCE!r}),
-              CLASSES, on_epoch=on_epoch)
-    """
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert in_a_copy(_train_and_be_killed, dataset, out, epoch, after) == -signal.SIGKILL
+
+
+def _train_and_be_killed(dataset: Path, out: Path, epoch: int, after: float) -> None:
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_epoch(report: EpochReport) -> None:
+        if report.epoch == epoch:
+            threading.Timer(after, kill).start() if after else kill()
+
+    train(dataset, out, config(epochs=4, train=CHANCE), CLASSES, on_epoch=on_epoch)
 
 
 # All that is drawn by chance or carried from epoch to epoch: a batch and a half make a step.
@@ -178,6 +176,10 @@ def test_a_killed_training_ends_at_the_same_weights(
     wanted, found = answers_of(undisturbed / "student"), answers_of(tmp_path / "student")
     assert list(wanted) == list(found)
     assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+    # Nor does the file say when and in which folder that was.
+    assert sha256(tmp_path / "student" / "weights.pt") == sha256(
+        undisturbed / "student" / "weights.pt"
+    )
 
 
 def test_what_an_epoch_shows_depends_on_its_number_alone(dataset: Path) -> None:
@@ -301,6 +303,10 @@ def test_training_starts_from_given_weights(dataset: Path, taught: Path, tmp_pat
     start = config(model=str(taught / "weights.pt"), epochs=1, train={"lr0": 1e-6})
     train(dataset, tmp_path / "s", start, CLASSES, on_epoch=seen.append)
     assert seen[0].valid_top1 > 0.8
+    # Who gets the file learns nothing of the folders and the repository that it was made in.
+    written = (tmp_path / "s" / "weights.pt").read_bytes()
+    for told in (taught, tmp_path, REPOSITORY):
+        assert str(told).encode() not in written
 
 
 def test_weights_in_another_order_are_started_from_by_name(

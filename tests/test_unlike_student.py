@@ -102,6 +102,16 @@ def test_each_of_the_three_tells_something() -> None:
     assert known.scores(between) > limit and known.scores(beyond) > limit
 
 
+def test_few_pictures_vary_in_the_directions_of_the_same_ones_many_times() -> None:
+    rng = np.random.default_rng(5)
+    few, others = (rng.uniform(0, 1, (n, 64)).astype(np.float32) for n in (10, 30))
+    head, labels = (np.eye(64, dtype=np.float32)[:2], np.zeros(2, np.float32)), np.arange(10) % 2
+    one = fit(few, labels, *head, others, others[:0]).space
+    many = fit(few.repeat(40, 0), labels.repeat(40), *head, others, others[:0]).space
+    assert one.shape == (5, 64) and one @ one.T == pytest.approx(np.eye(5), abs=1e-5)
+    assert one.T @ one == pytest.approx(many[:5].T @ many[:5], abs=1e-4)
+
+
 def test_other_things_that_are_known_are_told_apart_better() -> None:
     rng = np.random.default_rng(4)
 

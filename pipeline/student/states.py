@@ -1,13 +1,19 @@
-"""What a training keeps to go on from, which order its answers have, and why it failed."""
+"""What a training keeps, to go on from and of itself, which order its answers have, and why it
+failed."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+# What ultralytics notes in a checkpoint beside what was learned: when, and in which repository.
+_WHEN_AND_WHERE = {"date", "git", "train_results"}
+# And among its settings: in which folder, and with what. ultralytics' defaults stand for them.
+_WHERE_AND_WITH = {"project", "name", "save_dir", "device", "workers"}
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
@@ -18,6 +24,16 @@ def load_state(path: Path) -> dict[str, Any] | None:
             return dict(torch.load(file, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
         return None
+
+
+def without_circumstances(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a finished checkpoint, as `strip_optimizer` leaves it, without what says only when,
+    where and with what it was trained: equal trainings leave equal files, and a student that is
+    handed on tells nobody of its maker's folders and repository."""
+    kept = {key: value for key, value in checkpoint.items() if key not in _WHEN_AND_WHERE}
+    args = checkpoint["train_args"]
+    told = {key: value for key, value in args.items() if key not in _WHERE_AND_WITH}
+    return kept | {"train_args": told | {"model": Path(args["model"]).name}}
 
 
 def in_order(model: Any, classes: Sequence[str]) -> Any:

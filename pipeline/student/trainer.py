@@ -12,7 +12,7 @@ from pipeline.files import replacing
 from pipeline.machine import cores
 from pipeline.student.data import EpochOrder, FolderImages
 from pipeline.student.lessons import Lessons
-from pipeline.student.states import in_order
+from pipeline.student.states import in_order, without_circumstances
 from pipeline.yolo.library import ClassificationModel
 
 # isort: split
@@ -235,7 +235,8 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         return True
 
     def _save_weights(self) -> None:
-        """Write the mean of the weights as ultralytics does, without what only training needs.
+        """Write the mean of the weights as ultralytics does, without what only training needs and
+        without what no other training of the same would write.
 
         Raises:
             StudentError: half precision cannot hold them; ultralytics would write other numbers.
@@ -245,7 +246,9 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
             raise StudentError(OVERFLOWN)
         super().save_model()
         with replacing(self.save_dir / WEIGHTS) as aside:
-            strip_optimizer(self.last, str(aside))
+            kept = without_circumstances(strip_optimizer(self.last, str(aside)))
+            with aside.open("wb") as file:
+                torch.save(kept, file)
 
     def final_eval(self) -> None:
         """Nothing: the best epoch was validated when it ended."""
