@@ -120,6 +120,7 @@ def cache_at(root: Path) -> EmbeddingCache:
     return EmbeddingCache(root, ColorTeacher.fingerprint)
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_this_machine_and_damage_is_recorded(
     cluster: Any, tmp_path: Path
 ) -> None:

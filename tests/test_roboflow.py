@@ -311,6 +311,7 @@ def test_duplicates_refusals_and_other_peoples_labels(tmp_path: Path, server: Fa
     call(folder, server, "upload")
 
 
+@pytest.mark.slow
 def test_a_thousand_images_through_faults_and_kills(tmp_path: Path) -> None:
     """5 % of the answers are 429, 500, late or cut off, and the process is killed twice."""
     with fake_roboflow(share=0.05, slow=2.0) as server:

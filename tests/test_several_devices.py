@@ -209,6 +209,7 @@ PLAIN = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_after_one_was_killed(
     alike: Path, tmp_path: Path
 ) -> None:

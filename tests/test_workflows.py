@@ -97,6 +97,7 @@ def test_the_job_sets_itself_up() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.slow
 def test_the_retraining_job(tmp_path: Path, sample: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name, module in (("clip2yolo", "-m pipeline.cli"), ("python", "")):
