@@ -206,6 +206,7 @@ def test_bad_images_never_stop_the_run(run_folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.slow
 def test_killed_in_any_stage_it_goes_on(run_folder: Path) -> None:
     run, cache = run_folder / "run", run_folder / "cache" / "embeddings"
     change_config(run_folder, lambda config: config["teacher"].update(batch=8))

@@ -234,8 +234,13 @@ def long_films(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.mark.parametrize(
-    ("rate", "step"), [(25, 0.3), (25, 0.2), (25, 0.04), (25, 0.5), (7, 1.0), (7, 0.4), (30, 0.1)]
-)
+    ("rate", "step"),
+    [
+        (25, 0.3), (25, 0.2), (25, 0.5), (7, 1.0), (7, 0.4),
+        pytest.param(25, 0.04, marks=pytest.mark.slow),
+        pytest.param(30, 0.1, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_the_grid_does_not_drift(long_films: dict[int, Path], rate: int, step: float) -> None:
     times = [round(number * 1000 / rate) for number in range(120 * rate)]
     grid = range(0, times[-1] + 1, round(step * 1000))

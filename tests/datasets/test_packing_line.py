@@ -82,6 +82,7 @@ if __name__ == "__main__":
     )
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything_even_after_a_kill(drawn: Path, tmp_path: Path) -> None:
     draw_killed_once(tmp_path / "same")
     assert files(tmp_path / "same") == files(drawn)

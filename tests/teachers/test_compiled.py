@@ -37,6 +37,7 @@ def test_short_runs_are_not_measured() -> None:
     assert not list(cache_dir().glob("compiled/*"))
 
 
+@pytest.mark.slow
 def test_a_remembered_measurement_decides() -> None:
     example = torch.zeros(2, 3, 4, 4)
     choose(double, example, 10**12, "t", "auto")
