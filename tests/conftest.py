@@ -28,9 +28,10 @@ settings.load_profile("shared")
 # The files that take longest: begun with, none of them is left to one process when the others have
 # nothing more to do. `make test` hands files out in this order.
 LONGEST = (
-    "test_demo.py", "test_kills.py", "test_fortnight.py", "test_several_devices.py",
+    "test_demo.py", "test_kills.py", "test_cluster.py", "test_fortnight.py",
+    "test_several_devices.py",
     "test_cli.py", "test_student.py", "test_workflows.py", "test_staleness.py", "test_stages.py",
-    "test_roboflow.py", "test_contenders.py", "test_runs.py", "test_rounds.py", "test_cluster.py",
+    "test_roboflow.py", "test_contenders.py", "test_runs.py", "test_rounds.py",
     "test_closer_look.py", "test_review_browser.py", "test_review_page.py", "test_audit_run.py",
     "test_soft_labels.py", "test_resume.py", "test_shards_run.py", "test_any_format.py",
 )  # fmt: skip
