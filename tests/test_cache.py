@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.files import cache_dir
 from pipeline.review.thumbnails import thumbnail
-from pipeline.teachers.cache import EmbeddingCache, cache_entries, prune
+from pipeline.teachers.cache import EmbeddingCache
+from pipeline.teachers.pruning import cache_entries, prune
 from tests.fakes import sha256, unit
 from tests.labeled_run import write_photo
 

@@ -23,7 +23,7 @@ from pipeline.cli import main
 from pipeline.files import cache_dir
 from pipeline.sample.draw import draw_sample
 from pipeline.student.kept import Students
-from pipeline.teachers.cache import cache_entries
+from pipeline.teachers.pruning import cache_entries
 from tests.fakes import sha256
 from tests.repository import REPOSITORY
 

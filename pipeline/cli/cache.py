@@ -15,7 +15,7 @@ from pipeline.values import counted
 
 if TYPE_CHECKING:
     from pipeline.review.thumbnails import Kept
-    from pipeline.teachers.cache import CacheEntry
+    from pipeline.teachers.pruning import CacheEntry
 
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _DAY = 86_400.0
@@ -44,7 +44,7 @@ def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
     """
     from pipeline.files import cache_dir
     from pipeline.review.thumbnails import clear_thumbnails, kept_thumbnails
-    from pipeline.teachers.cache import cache_entries, prune
+    from pipeline.teachers.pruning import cache_entries, prune
     from pipeline.teachers.sentences import sentences_root
 
     root, words = cache_dir() / "embeddings", sentences_root()

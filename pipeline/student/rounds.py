@@ -91,7 +91,7 @@ def last_round(
     if not words.is_file():
         write_table(words, onlooker.by_words())
     learned, n = _with(lessons, pl.read_parquet(words)), len(lessons.ids)
-    if config.rounds == "auto" and _moved(learned, lessons) >= WORTH * n and is_sure(lessons):
+    if config.rounds == "auto" and _moved(learned, lessons) >= WORTH * n and _is_sure(lessons):
         say("The labels are sure, so that a second look is not needed: there is one round.")
         return LastRound(lessons, folder)
     if not (again.is_file() and weights.is_file()):
@@ -111,7 +111,7 @@ def last_round(
     return LastRound(lessons, first)  # whose epochs are all there
 
 
-def is_sure(lessons: Lessons) -> bool:
+def _is_sure(lessons: Lessons) -> bool:
     """Say whether the images are mostly what they are believed to be, by the beliefs' own word."""
     assert lessons.believed is not None
     return float(lessons.believed.max(axis=1).mean()) >= SURE

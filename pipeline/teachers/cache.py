@@ -12,12 +12,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import json
 import logging
 import os
-import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +34,7 @@ _SMALL_BYTES = 32 << 20
 _MERGED_BYTES = 128 << 20  # of shards joined at a time
 _ROWS = 1024  # copied together
 _TRIES = 50  # to see the shards while others merge them
-_IDS, _VECTORS, _ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
+IDS, _VECTORS, ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
 
 
 # What a file system answers where nothing may be written. A full disk is another matter: it ends
@@ -170,8 +167,8 @@ class EmbeddingCache:
             return
         if self._aside is None:
             try:
-                if self._name and not (self.folder / _ABOUT).is_file():
-                    write_json(self.folder / _ABOUT, {"teacher": self._name})
+                if self._name and not (self.folder / ABOUT).is_file():
+                    write_json(self.folder / ABOUT, {"teacher": self._name})
                 self._write(self.folder, _bytes_of(ids), vectors)
                 return
             except OSError as error:
@@ -224,7 +221,7 @@ class EmbeddingCache:
             for start in range(0, len(ids), _ROWS):
                 rows = vectors[start : start + _ROWS]
                 file.write(np.ascontiguousarray(rows, "<f4").data)
-        with replacing(folder / f"{stem}{_IDS}") as aside:
+        with replacing(folder / f"{stem}{IDS}") as aside:
             np.save(aside, ids, allow_pickle=False)
 
     def _find(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -261,7 +258,7 @@ class EmbeddingCache:
         places = [self.folder]
         if self._aside is not None:
             places.append(self._aside / self.folder.name)
-        found = (path for place in places for path in place.glob(f"*{_IDS}"))
+        found = (path for place in places for path in place.glob(f"*{IDS}"))
         return sorted(path for path in found if not path.name.startswith("."))
 
     def _shards(self) -> list[_Shard]:
@@ -291,7 +288,7 @@ class EmbeddingCache:
 
 
 def _vectors_of(ids: Path) -> Path:
-    return ids.with_name(ids.name.removesuffix(_IDS) + _VECTORS)
+    return ids.with_name(ids.name.removesuffix(IDS) + _VECTORS)
 
 
 def _bytes_of(ids: Sequence[str]) -> np.ndarray:
@@ -301,63 +298,3 @@ def _bytes_of(ids: Sequence[str]) -> np.ndarray:
 
 def _keys_of(ids: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(ids[:, :8]).view("<u8").ravel()
-
-
-@dataclass(frozen=True)
-class CacheEntry:
-    """One teacher's part of the cache."""
-
-    fingerprint: str
-    teacher: str  # its name, or "unknown" for folders of earlier versions
-    images: int  # or sentences
-    size: int  # bytes on disk
-    used: float  # seconds since 1970 when a run last looked into it
-
-
-def cache_entries(root: Path) -> list[CacheEntry]:
-    """Return what the cache holds, the most recently used first."""
-    entries = []
-    for folder in root.iterdir() if root.is_dir() else ():
-        if not folder.is_dir():
-            continue
-        try:
-            teacher = json.loads((folder / _ABOUT).read_text("utf-8"))["teacher"]
-        except (OSError, ValueError, KeyError, TypeError):
-            teacher = "unknown"
-        sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        header = 128  # bytes, of a .npy file
-        images = sum(
-            (size - header) // 32 for path, size in sizes.items() if path.name.endswith(_IDS)
-        )
-        used = folder.stat().st_mtime
-        entries.append(CacheEntry(folder.name, teacher, images, sum(sizes.values()), used))
-    return sorted(entries, key=lambda entry: -entry.used)
-
-
-def prune(
-    root: Path, *, unused_for: float | None = None, down_to: int | None = None
-) -> list[CacheEntry]:
-    """Remove teachers' vectors that were not used for long, or until little enough is left.
-
-    Args:
-        root: folder of all teachers' caches.
-        unused_for: seconds; what no run has looked into for longer goes.
-        down_to: bytes; the longest unused go until the rest is not larger.
-
-    Returns:
-        What was removed.
-    """
-    kept = cache_entries(root)
-    removed = []
-    now = time.time()
-    while kept:
-        old = unused_for is not None and now - kept[-1].used > unused_for
-        large = down_to is not None and sum(entry.size for entry in kept) > down_to
-        if not old and not large:
-            break
-        removed.append(kept.pop())
-        # Renamed first: a run that starts now must not find half of it.
-        doomed = root / f".{removed[-1].fingerprint}.removed"
-        (root / removed[-1].fingerprint).rename(doomed)
-        shutil.rmtree(doomed)
-    return removed

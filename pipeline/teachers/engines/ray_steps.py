@@ -21,11 +21,11 @@ from pipeline.teachers.engines.threads import Encoder, batch_of, read_images
 _WRITING = 0.1  # of a processor
 PLAIN = pl.CompatLevel.oldest()  # types that every version of Arrow knows
 
-READ: Schema = {
+_READ: Schema = {
     "id": pl.String, "data": pl.Binary, "shape": pl.List(pl.Int64), "kind": pl.String,
     "reason": pl.String,
 }  # fmt: skip
-WRITTEN: Schema = {
+_WRITTEN: Schema = {
     "shard": pl.String, "ids": pl.List(pl.String), "reasons": pl.List(pl.String),
     "error": pl.String, "host": pl.String,
 }  # fmt: skip
@@ -79,7 +79,7 @@ def _read(reader: Reader, max_pixels: int, piece: Any) -> Any:
                 rows.append(row | said | {"data": array.tobytes()})
     except Clip2YoloError as error:
         return _failed(error).to_arrow(compat_level=PLAIN)
-    return pl.DataFrame(rows, READ).to_arrow(compat_level=PLAIN)
+    return pl.DataFrame(rows, _READ).to_arrow(compat_level=PLAIN)
 
 
 def _failed(error: Exception) -> pl.DataFrame:
@@ -157,10 +157,10 @@ def _write(folder: str, piece: Any) -> Any:
     row: dict[str, Any] = {"shard": None, "ids": [], "reasons": [], "error": None, "host": None}
     if "error" in table.columns:
         (told,) = table.iter_rows(named=True)
-        return pl.DataFrame([row | told], WRITTEN).to_arrow(compat_level=PLAIN)
+        return pl.DataFrame([row | told], _WRITTEN).to_arrow(compat_level=PLAIN)
     seen = table.filter(pl.col("reason").is_null())
     unseen = table.filter(pl.col("reason").is_not_null())
     failures = dict(unseen.select("id", "reason").iter_rows())
     place = write_shard(folder, seen["id"].to_list(), seen["vector"].to_numpy(), failures)
     told = {"shard": place, "ids": list(failures), "reasons": list(failures.values())}
-    return pl.DataFrame([row | told], WRITTEN).to_arrow(compat_level=PLAIN)
+    return pl.DataFrame([row | told], _WRITTEN).to_arrow(compat_level=PLAIN)
