@@ -139,7 +139,11 @@ def test_mistakes(photos: Path) -> None:
     for words, status, says in (
         ((path,), 2, "in one way"),
         ((path, "-p", "one only", "-t", "pocket"), 2, "one class only"),
-        (("nowhere.png", *PROMPTS, "-t", "pocket"), 1, "does not exist"),
+        (
+            ("nowhere.png", *PROMPTS, "-t", "pocket"),
+            1,
+            "nowhere.png does not exist. Correct the path.",
+        ),
         ((path, *PROMPTS, "-t", "clap-vit"), 1, "clap-vit"),
     ):
         done = clip2yolo("classify", *words)

@@ -55,7 +55,7 @@ class Found:
 
 
 def find_sources(
-    sources: Sequence[SourceConfig], workspace: Path | None = None, key: str = "source"
+    sources: Sequence[SourceConfig], workspace: Path | None = None, key: str | None = "source"
 ) -> Found:
     """Return the images and films of folders, globs, manifests, single files and shards, here or in
     an object store.
@@ -71,7 +71,7 @@ def find_sources(
 
     Args:
         workspace: of the run; nothing in it that the run makes can be its source.
-        key: of the config, that names them.
+        key: of the config, that names them; None where a command does.
 
     Raises:
         SourceError: a source does not exist, holds nothing that can be used, or is of no known
@@ -99,7 +99,7 @@ def find_images(sources: Sequence[Path | str]) -> list[str]:
     Raises:
         SourceError: see `find_sources`, or there are only films, or shards.
     """
-    found = find_sources([SourceConfig(path=path) for path in sources])
+    found = find_sources([SourceConfig(path=path) for path in sources], key=None)
     if found.images and all(shard_of(image) for image in found.images):
         raise SourceError(
             f"{found.images[0]} is a shard, which `clip2yolo label` takes apart; name images here."
@@ -114,7 +114,7 @@ def is_image(path: str) -> bool:
     return not os.path.basename(path).startswith(".") and kind_of(path) == PICTURE
 
 
-def _of(source: SourceConfig, found: Found, key: str) -> tuple[list[str], list[str]]:
+def _of(source: SourceConfig, found: Found, key: str | None) -> tuple[list[str], list[str]]:
     """The pictures and the films of one source; what else there is goes into `found`."""
     path = source.path
     if isinstance(path, str):
@@ -133,12 +133,12 @@ def _of(source: SourceConfig, found: Found, key: str) -> tuple[list[str], list[s
     elif any(sign in str(path) for sign in "*?["):
         files = _matches(path, found)
     else:
-        raise SourceError(f"{path} does not exist. Correct `{key}` in the config.")
+        raise SourceError(f"{path} does not exist. {_remedy(key)}")
     return _sorted_out(source, files, found, key)
 
 
 def _sorted_out(
-    source: SourceConfig, files: Iterable[str], found: Found, key: str
+    source: SourceConfig, files: Iterable[str], found: Found, key: str | None
 ) -> tuple[list[str], list[str]]:
     """The pictures and the films among files; shards count as pictures."""
     of_kind: dict[str, list[str]] = {PICTURE: [], FILM: [], SHARD: []}
@@ -202,12 +202,16 @@ def _one_file(path: Path | str, names_frames: bool) -> tuple[list[str], list[str
     )
 
 
-def _nothing_in(path: Path | str, wanted: str, others: Counter[str], key: str) -> str:
+def _remedy(key: str | None) -> str:
+    return "Correct the path." if key is None else f"Correct `{key}` in the config."
+
+
+def _nothing_in(path: Path | str, wanted: str, others: Counter[str], key: str | None) -> str:
     if isinstance(path, Path) and not path.is_dir():
         return f"The pattern {path} matches no {wanted}. Check it for typing errors."
     seen = ", ".join(suffix for suffix, _ in others.most_common(4))
     other = f"; it holds {others.total():,} other files ({seen})" if others else ""
-    return f"There is no {wanted} in {path}{other}. Correct `{key}` in the config."
+    return f"There is no {wanted} in {path}{other}. {_remedy(key)}"
 
 
 def walk(folder: Path, found: Found | None = None) -> Iterator[str]:
@@ -285,7 +289,7 @@ def _own_below(base: str) -> Callable[[str], str | None]:
     return own
 
 
-def _refuse_own(source: Path, workspace: Path, key: str) -> None:
+def _refuse_own(source: Path, workspace: Path, key: str | None) -> None:
     for name in made_in(str(workspace), os.listdir(workspace) if workspace.is_dir() else ()):
         if source.resolve().is_relative_to((workspace / name).resolve()):
             raise SourceError(
