@@ -92,7 +92,9 @@ class FolderImages:
                 self._room -= size
         with seeded(self._seed, epoch, row):
             shown = self.torch_transforms(image)
-        return {"img": shown, "cls": index if self._targets is None else self._targets[row]}
+        if self._targets is None:
+            return {"img": shown, "cls": index}
+        return {"img": shown, "cls": self._targets[row], "row": row}
 
 
 class EpochOrder:

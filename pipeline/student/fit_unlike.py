@@ -10,12 +10,11 @@ import numpy as np
 from pipeline.errors import SourceError
 from pipeline.pixels import read_rgb
 from pipeline.storage.address import Place
-from pipeline.streams import ask_in_batches
 from pipeline.student.lessons import Lessons
 from pipeline.student.predict import Student
+from pipeline.student.shown import features_of, some
 from pipeline.student.unlike import Unlike, fit
 
-_BATCH = 64
 _EACH = 100  # pictures of a class: their mean direction moves little beyond
 _HELD_OUT = 5000  # pictures that say how far off those of the classes lie
 _OUTSIDE = 2000  # pictures of no class
@@ -44,17 +43,17 @@ def fit_unlike(
     rows = [
         row
         for index in range(len(student.classes))
-        for row in _some(np.flatnonzero(labels == index), _EACH)
+        for row in some(np.flatnonzero(labels == index), _EACH)
     ]
     valid = samples["valid"]
-    held_out = [valid[row][0] for row in _some(np.arange(len(valid)), _HELD_OUT)]
-    others = [outside[row] for row in _some(np.arange(len(outside)), _OUTSIDE)]
+    held_out = [valid[row][0] for row in some(np.arange(len(valid)), _HELD_OUT)]
+    others = [outside[row] for row in some(np.arange(len(outside)), _OUTSIDE)]
     return fit(
-        _features(student, [train[row][0] for row in rows], max_pixels),
+        features_of(student, [train[row][0] for row in rows], max_pixels),
         labels[rows],
         *student.last_layer,
-        _features(student, held_out, max_pixels),
-        _features(student, _readable(others, max_pixels), max_pixels),
+        features_of(student, held_out, max_pixels),
+        features_of(student, _readable(others, max_pixels), max_pixels),
     )
 
 
@@ -65,25 +64,3 @@ def _readable(files: Sequence[Place], max_pixels: int) -> list[Place]:
             read_rgb(path, max_pixels)
             found.append(path)
     return found
-
-
-def _features(student: Student, files: Sequence[Place], max_pixels: int) -> np.ndarray:
-    """What the student sees of pictures, (n, features), in their order."""
-
-    def read(path: Place) -> np.ndarray:
-        return student.prepare(read_rgb(path, max_pixels))
-
-    with contextlib.closing(
-        ask_in_batches(read, lambda some: student.see(some)[1], files, _BATCH, student.streams)
-    ) as batches:
-        seen = list(batches)
-    return (
-        np.concatenate(seen) if seen else np.zeros((0, student.last_layer[0].shape[1]), np.float32)
-    )
-
-
-def _some(rows: np.ndarray, most: int) -> list[int]:
-    """At most so many of the rows, evenly spread."""
-    if len(rows) <= most:
-        return rows.tolist()  # type: ignore[no-any-return]
-    return rows[np.linspace(0, len(rows) - 1, most).astype(int)].tolist()  # type: ignore[no-any-return]

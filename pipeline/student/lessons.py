@@ -21,6 +21,9 @@ TAUGHT = ("label", "belief")  # the kinds of `records.BELIEFS` that teach
 # How much surer targets are than beliefs; part of what names a training. Of 1, 0.5 and 0.25 the
 # second was best beside hard labels on 10 sets of labels: docs/student.md.
 TEMPERATURE = 0.5
+# Of keeping to early answers, see `early_learning`: what it costs to leave them, beside the
+# cross-entropy, and the share of them that an epoch leaves. Part of what names a training, too.
+STRENGTH, MOMENTUM = 3.0, 0.7
 SKEWED = 10  # times as many images of one class as of another are worth a word
 
 
@@ -214,7 +217,7 @@ def digest_of_beliefs(beliefs: pl.DataFrame) -> str:
         digest_of_columns(taught, "id", "file", "kind")
         + (digest_of_columns(outside, "id") if len(outside) else "")
         + digest_of_numbers(taught["probabilities"].explode(), taught["weight"])
-        + f" {TEMPERATURE}"
+        + f" {TEMPERATURE} {STRENGTH} {MOMENTUM}"
     )
 
 

@@ -17,7 +17,7 @@ from pipeline.student.lessons import Lessons
 
 # A path need not be text, and one that looks like an address may be a file's.
 _IMAGES = pl.Schema({"split": pl.String, "place": pl.Binary, "file": pl.Boolean, "class": pl.Int32})
-_ARRAYS = ("targets", "draws")
+_ARRAYS = ("targets", "draws", "certain")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Task:
 
     config: StudentConfig
     devices: list[str]
-    lessons: Lessons  # images, targets and draws; the rest has no part in a training
+    lessons: Lessons  # images, and `_ARRAYS`; the rest has no part in a training
     classes: list[str]
     max_pixels: int
     level: int  # from which the log is shown, see `logging`

@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from ultralytics.utils import RANK, WORLD_SIZE
-from ultralytics.utils.torch_utils import unwrap_model
 
 _FAR = 1 << 31  # epochs; no training has as many
 _PATIENCE = timedelta(hours=3)  # ultralytics' own for GPUs
@@ -74,15 +73,19 @@ class TrainerOfSeveral(Trainer):
         """Draw by the process, too, and have the losses weigh as much as their batches."""
         super()._begin_epoch()
         torch.manual_seed(self.args.seed + self.epoch + RANK * _FAR)
-        model = unwrap_model(self.model)
-        model.criterion = Weighed(model.init_criterion(), self.train_loader.sampler.weights)
+        self._before = None if self._memory is None else self._memory.answers.clone()
+
+    def _criterion(self, given: Any) -> Any:
+        return Weighed(super()._criterion(given), self.train_loader.sampler.weights)
 
     def run_callbacks(self, event: str) -> None:
-        """Sum the parts of the loss up when an epoch ends."""
+        """When an epoch ends, sum the parts of the loss up, and remember what all have answered."""
         super().run_callbacks(event)
         if event == "on_train_epoch_end":
             for part in self.tloss.values():
                 dist.all_reduce(part)
+            if self._memory is not None and self._before is not None:
+                _join(self._memory.answers, self._before)
 
     def _validated(self) -> dict[str, Any] | None:
         """Validate the first process's mean of the weights, each image in one process; None in all
@@ -104,3 +107,12 @@ class TrainerOfSeveral(Trainer):
             if metrics is not None:
                 metrics[f"val/{name}"] = round(float(total) / len(self.test_loader), 5)
         return metrics
+
+
+def _join(mine: torch.Tensor, before: torch.Tensor) -> None:
+    """Have each row be what the process that has changed it since says, or the mean of several."""
+    moved = mine - before
+    times = (moved != 0).any(dim=1, keepdim=True).to(moved.dtype)
+    for part in (moved, times):
+        dist.all_reduce(part)
+    mine.copy_(before + moved / times.clamp(min=1))

@@ -143,6 +143,7 @@ def _finish(
 ) -> TrainResult:
     """Put the last epoch's weights and what belongs to them into place, in one step."""
     from pipeline.machine import model_threads
+    from pipeline.student.confidence import soften
     from pipeline.student.curve import draw_curve
     from pipeline.student.fit_unlike import fit_unlike
     from pipeline.student.predict import Student
@@ -151,6 +152,8 @@ def _finish(
     with replacing(out) as aside:
         aside.mkdir()
         shutil.copyfile(folder / "weights.pt", aside / "weights.pt")
+        with model_threads():
+            temperature = soften(aside / "weights.pt", lessons, config.device, max_pixels)
         model = load_checkpoint(aside / "weights.pt")["model"]
         parameters = sum(weight.numel() for weight in model.parameters())
         result = TrainResult(
@@ -170,6 +173,7 @@ def _finish(
             "preprocessing": PREPROCESSING[config.fit],
             "trained_with": config.model_dump(mode="json"),
             "defaults": DEFAULTS,
+            "temperature": temperature,
             "ultralytics": ultralytics_version,
             **asdict(result),
         }

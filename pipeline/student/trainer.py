@@ -22,6 +22,7 @@ from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
+from pipeline.student.early_learning import EarlyLearning, Memory
 from pipeline.student.epochs import OVERFLOWN, EpochReport, report_of
 from pipeline.yolo.geometry import Preparation, augmentation, saved_steps
 
@@ -81,6 +82,15 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         self._batches = 0
         # The order and the images have their own seeds; this one is for the model's dropout.
         torch.manual_seed(self.args.seed + self.epoch)
+        model = unwrap_model(self.model)
+        model.criterion = self._criterion(model.init_criterion())
+
+    def _criterion(self, given: Any) -> Any:
+        """Return what an epoch is trained by: ultralytics' own, and where something is believed of
+        the images, what keeps to early answers."""
+        if self._memory is None:
+            return given
+        return EarlyLearning(given, self._memory, self._bound)
 
     def get_dataset(self) -> dict[str, Any]:
         """Name the splits; the images come from `build_dataset`."""
@@ -166,7 +176,12 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         )
 
     def _build_train_pipeline(self) -> None:
-        """Note how many batches make a step."""
+        """Note how many batches make a step, and remember nothing of the images yet."""
+        certain = self._lessons.certain
+        self._memory: Memory | None = None
+        if certain is not None:
+            self._memory = Memory(len(certain), len(self._classes), self.device)
+            self._bound = torch.from_numpy(certain).to(self.device)
         super()._build_train_pipeline()
         self._gathered = self.accumulate
 
@@ -188,6 +203,8 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
         self._load_checkpoint_state(self._state | {"ema": None})
         self.ema.ema.load_state_dict(self._state["ema"])
         self.ema.updates = self._state["updates"]
+        if self._memory is not None:
+            self._memory.answers.copy_(self._state["remembered"])
         self.start_epoch = self._state["epoch"] + 1
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
@@ -229,6 +246,7 @@ class Trainer(ClassificationTrainer):  # type: ignore[misc]
             "updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "remembered": None if self._memory is None else self._memory.answers,
         }
         with replacing(self.save_dir / STATE) as aside, aside.open("wb") as file:
             torch.save(state, file)
