@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Clip2YoloError
@@ -37,12 +38,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpu", action="store_true", help="with speed: on a GPU")
     parser.add_argument(
         "--photos", type=int, default=1000, metavar="N",
-        help="with speed: fewer, to try it; nothing is written then (1000)",
+        help="with speed: another number, to try it; no results are written then (1000)",
     )  # fmt: skip
     parser.add_argument(
         "--rounds", type=int, default=3, metavar="N",
         help="with speed: fewer, likewise (3)",
     )  # fmt: skip
+    parser.add_argument(
+        "--tool", action="append", default=[], metavar="NAME",
+        help="with speed: this one beside clip2yolo, and not all of them, likewise",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prompts", action="append", default=[], type=int, metavar="N",
+        help="with speed: 10 or 100 of them, and not both, likewise",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", type=Path, metavar="FILE", help="with speed: write the figures of such a trial here"
+    )
     parser.add_argument(
         "--data", action="append", default=[], metavar="FOLDER",
         help="with labels and answers: a further data set, of class folders",
@@ -66,7 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     asked = parser.parse_args(argv)
     said: dict[str, dict[str, Any]] = {
-        "speed": {"gpu": asked.gpu, "most": asked.photos, "rounds": asked.rounds},
+        "speed": {
+            "gpu": asked.gpu,
+            "most": asked.photos,
+            "rounds": asked.rounds,
+            "tools": asked.tool,
+            "prompts": asked.prompts,
+            "to": asked.to,
+        },
         "distillation": {"only": asked.only, "jobs": asked.jobs},
         "answers": {"data": asked.data, "teacher": asked.teacher, "draws": asked.draws},
         "labels": {

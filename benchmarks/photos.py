@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from pipeline.machine import cores
 
 _PREPARATION = {
     "mean": [0.48145466, 0.4578275, 0.40821073],
@@ -29,14 +32,21 @@ def photos(folder: Path, count: int = 1000) -> list[Path]:
     sources = [Image.fromarray(one) for one in sklearn.datasets.load_sample_images().images]
     sources += [Image.open(path).convert("RGB") for path in sorted(assets.glob("*.jpg"))]
     rng = np.random.default_rng(0)
+    crops = []
     for number, path in enumerate(paths):
         photo = sources[number % len(sources)]
         width = int(min(photo.width, photo.height * 4 / 3) * rng.uniform(0.5, 1))
         height = width * 3 // 4
         left = int(rng.integers(0, photo.width - width + 1))
         top = int(rng.integers(0, photo.height - height + 1))
-        crop = photo.crop((left, top, left + width, top + height))
-        crop.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=88)
+        crops.append((path, photo, (left, top, left + width, top + height)))
+
+    def write(path: Path, photo: Image.Image, box: tuple[int, int, int, int]) -> None:
+        photo.crop(box).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=88)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in pool.map(write, *zip(*crops, strict=True)):
+            pass
     return paths
 
 

@@ -21,6 +21,7 @@ from benchmarks import peer_clip_retrieval
 from benchmarks.photos import photos, random_transformers, random_vit
 from benchmarks.speed_commands import Spent, first_answers, label_from_nothing
 from pipeline.errors import Clip2YoloError
+from pipeline.machine import cores
 from pipeline.terminal import print_table
 
 _WORK = Path(__file__).parent / "runs" / "speed"
@@ -29,9 +30,11 @@ _CHART = Path(__file__).parent.parent / "docs" / "speed.png"
 _PHOTOS = 1000
 _ROUNDS = 3  # the median counts
 _PYTHON = sys.executable
+_PROMPTS = (10, 100)
+_OURS = "clip2yolo"
 # tool → photos shown, by the number of prompts.
 _SHOWN = {
-    "clip2yolo": {10: 1000, 100: 1000},
+    _OURS: {10: 1000, 100: 1000},
     "open_clip loop": {10: 256, 100: 256},
     "transformers pipeline": {10: 40, 100: 8},
     "clip-retrieval": {10: 128, 100: 128},
@@ -39,52 +42,73 @@ _SHOWN = {
 }
 
 
-def main(gpu: bool = False, most: int = _PHOTOS, rounds: int = _ROUNDS) -> None:
-    """Run all tools, print the table, write results/speed.json and docs/speed.png.
+def main(
+    gpu: bool = False,
+    most: int = _PHOTOS,
+    rounds: int = _ROUNDS,
+    tools: Sequence[str] = (),
+    prompts: Sequence[int] = (),
+    to: Path | None = None,
+) -> None:
+    """Run the tools, print the table, write results/speed.json and docs/speed.png.
 
     Args:
         gpu: on one.
-        most: photos. With fewer than usual, or fewer rounds, it is a trial, and nothing is written.
+        most: photos. Where these, rounds, tools or prompts are other than usual, it is a trial,
+            which is written only where `to` says.
         rounds: the medians of them count.
+        tools: clip2yolo's own and these; all where none is named.
+        prompts: how many of them, 10 or 100 or both, which is what none means.
+        to: a file for the figures of a trial.
 
     Raises:
-        Clip2YoloError: a GPU was asked for and there is none.
+        Clip2YoloError: a GPU was asked for and there is none, a tool or a number of prompts is not
+            one of those above, or the usual run was asked to be written elsewhere.
     """
     import torch
 
     if gpu and not torch.cuda.is_available():
         raise Clip2YoloError("There is no GPU here that torch can use. Leave out `--gpu`.")
+    counts = list(dict.fromkeys(prompts or _PROMPTS))
+    if unknown := [str(one) for one in (*tools, *counts) if one not in (*_SHOWN, *_PROMPTS)]:
+        raise Clip2YoloError(
+            f"Of {', '.join(unknown)} nothing is measured. There are {', '.join(_SHOWN)}, and "
+            f"{' or '.join(map(str, _PROMPTS))} prompts."
+        )
+    trial = bool((most, rounds) != (_PHOTOS, _ROUNDS) or tools or prompts)
+    if to and not trial:
+        raise Clip2YoloError("`--to` is for trials. Leave it out, or measure less than usual.")
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     model = random_vit(_WORK / "model")
-    trial = (most, rounds) != (_PHOTOS, _ROUNDS)
     folder = photos(_WORK / (f"photos_{most}" if trial else "photos"), most)[0].parent
     pictures = str(folder)
     # It has an environment of its own, which takes minutes to make.
     python = None if trial else peer_clip_retrieval.python_with(_WORK / "clip-retrieval")
-    shown = {tool: of for tool, of in _SHOWN.items() if tool != "clip-retrieval" or python}
+    chosen = {_OURS, *(tools or _SHOWN)} - (set() if python else {"clip-retrieval"})
+    shown = {tool: of for tool, of in _SHOWN.items() if tool in chosen}
     if python is None and not trial:
         print("clip-retrieval cannot be installed here, so it is left out.", file=sys.stderr)
     limits: list[dict[str, float]] = []
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}
-    whole: dict[int, list[Spent]] = {10: [], 100: []}
+    whole: dict[int, list[Spent]] = {count: [] for count in counts}
     for _ in range(rounds):
         limits.append(_run([_PYTHON, "-m", "benchmarks.limits", pictures, str(model)], environment))
-        for prompts in (10, 100):
-            for tool, counts in shown.items():
-                count = str(min(most, counts[prompts] * (8 if gpu else 1)))
+        for asked in counts:
+            for tool, of in shown.items():
+                count = str(min(most, of[asked] * (8 if gpu else 1)))
                 if tool != "clip-retrieval":
                     words = [_PYTHON, "-m", "benchmarks.speed_tools", tool, pictures, count]
-                    found = _run([*words, str(prompts), str(_WORK)], environment)
-                elif prompts == 10:
+                    found = _run([*words, str(asked), str(_WORK)], environment)
+                elif asked == _PROMPTS[0]:
                     words = [str(python), peer_clip_retrieval.__file__, pictures, count]
                     weights = random_transformers(_WORK / "transformers")
                     found = _run([*words, str(weights)], environment)
                 else:  # it knows no prompts
-                    found = runs[tool, 10][-1]
-                runs.setdefault((tool, prompts), []).append(found)
-            whole[prompts].append(label_from_nothing(folder, prompts, model, environment))
+                    found = runs[tool, _PROMPTS[0]][-1]
+                runs.setdefault((tool, asked), []).append(found)
+            whole[asked].append(label_from_nothing(folder, asked, model, environment))
     results = _results(runs, limits, whole, most) | {"machine": machine(gpu)}
     results["start"] = first_answers(min(folder.iterdir()), model, environment, rounds)
     if not gpu and not trial:
@@ -97,7 +121,9 @@ def main(gpu: bool = False, most: int = _PHOTOS, rounds: int = _ROUNDS) -> None:
             }
     _print(results, most)
     if trial:
-        print("A trial: nothing was written.")
+        if to:
+            to.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+        print(f"A trial: {f'its figures are in {to}' if to else 'nothing was written'}.")
         return
     place = _RESULTS.with_name("speed_gpu.json") if gpu else _RESULTS
     place.parent.mkdir(exist_ok=True)
@@ -134,12 +160,12 @@ def _results(
                 "prompts": prompts,
                 "images_per_second": round(rates[tool, prompts], 3),
                 "times_slower_than_clip2yolo": round(
-                    rates["clip2yolo", prompts] / rates[tool, prompts], 2
+                    rates[_OURS, prompts] / rates[tool, prompts], 2
                 ),
                 "peak_mb": round(max(run["peak_mb"] for run in of)),
                 "photos": int(of[0]["images"]),
-                "whole_command_seconds": round(ours if tool == "clip2yolo" else alone, 1),
-                "whole_command_times_slower": round(alone / ours, 2) if tool != "clip2yolo" else 1,
+                "whole_command_seconds": round(ours if tool == _OURS else alone, 1),
+                "whole_command_times_slower": round(alone / ours, 2) if tool != _OURS else 1,
             }
         )
     middle = {name: statistics.median(of[name] for of in limits) for name in limits[0]}
@@ -148,7 +174,7 @@ def _results(
         name: round(
             statistics.median(
                 run["images"] / run["seconds"] / of[name]
-                for run, of in zip(runs["clip2yolo", 10], limits, strict=True)
+                for run, of in zip(runs[_OURS, min(whole)], limits, strict=True)
             ),
             3,
         )
@@ -172,7 +198,7 @@ def machine(gpu: bool) -> dict[str, Any]:
 
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     return {
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "processor": platform.machine(),
         "bf16": [name for name in ("avx512_bf16", "amx_bf16") if name in flags],
         "gpu": torch.cuda.get_device_name() if gpu else None,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.photos import random_transformers, random_vit
+from pipeline.machine import cores
 
 # What there is to say of each run: images, seconds without the start, seconds of the start.
 Figures = dict[str, float]
@@ -108,9 +109,7 @@ def open_clip_loop(photos: Sequence[Path], prompts: Sequence[str], model: Path) 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{model}", device=device)
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
-    loader: Any = DataLoader(
-        _Files(photos, preprocess), batch_size=64, num_workers=min(8, os.cpu_count() or 1)
-    )
+    loader: Any = DataLoader(_Files(photos, preprocess), batch_size=64, num_workers=min(8, cores()))
     net.eval()
     with torch.no_grad():
         text = net.encode_text(tokenizer(list(prompts)).to(device), normalize=True)
