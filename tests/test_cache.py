@@ -257,7 +257,7 @@ def test_a_look_up_takes_no_more_memory_where_the_cache_holds_ten_times_as_many(
 ) -> None:
     small, large = EmbeddingCache(tmp_path, "small"), EmbeddingCache(tmp_path, "large")
     few, more = peak_of_looking_up(small, 50_000), peak_of_looking_up(large, 500_000)
-    assert 0 < more < few + 2_000_000
+    assert more < few + 8_000_000  # all of them, with where they lie, would be 20 MB
     # And each id leads to its own vector, those of all shards mixed.
     rows = np.random.default_rng(0).permutation(500_000)[:20_000]
     everyone = many(0, 500_000)
