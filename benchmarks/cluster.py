@@ -116,8 +116,8 @@ def _memories(home: Path) -> list[dict[str, float]]:
         _draw(home / "shards" / str(size), size)
         found.append({"rows": size} | _in_process("memory", str(home), str(size)))
         if len(found) > 1:
-            more = 1e6 * (found[-1]["above"] - found[0]["above"])
-            found[-1]["bytes_a_row"] = round(more / (size - sizes[0]), 1)
+            more = 1e6 * (found[-1]["above"] - found[-2]["above"])
+            found[-1]["bytes_a_row"] = round(more / (size - found[-2]["rows"]), 1)
     return found
 
 
