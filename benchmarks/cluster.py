@@ -5,7 +5,8 @@ two workers of a cluster, by turns, each in a process of its own with an empty c
 those between the first and the last vectors; what starting takes is told apart. Machines are
 shared, so the processor seconds of all processes, in that time, stand beside the clock's. Then the
 driver's memory is measured as rows grow from 2,000 to 200,000, with pictures that cost next to
-nothing to see.
+nothing to see; and once more, when all their vectors are there. CLIP2YOLO_CLUSTER_ROUNDS=0 measures
+the memory alone.
 """
 
 from __future__ import annotations
@@ -50,10 +51,20 @@ def main() -> None:
     rounds = int(os.environ.get("CLIP2YOLO_CLUSTER_ROUNDS", _ROUNDS))
     with tempfile.TemporaryDirectory(prefix="clip2yolo-cluster-") as folder:
         home = Path(folder)
-        photos(home / "photos", count)
-        random_vit(home / "model")
         memory = _memories(home)
         _keep({"driver": memory})  # whatever becomes of the rest
+        print_table(
+            "The driver's memory",
+            ["rows", "peak above start, MB", "bytes a further row", "all vectors there, MB"],
+            [
+                [f"{row['rows']:,}", f"{row['above']:.0f}", _number(row), f"{row['again']:.0f}"]
+                for row in memory
+            ],
+        )
+        if not rounds:
+            return
+        photos(home / "photos", count)
+        random_vit(home / "model")
         speed = _speeds(home, rounds)
     head = ["engine", "workers", "images/s", "beside local", "processor s/image", "beside local"]
     rows = []
@@ -71,17 +82,14 @@ def main() -> None:
             f"{row['processor_beside_local']:.2f}",
         ])  # fmt: skip
     print_table(f"{count:,} photos, ViT-B/32", head, rows)
-    print_table(
-        "The driver's memory",
-        ["rows", "peak above start, MB", "bytes a further row"],
-        [[f"{row['rows']:,}", f"{row['above']:.0f}", _number(row)] for row in memory],
-    )
-    _keep({"photos": count, "rounds": rounds, "speed": speed, "driver": memory})
+    _keep({"photos": count, "rounds": rounds, "speed": speed})
 
 
 def _keep(results: dict[str, Any]) -> None:
+    """Put these in the place of what was measured before; the rest of that stays."""
     place = Path(os.environ.get("CLIP2YOLO_CLUSTER_RESULTS", _RESULTS))
-    place.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    kept = json.loads(place.read_text("utf-8")) if place.is_file() else {}
+    place.write_text(json.dumps(kept | results, indent=2) + "\n", "utf-8")
 
 
 def _number(row: dict[str, float]) -> str:
@@ -108,8 +116,8 @@ def _memories(home: Path) -> list[dict[str, float]]:
         _draw(home / "shards" / str(size), size)
         found.append({"rows": size} | _in_process("memory", str(home), str(size)))
         if len(found) > 1:
-            more = 1e6 * (found[-1]["above"] - found[0]["above"])
-            found[-1]["bytes_a_row"] = round(more / (size - sizes[0]), 1)
+            more = 1e6 * (found[-1]["above"] - found[-2]["above"])
+            found[-1]["bytes_a_row"] = round(more / (size - found[-2]["rows"]), 1)
     return found
 
 
@@ -234,7 +242,7 @@ def _rows(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _measure_memory(home: Path, size: int) -> dict[str, float]:
     """Megabytes that the driver takes beyond what it has before it is given images, and beyond
-    their table."""
+    their table: `above`, and `again` when all vectors are in the cache."""
     from pipeline.cluster import connected
 
     images = pl.DataFrame(
@@ -243,14 +251,17 @@ def _measure_memory(home: Path, size: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, connected(None):
         os.environ["CLIP2YOLO_CACHE"] = folder
         viewer = _Viewer(Glance(), TeacherConfig(model="glance", device="cpu"), glance)
-        before = _peak(anew=True)
-        started = time.perf_counter()
-        done = RayEngine(LabelConfig(engine="ray"))(
-            viewer, images, EmbeddingCache(Path(folder), "glance"), 10**8, lambda done, total: None
-        )
-        seconds = time.perf_counter() - started
-    assert done.computed == size and not done.failures
-    return {"above": round(_peak() - before, 1), "seconds": round(seconds, 1)}
+        above, seconds = [], []
+        for wanted in (size, 0):
+            before = _peak(anew=True)
+            started = time.perf_counter()
+            done = RayEngine(LabelConfig(engine="ray"))(
+                viewer, images, EmbeddingCache(Path(folder), "glance"), 10**8, lambda *_: None
+            )
+            seconds.append(time.perf_counter() - started)
+            assert done.computed == wanted and not done.failures
+            above.append(round(_peak() - before, 1))
+    return {"above": above[0], "again": above[1], "seconds": round(seconds[0], 1)}
 
 
 def _peak(anew: bool = False) -> float:

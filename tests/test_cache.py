@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,77 @@ def test_what_another_process_adds_is_seen_when_the_disk_is_looked_at(tmp_path: 
     assert mine.has(everyone).tolist() == [True, True, True, False]
     other.put(everyone[3:], values[3:])
     assert (mine.vectors(everyone) == values).all()  # looks again before it gives up
+
+
+def test_what_another_process_merges_stays_known(tmp_path: Path) -> None:
+    everyone, values = ids(40), vectors(40)
+    mine, other = EmbeddingCache(tmp_path, "a"), EmbeddingCache(tmp_path, "a")
+    for number in range(39):
+        other.put(everyone[number : number + 1], values[number : number + 1])
+    assert mine.has(everyone).tolist() == [True] * 39 + [False]
+    other.merge()
+    assert len(list(mine.folder.glob("*.ids.npy"))) == 1
+    assert mine.has(everyone, fresh=False).tolist() == [True] * 39 + [False]
+    assert (mine.vectors(everyone[:39]) == values[:39]).all()
+
+
+def many(start: int, stop: int) -> list[str]:
+    """Ids by their numbers, from a multiple of 10,000 to another."""
+    drawn = (np.random.default_rng(number).bytes(320_000).hex() for number in
+             range(start // 10_000, stop // 10_000))  # fmt: skip
+    return [some[at : at + 64] for some in drawn for at in range(0, 640_000, 64)]
+
+
+def peak_of_looking_up(cache: EmbeddingCache, count: int) -> int:
+    """Put so many ids, whose vectors are their numbers, and look all of them up; returns the bytes
+    that this took at most beyond what the same look-up has taken of an empty cache."""
+    peaks = []
+    for start in range(0, count, 50_000):
+        numbers = np.arange(start, start + 50_000, dtype=np.float32)[:, np.newaxis]
+        cache.put(many(start, start + 50_000), numbers)
+    empty = EmbeddingCache(cache.folder.parent, "empty")
+    for asked in (empty, cache):
+        tracemalloc.start()
+        for start in range(0, count, 10_000):
+            some = many(start, start + 10_000)
+            there = asked.has(some, fresh=start == 0)
+            assert there.all() if asked is cache else not there.any()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return peaks[1] - peaks[0]
+
+
+def test_a_look_up_takes_no_more_memory_where_the_cache_holds_ten_times_as_many(
+    tmp_path: Path,
+) -> None:
+    small, large = EmbeddingCache(tmp_path, "small"), EmbeddingCache(tmp_path, "large")
+    few, more = peak_of_looking_up(small, 50_000), peak_of_looking_up(large, 500_000)
+    assert more < few + 8_000_000  # all of them, with where they lie, would be 20 MB
+    # And each id leads to its own vector, those of all shards mixed.
+    rows = np.random.default_rng(0).permutation(500_000)[:20_000]
+    everyone = many(0, 500_000)
+    found = large.vectors([everyone[row] for row in rows])
+    assert (found.ravel() == rows).all()
+    unknown = [one[:16] + "0" * 48 for one in everyone[::100]]
+    assert not large.has(unknown, fresh=False).any()
+
+
+def test_of_an_id_that_several_shards_of_many_hold_one_vector_counts(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path, "a")
+    everyone = many(0, 90_000)
+    for _ in range(2):
+        cache.put(everyone, np.arange(90_000, dtype=np.float32)[:, np.newaxis])
+    assert cache.has(everyone).all()
+    assert (cache.vectors(everyone).ravel() == np.arange(90_000)).all()
+    assert not cache.has(many(90_000, 100_000), fresh=False).any()
+
+
+def test_ids_that_are_no_hashes_are_found_as_well(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path, "a")
+    everyone = [number.to_bytes(32, "little").hex() for number in range(70_000)]
+    cache.put(everyone, np.arange(70_000, dtype=np.float32)[:, np.newaxis])
+    assert cache.has(everyone).all()
+    assert (cache.vectors(everyone[::-1]).ravel() == np.arange(70_000)[::-1]).all()
 
 
 def test_an_empty_or_strange_cache_is_no_error(tmp_path: Path) -> None:

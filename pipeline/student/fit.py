@@ -2,75 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
-from pipeline.student.devices import devices_of
 from pipeline.student.epochs import EpochReport, read_curve, refuse_exploded, write_curve
-from pipeline.student.lessons import Lessons
 from pipeline.student.settings import ultralytics_settings
+from pipeline.student.task import Task
 from pipeline.yolo.apart import undisturbed
 
 
-def fit_in(
-    folder: Path,
-    config: StudentConfig,
-    lessons: Lessons,
-    classes: Sequence[str],
-    max_pixels: int,
-    on_epoch: Callable[[EpochReport], None],
-) -> list[EpochReport]:
+def fit_in(folder: Path, task: Task, on_epoch: Callable[[EpochReport], None]) -> list[EpochReport]:
     """Train in a folder what was not trained there yet, and return all epochs; weights.pt and
-    curve.csv are left there. On several devices each has a process of its own.
-
-    Args:
-        classes: in the order of the student's answers.
+    curve.csv are left there.
 
     Raises:
         StudentError, SourceError: as `train`.
     """
-    from pipeline.machine import pick_device
     from pipeline.yolo.library import find_model
 
-    devices = [pick_device(one) for one in devices_of(config)]
-    find_model(config.model)  # refused, or fetched, before a process is started
+    find_model(task.config.model)  # refused, or fetched, before a process is started
     state, reports = _resume(folder)
-    if state is None or state["epoch"] + 1 < config.epochs:
-        if len(devices) == 1:
-            fit_here(folder, config, devices, lessons, classes, max_pixels, on_epoch)
+    if state is None or state["epoch"] + 1 < task.config.epochs:
+        if len(task.devices) == 1:
+            fit_here(folder, task, on_epoch)
         else:
             from pipeline.student.processes import fit_together
 
-            fit_together(folder, config, devices, lessons, classes, max_pixels, on_epoch)
+            fit_together(folder, task, on_epoch)
         reports = read_curve(folder / "curve.csv")
-    refuse_exploded(reports[-1], [index for _, index in lessons.samples["valid"]])
+    refuse_exploded(reports[-1], [index for _, index in task.lessons.samples["valid"]])
     return reports
 
 
-def fit_here(
-    folder: Path,
-    config: StudentConfig,
-    devices: Sequence[str],
-    lessons: Lessons,
-    classes: Sequence[str],
-    max_pixels: int,
-    on_epoch: Callable[[EpochReport], None],
-) -> None:
-    """Do in this process what `fit_in` does.
-
-    Args:
-        devices: of several, one for each process, of which this one is the one that its environment
-            says; only the first one writes, and calls `on_epoch`.
-    """
+def fit_here(folder: Path, task: Task, on_epoch: Callable[[EpochReport], None]) -> None:
+    """Do in this process what `fit_in` does. Of several this is the one that its environment says;
+    only the first one writes, and calls `on_epoch`."""
     from pipeline.machine import model_threads
     from pipeline.student.states import describe_failure
     from pipeline.student.together import TrainerOfSeveral
     from pipeline.student.trainer import Trainer
     from pipeline.yolo.library import find_model
 
+    config = task.config
     state, reports = _resume(folder)
 
     def after_epoch(report: EpochReport) -> None:
@@ -81,13 +56,13 @@ def fit_here(
     place = {"project": str(folder.parent.absolute()), "name": folder.name}
     try:
         with undisturbed(), model_threads():
-            (Trainer if len(devices) == 1 else TrainerOfSeveral)(
-                ultralytics_settings(config, devices) | place,
-                lessons,
-                classes,
+            (Trainer if len(task.devices) == 1 else TrainerOfSeveral)(
+                ultralytics_settings(config, task.devices) | place,
+                task.lessons,
+                task.classes,
                 find_model(config.model),
                 state,
-                max_pixels,
+                task.max_pixels,
                 config.fit,
                 after_epoch,
             ).train()

@@ -58,15 +58,7 @@ def _train(task: Task, folder: Path, on_epoch: Callable[[EpochReport], None]) ->
 
     if task.devices[0] == "cpu":
         torch.set_num_threads(max(cores() // len(task.devices), 1))
-    fit_here(
-        folder,
-        task.config,
-        task.devices,
-        task.lessons,
-        task.classes,
-        task.max_pixels,
-        on_epoch,
-    )
+    fit_here(folder, task, on_epoch)
     torch.distributed.destroy_process_group()
 
 

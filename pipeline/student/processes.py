@@ -22,10 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import errors
-from pipeline.config import StudentConfig
 from pipeline.errors import Clip2YoloError, StudentError
 from pipeline.student.epochs import EpochReport
-from pipeline.student.lessons import Lessons
 from pipeline.student.task import Task
 
 _POLL = 1.0  # seconds
@@ -33,24 +31,15 @@ _PATIENCE = 3.0  # seconds for a process to end, or for one that was killed to b
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the network of one machine
 
 
-def fit_together(
-    folder: Path,
-    config: StudentConfig,
-    devices: Sequence[str],
-    lessons: Lessons,
-    classes: Sequence[str],
-    max_pixels: int,
-    on_epoch: Callable[[EpochReport], None],
-) -> None:
+def fit_together(folder: Path, task: Task, on_epoch: Callable[[EpochReport], None]) -> None:
     """Do what `fit_here` does, with a process on each device; the first of them writes.
 
     Raises:
         StudentError, SourceError: as `train`; or a process has died.
     """
-    level = logging.getLogger().getEffectiveLevel()
     place = folder / "processes"
-    Task(config, list(devices), lessons, list(classes), max_pixels, level).write(place)
-    members = _Members(folder, place, devices, shown=level <= logging.INFO)
+    task.write(place)
+    members = _Members(folder, place, task.devices, shown=task.level <= logging.INFO)
     try:
         for report in members.reports():
             on_epoch(report)

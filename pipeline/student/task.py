@@ -1,9 +1,11 @@
-"""What the processes of one training are handed, as files that hold no code."""
+"""What is trained, how and where; for the processes of one training as files that hold no code."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import StudentConfig
+from pipeline.machine import pick_device
 from pipeline.records import write_table
 from pipeline.storage.address import Place
+from pipeline.student.devices import devices_of
 from pipeline.student.lessons import Lessons
 
 # A path need not be text, and one that looks like an address may be a file's.
@@ -22,14 +26,28 @@ _ARRAYS = ("targets", "draws", "certain")
 
 @dataclass(frozen=True)
 class Task:
-    """A training, as `fit_in` is told of it."""
+    """A training."""
 
     config: StudentConfig
-    devices: list[str]
+    devices: list[str]  # of several each has a process of its own
     lessons: Lessons  # images, and `_ARRAYS`; the rest has no part in a training
-    classes: list[str]
+    classes: list[str]  # in the order of the student's answers
     max_pixels: int
     level: int  # from which the log is shown, see `logging`
+
+    @classmethod
+    def of(
+        cls, config: StudentConfig, lessons: Lessons, classes: Sequence[str], max_pixels: int
+    ) -> Task:
+        """Return a training on the devices that the settings name, or that this machine has.
+
+        Raises:
+            StudentError: they cannot train together.
+            DeviceError: one of them is not there.
+        """
+        devices = [pick_device(one) for one in devices_of(config)]
+        level = logging.getLogger().getEffectiveLevel()
+        return cls(config, devices, lessons, list(classes), max_pixels, level)
 
     def write(self, folder: Path) -> None:
         """Write it into a folder."""

@@ -21,6 +21,7 @@ from pipeline.student.fit import fit_in
 from pipeline.student.lessons import Lessons, balanced, lessons_of, outside_of
 from pipeline.student.rounds import LastRound, Onlooker, has_second_look, last_round
 from pipeline.student.settings import DEFAULTS, check_settings, training_digest
+from pipeline.student.task import Task
 from pipeline.student.unlike import FILE as UNLIKE
 
 # What lies in a student's folder.
@@ -101,7 +102,7 @@ def train(
         settings = (
             config if start is None else config.model_copy(update={"model": str(start.absolute())})
         )
-        return fit_in(place, settings, taught, classes, max_pixels, on_epoch)
+        return fit_in(place, Task.of(settings, taught, classes, max_pixels), on_epoch)
 
     if config.rounds == 2 and onlooker is None:
         raise StudentError(

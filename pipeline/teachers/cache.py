@@ -16,7 +16,7 @@ import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import WorkspaceError
 from pipeline.files import replacing, sweep, write_json
+from pipeline.teachers.cache_index import Index, words_of
 
 log = logging.getLogger(__name__)
 
 _MERGE_ABOVE = 32  # small shards
 _SMALL_BYTES = 32 << 20
 _MERGED_BYTES = 128 << 20  # of shards joined at a time
-_ROWS = 1024  # copied together
+_ROWS = 256  # copied together
 _TRIES = 50  # to see the shards while others merge them
 IDS, _VECTORS, ABOUT = ".ids.npy", ".vectors.npy", "teacher.json"
 
@@ -58,15 +59,20 @@ def _aside_of(root: Path, error: OSError) -> Path:
 
 @dataclass(frozen=True)
 class _Shard:
-    ids: np.ndarray  # (n, 32) bytes
-    place: Path
+    """A file of ids and one of vectors. What was read of a map counts as the process's memory as
+    long as it is held, so nobody holds one."""
+
+    place: Path  # of the ids
+    rows: int
     dim: int
 
+    def ids(self) -> np.ndarray:
+        """Map the ids (rows, 32) bytes."""
+        return _mapped(self.place)
+
     def vectors(self) -> np.ndarray:
-        """Map the vectors (n, dim) float32. What was read of a map counts as the process's memory
-        as long as it is held, so nobody holds one."""
-        mapped: np.ndarray = np.load(self.place, mmap_mode="r", allow_pickle=False)
-        return mapped
+        """Map the vectors (rows, dim) float32."""
+        return _mapped(_vectors_of(self.place))
 
 
 class _RowsOf:
@@ -75,29 +81,24 @@ class _RowsOf:
     Args:
         parts: of one width.
         rows: ascending, counted through all parts.
+        read: what is read of each part.
     """
 
-    def __init__(self, parts: Sequence[_Shard], rows: np.ndarray) -> None:
-        self._parts, self._rows = parts, rows
-        self._ends = np.cumsum([len(part.ids) for part in parts])
-        self.shape = (len(rows), parts[0].dim)
+    def __init__(
+        self, parts: Sequence[_Shard], rows: np.ndarray, read: Callable[[_Shard], np.ndarray]
+    ) -> None:
+        self._parts, self._rows, self._read = parts, rows, read
+        self._ends = np.cumsum([part.rows for part in parts])
+        self.shape = (len(rows), read(parts[0]).shape[1])
 
     def __getitem__(self, some: slice) -> np.ndarray:
         rows = self._rows[some]
         of = np.searchsorted(self._ends, rows, side="right")
-        starts = self._ends - [len(part.ids) for part in self._parts]
-        found = [self._parts[one].vectors()[rows[of == one] - starts[one]] for one in np.unique(of)]
+        starts = self._ends - [part.rows for part in self._parts]
+        found = [
+            self._read(self._parts[one])[rows[of == one] - starts[one]] for one in np.unique(of)
+        ]
         return np.concatenate(found)
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Where each id is: the first 8 bytes of all ids, sorted, with shard and row of each."""
-
-    shards: list[_Shard]
-    keys: np.ndarray
-    shard: np.ndarray
-    row: np.ndarray
 
 
 class EmbeddingCache:
@@ -113,7 +114,7 @@ class EmbeddingCache:
         self.folder = root / fingerprint
         self._aside = _asides.get(root)  # where vectors go that cannot be kept
         self._root, self._name = root, name
-        self._known: _Index | None = None
+        self._known: tuple[list[_Shard], Index] | None = None
 
     def has(self, ids: Sequence[str], fresh: bool = True) -> np.ndarray:
         """Say of each id whether its vector is there, (n,) bool.
@@ -153,7 +154,7 @@ class EmbeddingCache:
     def _gather(
         self, shard: np.ndarray, row: np.ndarray, dtype: type[np.floating[Any]]
     ) -> np.ndarray:
-        shards = self._index().shards
+        shards, _ = self._index()
         found = np.empty((len(row), shards[0].dim if shards else 0), dtype)
         for number in np.unique(shard):
             wanted = np.flatnonzero(shard == number)
@@ -203,56 +204,42 @@ class EmbeddingCache:
         """Write some shards as one and remove them, a few rows of them in memory at a time."""
         parts = [part for part in map(self._open, paths) if part is not None]
         if parts:
-            ids = np.concatenate([part.ids for part in parts])
-            _, first = np.unique(ids.view("S32").ravel(), return_index=True)
-            first.sort()
-            self._write(self.folder, ids[first], _RowsOf(parts, first))
+            rows = _first_of_each(parts)
+            ids, vectors = (_RowsOf(parts, rows, read) for read in (_Shard.ids, _Shard.vectors))
+            self._write(self.folder, ids, vectors)
         for path in paths:
             path.unlink(missing_ok=True)
             # On Windows a file that somebody has mapped stays until the next pruning.
             with contextlib.suppress(PermissionError):
                 _vectors_of(path).unlink(missing_ok=True)
 
-    def _write(self, folder: Path, ids: np.ndarray, vectors: np.ndarray | _RowsOf) -> None:
+    def _write(
+        self, folder: Path, ids: np.ndarray | _RowsOf, vectors: np.ndarray | _RowsOf
+    ) -> None:
         stem = uuid.uuid4().hex
-        with replacing(folder / f"{stem}{_VECTORS}") as aside, aside.open("wb") as file:
-            head = {"descr": "<f4", "fortran_order": False, "shape": vectors.shape}
-            np.lib.format.write_array_header_1_0(file, head)
-            for start in range(0, len(ids), _ROWS):
-                rows = vectors[start : start + _ROWS]
-                file.write(np.ascontiguousarray(rows, "<f4").data)
-        with replacing(folder / f"{stem}{IDS}") as aside:
-            np.save(aside, ids, allow_pickle=False)
+        for ending, kind, rows in ((_VECTORS, "<f4", vectors), (IDS, "|u1", ids)):
+            with replacing(folder / f"{stem}{ending}") as aside, aside.open("wb") as file:
+                head = {"descr": kind, "fortran_order": False, "shape": rows.shape}
+                np.lib.format.write_array_header_1_0(file, head)
+                for start in range(0, rows.shape[0], _ROWS):
+                    some = rows[start : start + _ROWS]
+                    file.write(np.ascontiguousarray(some, kind).data)
 
     def _find(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the shard (-1: none) and the row of each id."""
-        index = self._index()
-        shard = np.full(len(ids), -1)
-        row = np.zeros(len(ids), np.int64)
-        if not len(index.keys) or not len(ids):
-            return shard, row
-        wanted = _bytes_of(ids)
-        slots = np.searchsorted(index.keys, _keys_of(wanted))
-        slots[slots == len(index.keys)] = 0
-        near = np.flatnonzero(index.keys[slots] == _keys_of(wanted))
-        for number in np.unique(index.shard[slots[near]]):
-            of_shard = near[index.shard[slots[near]] == number]
-            rows = index.row[slots[of_shard]]
-            same = (index.shards[number].ids[rows] == wanted[of_shard]).all(axis=1)
-            shard[of_shard[same]] = number
-            row[of_shard[same]] = rows[same]
-        return shard, row
+        _, index = self._index()
+        return index.find(_bytes_of(ids))
 
-    def _index(self) -> _Index:
-        if self._known is None:
-            shards = self._shards()
-            keys = np.concatenate([_keys_of(one.ids) for one in shards] or [np.empty(0, np.uint64)])
-            order = np.argsort(keys, kind="stable")
-            sizes = [len(one.ids) for one in shards]
-            shard = np.repeat(np.arange(len(shards)), sizes)
-            row = np.concatenate([np.arange(size) for size in sizes] or [np.empty(0, np.int64)])
-            self._known = _Index(shards, keys[order], shard[order], row[order])
-        return self._known
+    def _index(self) -> tuple[list[_Shard], Index]:
+        for _ in range(_TRIES):
+            # Where another process merged between listing and reading, its merged shard is listed
+            # the next time.
+            with contextlib.suppress(FileNotFoundError):
+                if self._known is None:
+                    shards = [shard for shard in map(self._open, self._paths()) if shard]
+                    self._known = shards, Index(shards, self.folder)
+                return self._known
+        raise self._restless()
 
     def _paths(self) -> list[Path]:
         places = [self.folder]
@@ -261,22 +248,12 @@ class EmbeddingCache:
         found = (path for place in places for path in place.glob(f"*{IDS}"))
         return sorted(path for path in found if not path.name.startswith("."))
 
-    def _shards(self) -> list[_Shard]:
-        for _ in range(_TRIES):
-            # Where another process merged between listing and opening, its merged shard is listed
-            # the next time.
-            with contextlib.suppress(FileNotFoundError):
-                opened = [self._open(path) for path in self._paths()]
-                return [shard for shard in opened if shard is not None]
-        raise self._restless()
-
     def _restless(self) -> WorkspaceError:
         return WorkspaceError(f"{self.folder} changes all the time. Wait for the other processes.")
 
     def _open(self, path: Path) -> _Shard | None:
         try:
-            ids = np.load(path, allow_pickle=False)
-            vectors = np.load(_vectors_of(path), mmap_mode="r", allow_pickle=False)
+            ids, vectors = _mapped(path), _mapped(_vectors_of(path))
         except (ValueError, EOFError):
             log.warning("%s in the embedding cache is damaged; its images are embedded again", path)
             return None
@@ -284,7 +261,7 @@ class EmbeddingCache:
         if not whole or vectors.dtype != np.float32 or len(ids) != len(vectors):
             log.warning("%s in the embedding cache is not one of ours; it is passed over", path)
             return None
-        return _Shard(ids, _vectors_of(path), vectors.shape[1])
+        return _Shard(path, len(ids), vectors.shape[1])
 
 
 def _vectors_of(ids: Path) -> Path:
@@ -296,5 +273,20 @@ def _bytes_of(ids: Sequence[str]) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(ids)), np.uint8).reshape(-1, 32)
 
 
-def _keys_of(ids: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(ids[:, :8]).view("<u8").ravel()
+def _mapped(path: Path) -> np.ndarray:
+    mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+def _first_of_each(parts: Sequence[_Shard]) -> np.ndarray:
+    """Return the rows, counted through all parts, that hold no id of an earlier one."""
+    keys = np.concatenate([words_of(part.ids())[:, 0] for part in parts])
+    order = np.argsort(keys, kind="stable")
+    again = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+    some = np.unique([order[again], order[again + 1]])  # that begin alike: few, or none
+    first = np.ones(len(keys), bool)
+    if len(some):
+        words = words_of(_RowsOf(parts, some, _Shard.ids)[:])
+        _, kept = np.unique(words, axis=0, return_index=True)
+        first[np.delete(some, kept)] = False
+    return np.flatnonzero(first)

@@ -29,14 +29,13 @@ from pipeline.storage.vectors import read_shard, shards_in
 from pipeline.teachers.cache import EmbeddingCache
 from pipeline.teachers.engines.base import Embedded, Images, Viewer
 from pipeline.teachers.engines.ray_steps import PLAIN, steps_of
-from pipeline.teachers.engines.threads import (
-    ShardInProgress,
-)
+from pipeline.teachers.engines.threads import ShardInProgress
 
 _LARGEST = 512  # images of a piece: what is decoded of one must fit into memory several times
 _SMALLEST = 32
-_LOOKED_UP = 10_000  # images looked up together
-_A_FILE = 40_000  # images without a vector, at least, but in the last one
+_LOOKED_UP = 8192  # images looked up together
+_A_FILE = 8192  # images without a vector, at least, but in the last one
+_KEPT = 1024  # vectors that wait for the cache, and the last shard's
 _EACH = 8  # pieces for each worker, at least, so that none waits long for the last
 
 
@@ -119,7 +118,7 @@ class _Shards:
             joined(str(base), fingerprint) if is_address(base) else str(Path(base) / fingerprint)
         )
         self._cache = cache
-        self._waiting = ShardInProgress(cache)
+        self._waiting = ShardInProgress(cache, keep_after=_KEPT)
 
     def take_over(self, images: Images) -> None:
         """Put what earlier runs have left of these images into the cache."""

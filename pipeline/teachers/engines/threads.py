@@ -224,11 +224,21 @@ class Encoder:
 
 
 class ShardInProgress:
-    """Vectors that are not on disk yet."""
+    """Vectors that are not on disk yet.
 
-    def __init__(self, cache: EmbeddingCache, keep_every: float = _KEEP_EVERY) -> None:
+    Args:
+        keep_every: seconds between two shards.
+        keep_after: images between two shards, at most.
+    """
+
+    def __init__(
+        self,
+        cache: EmbeddingCache,
+        keep_every: float = _KEEP_EVERY,
+        keep_after: int = _KEEP_AFTER,
+    ) -> None:
         self._cache = cache
-        self._keep_every = keep_every
+        self._keep_every, self._keep_after = keep_every, keep_after
         self._kept = 0
         self._ids: list[str] = []
         self._vectors: list[np.ndarray] = []
@@ -237,7 +247,7 @@ class ShardInProgress:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a shard."""
-        return time.monotonic() >= self._due or len(self._ids) >= _KEEP_AFTER
+        return time.monotonic() >= self._due or len(self._ids) >= self._keep_after
 
     def add(self, ids: list[str], vectors: np.ndarray) -> None:
         """Take vectors (n, dim) of images."""
