@@ -123,6 +123,12 @@ class _Onlooker:
     case: Case
     student: StudentConfig
 
+    def by_space(self) -> tuple[list[str], np.ndarray] | None:
+        batch, ids = read_batch(self.case.folder / "batch.npz")
+        if "sight" not in self.case.labels:
+            return None  # the only space is the teacher's own
+        return ids.to_list(), batch.spaces[-1].vectors
+
     def by_words(self) -> pl.DataFrame:
         batch, ids = read_batch(self.case.folder / "batch.npz")
         return as_beliefs(ids, batch.plain, batch.classes, self._classes)

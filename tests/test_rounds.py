@@ -45,6 +45,9 @@ class Onlooker:
             schema={"id": pl.String, "probabilities": pl.List(pl.Float32)},
         )
 
+    def by_space(self) -> None:
+        return None
+
     def by_words(self) -> pl.DataFrame:
         return self._words
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pipeline.config import LabelConfig, SpaceConfig
+from pipeline.config import Config, LabelConfig, SpaceConfig
 from pipeline.files import stacked
 from pipeline.images.examples import read_examples
 from pipeline.labels.gather import (
@@ -26,6 +26,8 @@ from pipeline.records import IMAGES, LABELS, read_table
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
 from pipeline.teachers.panel import Asked, Panel, ask, load_panel
+
+_BLOCK = 20_000  # images at a time
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,40 @@ def words_again(run: Run, classes: Sequence[str]) -> pl.DataFrame:
     _, _, asked = _asked_again(run, labels["id"])
     plain = stacked(plain_of(asked), len(asked.ids), run.workspace.root)
     return as_beliefs(asked.ids, plain, run.ontology.classes, classes)
+
+
+def sight_of(config: Config) -> SpaceConfig | None:
+    """Return the space that sees images beside the teachers; None where there is none, or one that
+    is a teacher's own sight."""
+    space = config.label.space
+    if space is None or space.model in {teacher.model for teacher in config.teachers}:
+        return None
+    return space
+
+
+def seen_again(run: Run) -> tuple[list[str], np.ndarray] | None:
+    """Return ids of a run's labeled images, and the unit vectors (n, dim) float32 that its space
+    has of them; None where it has none, see `sight_of`.
+
+    Args:
+        run: which has been labeled.
+
+    Raises:
+        Clip2YoloError: the space cannot be loaded or asked.
+    """
+    config, space = run.config, sight_of(run.config)
+    if space is None:
+        return None
+    labels = read_table(run.workspace.labels, LABELS, "label", ["id", "path"])
+    seen = see(space, config.student, labels, config.max_pixels, run.listener, label=config.label)
+    ids = labels.filter(~pl.col("id").is_in(list(seen.failures)))["id"]
+    blocks = (seen.vectors(part) for part in _in_blocks(ids))
+    return ids.to_list(), stacked(blocks, len(ids), run.workspace.root)
+
+
+def _in_blocks(ids: pl.Series) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _BLOCK):
+        yield ids[start : start + _BLOCK].to_list()
 
 
 def look_again(run: Run, space: SpaceConfig, kept: Path, classes: Sequence[str]) -> pl.DataFrame:

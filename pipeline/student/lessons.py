@@ -24,6 +24,9 @@ TEMPERATURE = 0.5
 # Of keeping to early answers, see `early_learning`: what it costs to leave them, beside the
 # cross-entropy, and the share of them that an epoch leaves. Part of what names a training, too.
 STRENGTH, MOMENTUM = 3.0, 0.7
+# Of giving what the config's space sees, see `sights`, beside the cross-entropy. The further a
+# vector is off the more, from 0 to twice as much.
+SIGHT = 30.0
 SKEWED = 10  # times as many images of one class as of another are worth a word
 
 
@@ -39,6 +42,7 @@ class Lessons:
     weights: np.ndarray | None = None  # of train, (n,), their mean is 1
     ids: tuple[str, ...] = ()  # of train, where something is believed of them
     certain: np.ndarray | None = None  # of train, (n,) bool: a person decided
+    sights: Path | None = None  # of train, a file of vectors (n, dim), see `sights.write_sights`
 
     def learning(self, believed: np.ndarray, temperature: float = TEMPERATURE) -> Lessons:
         """Return the same with what is believed (n, classes) of each image of train as its target:
@@ -217,7 +221,7 @@ def digest_of_beliefs(beliefs: pl.DataFrame) -> str:
         digest_of_columns(taught, "id", "file", "kind")
         + (digest_of_columns(outside, "id") if len(outside) else "")
         + digest_of_numbers(taught["probabilities"].explode(), taught["weight"])
-        + f" {TEMPERATURE} {STRENGTH} {MOMENTUM}"
+        + f" {TEMPERATURE} {STRENGTH} {MOMENTUM} {SIGHT}"
     )
 
 

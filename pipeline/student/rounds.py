@@ -15,7 +15,7 @@ Where refined labels are sure, though, a student of words that know less is no h
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +38,11 @@ SURE = 0.95
 class Onlooker(Protocol):
     """What can be asked about all images that teach. Answers have the columns id and probabilities,
     a list in the order of the student's answers that sums to 1; an image may be missing."""
+
+    def by_space(self) -> tuple[Sequence[str], np.ndarray] | None:
+        """Return ids of images, and unit vectors (n, dim) of what sees better than the teachers;
+        None where nothing does."""
+        ...
 
     def by_words(self) -> pl.DataFrame:
         """Return what the teacher's words say of each image by itself."""

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from pipeline.config import SpaceConfig, StudentConfig
 from pipeline.dataset.sharded import Sharded, read_sharded
 from pipeline.errors import ConfigError, StudentError, WorkspaceError
-from pipeline.labels.again import look_again, words_again
+from pipeline.files import fingerprint
+from pipeline.labels.again import look_again, seen_again, sight_of, words_again
 from pipeline.labels.moved import look_at_folder
 from pipeline.listener import Listener
 from pipeline.machine import check_device
 from pipeline.records import BELIEFS, DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
+from pipeline.spaces.see import identity_of
 from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
@@ -85,15 +88,19 @@ def _refuse_incomplete(shards: Sharded, plan: pl.DataFrame) -> None:
         )
 
 
-def _digest_with(inputs: TrainInputs, settings: StudentConfig) -> str:
+def _digest_with(run: Run, inputs: TrainInputs, settings: StudentConfig) -> str:
     pictures = digest_of_columns(inputs.plan.select("file", "id").sort("file"), "file", "id")
-    return training_digest(pictures, settings, inputs.classes, inputs.beliefs)
+    named = training_digest(pictures, settings, inputs.classes, inputs.beliefs)
+    space = sight_of(run.config)
+    if space is None or settings.distill == "hard":
+        return named
+    return fingerprint(named, identity_of(space, run.config.student))
 
 
 def _digest(run: Run, inputs: TrainInputs) -> str:
     """Name what the student depends on: pictures, their classes and splits, what is believed of
     them, the settings."""
-    return _digest_with(inputs, run.config.student)
+    return _digest_with(run, inputs, run.config.student)
 
 
 def _work(run: Run, inputs: TrainInputs) -> TrainResult:
@@ -111,7 +118,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             space.student,
             settings,
             classes,
-            digest=_digest_with(inputs, settings),
+            digest=_digest_with(run, inputs, settings),
             files=inputs.plan["file"].to_list(),
             places=None if inputs.shards is None else inputs.shards.places(),
             beliefs=inputs.beliefs,
@@ -157,6 +164,12 @@ class _Onlooker:
     settings: StudentConfig
     classes: list[str]
     bar: _Bar
+
+    def by_space(self) -> tuple[list[str], np.ndarray] | None:
+        if sight_of(self.run.config) is None:
+            return None
+        with self.bar.gone():
+            return seen_again(self.run)
 
     def by_words(self) -> pl.DataFrame:
         with self.bar.gone():

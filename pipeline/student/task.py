@@ -30,7 +30,7 @@ class Task:
 
     config: StudentConfig
     devices: list[str]  # of several each has a process of its own
-    lessons: Lessons  # images, and `_ARRAYS`; the rest has no part in a training
+    lessons: Lessons  # images, `_ARRAYS`, sights; the rest has no part in a training
     classes: list[str]  # in the order of the student's answers
     max_pixels: int
     level: int  # from which the log is shown, see `logging`
@@ -74,6 +74,7 @@ class Task:
             "classes": self.classes,
             "max_pixels": self.max_pixels,
             "level": self.level,
+            "sights": None if self.lessons.sights is None else str(self.lessons.sights.absolute()),
         }
         (folder / "task.json").write_text(json.dumps(facts), "utf-8")
 
@@ -88,4 +89,5 @@ class Task:
         files = {name: folder / f"{name}.npy" for name in _ARRAYS}
         arrays = {name: np.load(file) for name, file in files.items() if file.is_file()}
         config = StudentConfig.model_validate(facts.pop("config"))
-        return cls(config=config, lessons=Lessons(samples, **arrays), **facts)
+        sights = None if (place := facts.pop("sights")) is None else Path(place)
+        return cls(config=config, lessons=Lessons(samples, sights=sights, **arrays), **facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -109,6 +109,8 @@ def train(
             "`student.rounds: 2` looks at labeled images once more, and a folder of images "
             "alone has no teacher to do that. Set `rounds: 1`."
         )
+    if onlooker is not None and config.distill == "soft":
+        lessons = _with_sights(lessons, folder / "sights.npy", onlooker)
     last = LastRound(lessons, folder)
     if onlooker is not None and has_second_look(config):
         last = last_round(lessons, config, folder, fit, onlooker, say)
@@ -117,6 +119,20 @@ def train(
     result = _finish(last.place, out, config, classes, reports, last.lessons, outside, max_pixels)
     shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def _with_sights(lessons: Lessons, file: Path, onlooker: Onlooker) -> Lessons:
+    """The same with what the config's space sees of the images, if there is one; it is kept, so
+    that a training that was killed goes on with it."""
+    if not file.is_file():
+        seen = onlooker.by_space()
+        if seen is None:
+            return lessons
+        from pipeline.student.sights import write_sights
+
+        with replacing(file) as aside:
+            write_sights(aside, lessons.ids, seen[1], seen[0])
+    return replace(lessons, sights=file)
 
 
 def _listing(samples: dict[str, list[tuple[Place, int]]]) -> str:
