@@ -231,14 +231,16 @@ class EmbeddingCache:
         return index.find(_bytes_of(ids))
 
     def _index(self) -> tuple[list[_Shard], Index]:
+        known = self._known
+        if known is not None:
+            return known
         for _ in range(_TRIES):
             # Where another process merged between listing and reading, its merged shard is listed
             # the next time.
             with contextlib.suppress(FileNotFoundError):
-                if self._known is None:
-                    shards = [shard for shard in map(self._open, self._paths()) if shard]
-                    self._known = shards, Index(shards, self.folder)
-                return self._known
+                shards = [shard for shard in map(self._open, self._paths()) if shard is not None]
+                self._known = known = shards, Index(shards, self.folder)
+                return known
         raise self._restless()
 
     def _paths(self) -> list[Path]:

@@ -130,11 +130,11 @@ class Index:
         """A block's words; nobody holds them, since what was read of a map counts as memory."""
         start = int(self._ends[number - 1]) if number else 0
         count = (int(self._ends[number]) - start) * _ENTRY
+        if not count:
+            return np.empty(0, "<u8")
         if isinstance(self._file, io.BytesIO):
             words = np.frombuffer(self._file.getbuffer(), "<u8")
             return words[start * _ENTRY : start * _ENTRY + count]
-        if not count:
-            return np.empty(0, "<u8")
         over = start * _ENTRY * 8 % ALLOCATIONGRANULARITY
         mapped = mmap(
             self._file.fileno(),
