@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.student import EpochReport, Student, train
+from pipeline.student.lessons import SIGHT
 from pipeline.student.sights import Deciding, LearningSight, write_sights
 from tests.test_rounds import Onlooker, with_wrong_beliefs
 from tests.test_soft_labels import beliefs_of, weights_of
@@ -62,7 +63,7 @@ def test_vectors_beside_the_answers_cost_what_they_are_off() -> None:
     assert torch.equal(answers, given(features))
     batch = {"row": torch.tensor([2, 4, 0])}  # as it should be, the opposite, and unknown
     loss, named = LearningSight(criterion, layer, sights)(answers, batch)
-    assert float(loss.detach()) == pytest.approx(1 + 30 * (0 + 2 + 0) / 3, rel=1e-2)
+    assert float(loss.detach()) == pytest.approx(1 + SIGHT * (0 + 2 + 0) / 3, rel=1e-2)
     assert named == {"loss": 1}
     layer.eval()
     assert torch.equal(layer(features), layer.alone()(features))

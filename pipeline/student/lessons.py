@@ -26,7 +26,7 @@ TEMPERATURE = 0.5
 STRENGTH, MOMENTUM = 3.0, 0.7
 # Of giving what the config's space sees, see `sights`, beside the cross-entropy. The further a
 # vector is off the more, from 0 to twice as much.
-SIGHT = 30.0
+SIGHT = 100.0
 SKEWED = 10  # times as many images of one class as of another are worth a word
 
 
