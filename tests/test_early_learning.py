@@ -126,11 +126,12 @@ def test_wrong_labels_are_not_learned_by_heart() -> None:
 
 
 def test_a_student_is_on_the_whole_as_sure_as_its_labels(
-    misled: tuple[Path, pl.DataFrame], tmp_path: Path
+    misled: tuple[Path, pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, beliefs = misled
+    monkeypatch.chdir(tmp_path)
     settings = quick(distill="soft", epochs=12, train={"lr0": 0.003, "erasing": 0.0})
-    train(dataset, tmp_path / "s", settings, CLASSES, beliefs=beliefs)
+    train(dataset, Path("s"), settings, CLASSES, beliefs=beliefs)
     card = json.loads((tmp_path / "s" / "student.json").read_text())
     assert card["temperature"] > 1
     student = Student.load(tmp_path / "s", "cpu")

@@ -40,7 +40,7 @@ def soften(weights: Path, lessons: Lessons, device: str, max_pixels: int) -> flo
     if lessons.believed is None:
         return 1.0
     rows = some(np.arange(len(lessons.believed)), _IMAGES)
-    student = Student.of_weights(str(weights), device)
+    student = Student.of_weights(str(weights.absolute()), device)
     weight, bias = student.last_layer
     places = [lessons.samples["train"][row][0] for row in rows]
     logits = features_of(student, places, max_pixels) @ weight.T + bias
