@@ -81,8 +81,8 @@ class Student(Seeing):
         """Open the student that `train` put into `folder`.
 
         Args:
-            precision: what it computes with; bf16 takes less time, and its probabilities differ
-                in the third decimal.
+            precision: what it computes with; bf16 takes less time in batches, and its
+                probabilities differ in the third decimal, seldom in the second.
 
         Raises:
             StudentError: there is none, its files do not belong together, or the device is absent
