@@ -113,6 +113,20 @@ def _teach_colors(here: Path) -> None:
         train(here / "dataset", here / "student", config(epochs=14, train=LESSONS), CLASSES)
 
 
+@pytest.fixture
+def without_bf16(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A processor that torch finds no bf16 products in."""
+    import torch
+
+    from pipeline.teachers.precision import multiplies_bf16
+
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported", "_is_arm_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    multiplies_bf16.cache_clear()
+    yield
+    multiplies_bf16.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with a real CLIP, real photos and a pretrained student; absent for most people."""

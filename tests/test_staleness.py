@@ -22,7 +22,7 @@ from PIL import Image
 from pipeline import stages
 from pipeline.config import Config, parse_config
 from pipeline.dataset.beliefs import plan_beliefs
-from pipeline.errors import WorkspaceError
+from pipeline.errors import ConfigError, WorkspaceError
 from pipeline.evaluation.against import ANSWERS
 from pipeline.labels.counts import LabelInputs
 from pipeline.labels.stage import LABEL as LABELING
@@ -34,6 +34,7 @@ from pipeline.run.stage import next_command
 from pipeline.run.workspace import Workspace
 from pipeline.student import train
 from pipeline.student.kept import Students
+from pipeline.teachers.precision import multiplies_bf16
 from pipeline.teachers.presets import PRESETS
 from tests.fakes import Told, photos, sha256
 from tests.tiny_student import renumber
@@ -213,6 +214,7 @@ def test_a_finished_run_has_nothing_to_do(made: Run) -> None:
     ({"evaluate": {"margin": 0.02}}, EVALUATE),
     ({"teacher": {"device": "auto"}}, EVALUATE),
     ({"student": {"device": "auto"}}, EVALUATE),
+    ({"student": {"precision": "bf16"}}, EVALUATE),
     # How something is done changes nothing about what comes out.
     ({"student": {"workers": 1}}, DONE),
     ({"student": {"keep": 1}}, DONE),
@@ -336,6 +338,34 @@ def test_an_evaluation_depends_on_the_precision_by_itself(run: Run) -> None:
     assert stages.evaluate(half).skipped
     assert not stages.evaluate(run.config()).skipped
     assert run.evaluation()["teacher"]["precision"] == {"used": "fp32", "agrees_with_fp32": None}
+
+
+@pytest.mark.skipif(not multiplies_bf16(), reason="this processor multiplies no bf16")
+def test_a_student_is_evaluated_in_the_precision_that_it_is_asked_in(run: Run) -> None:
+    weights = sha256(run.workspace.weights)
+    lowered = run.config(student={"precision": "bf16"})
+    assert stages.train(lowered).skipped
+    told = Told()
+    assert not stages.evaluate(lowered, told).skipped
+    assert sha256(run.workspace.weights) == weights
+    found = run.evaluation()["student"]["precision"]
+    alike = found["agrees_with_fp32"]
+    assert found["used"] == "bf16" and alike["n"] == 12
+    assert run.evaluation()["teacher"]["precision"] == {"used": "fp32", "agrees_with_fp32": None}
+    warned = [one for one in told.warned if "precision: fp32" in one]
+    assert len(warned) == (alike["value"] < 0.995)
+    assert "Computed in bf16, the student answers as in fp32 on" in run.workspace.report.read_text()
+    assert "bf16 answers as fp32 would" in run.workspace.report_md.read_text()
+    assert stages.evaluate(lowered).skipped
+    assert not stages.evaluate(run.config()).skipped
+    exact = {"used": "fp32", "agrees_with_fp32": None}
+    assert run.evaluation()["student"]["precision"] == exact
+
+
+@pytest.mark.usefixtures("without_bf16")
+def test_bf16_is_refused_before_any_work(made: Run) -> None:
+    with pytest.raises(ConfigError, match=r"`student\.precision: bf16`"):
+        stages.evaluate(made.config(student={"precision": "bf16"}))
 
 
 def test_chance_knows_the_train_split_only(made: Run) -> None:

@@ -79,7 +79,7 @@ class YOLOv8(ClassificationTargetModel):  # type: ignore[misc]
         out = Path(output).expanduser().absolute()
         _refuse_others_files(out)
         result = train(folder, out, config, classes, on_epoch=TerminalListener().epoch)
-        self._student = Student.load(out, config.device)
+        self._student = Student.load(out, config.device, config.precision)
         return result
 
     def predict(self, input: ImageInput, confidence: float = 0.5) -> sv.Classifications:

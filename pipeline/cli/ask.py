@@ -16,6 +16,7 @@ from pipeline.values import counted
 if TYPE_CHECKING:
     from pipeline.classify import Answer
     from pipeline.config import Config
+    from pipeline.student.precision import Precision
     from pipeline.terminal import TerminalListener
 
 _BAR = 24  # characters
@@ -50,6 +51,11 @@ _BAR = 24  # characters
     help="With --student: when it answers none of these. The share of pictures of its own classes "
     "that may be turned away, 0.05 for auto.  [default: auto, where it can]",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    help="With --student, in PyTorch: what it computes with.  [default: fp32]",
+)
 @click.option("--top", type=click.IntRange(min=1), help="Show only so many answers.")
 @click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON on stdout.")
@@ -64,6 +70,7 @@ def classify(
     config_file: Path | None,
     student: Path | None,
     reject: str | None,
+    precision: Precision | None,
     top: int | None,
     device: str,
     as_json: bool,
@@ -86,9 +93,11 @@ def classify(
             "an ontology, or a trained `--student`."
         )
     if student is not None:
-        answers = _ask_student(images, student, reject, device)
+        answers = _ask_student(images, student, reject, device, precision)
     elif reject is not None:
         raise ConfigError("Only a student can `--reject`. Give one with `--student`.")
+    elif precision is not None:
+        raise ConfigError("`--precision` is for students. Give one with `--student`.")
     else:
         answers = _ask_teachers(images, prompts, teacher, config_file, device, listener)
     failed, found = 0, []
@@ -107,16 +116,22 @@ def classify(
 
 
 def _ask_student(
-    images: tuple[str, ...], path: Path, reject: str | None, device: str
+    images: tuple[str, ...],
+    path: Path,
+    reject: str | None,
+    device: str,
+    precision: Precision | None,
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_or_refuse, classify_with_student
-    from pipeline.export.open import open_student
+    from pipeline.export.open import Exported, open_student
     from pipeline.images.fetch import fetch_ahead
     from pipeline.student import Refusing
 
     refuse = refused_share(reject or "auto")
     ahead = fetch_ahead(images)
-    student = open_student(path, device)
+    student = open_student(path, device, precision or "fp32")
+    if precision is not None and isinstance(student, Exported):
+        raise ConfigError("An export computes in what it was made in. Leave `--precision` out.")
     if refuse is None or (reject is None and not student.can_refuse):
         return classify_with_student(images, student, ahead=ahead)
     return classify_or_refuse(images, Refusing(student, refuse), ahead=ahead)

@@ -82,7 +82,7 @@ def _print_guest(
     from pipeline.student import Refusing
 
     refuse = refused_share(reject or "auto")
-    student = open_student(path, config.student.device)
+    student = open_student(path, config.student.device, config.student.precision)
     if reject is not None and refuse is not None:
         Refusing(student, refuse)  # it was asked for, so one that cannot says so
     found = ask_guest(Run.of(config, listener), student, path, refuse)

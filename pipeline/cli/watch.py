@@ -122,9 +122,9 @@ def _predictor(
         from pipeline.run.workspace import Workspace
         from pipeline.student import Refusing, Student
 
-        device = config.student.device
         own = Workspace(config.workspace).student
-        found = open_student(Path(student), device) if student else Student.load(own, device)
+        where = config.student.device, config.student.precision
+        found = open_student(Path(student), *where) if student else Student.load(own, *where)
         return found if refuse is None else Refusing(found, refuse)
     if refuse is not None:
         raise ConfigError("Only a student can `--reject`. Add `--student`.")

@@ -19,6 +19,8 @@ class StudentConfig(Section):
     batch: PositiveInt = 32
     seed: NotNegative = 0
     device: Device = "auto"  # 0,1 or [0, 1]: a process on each of several GPUs
+    # Of whoever asks it in PyTorch; it is trained, and seen with, as ever.
+    precision: Literal["fp32", "bf16"] = "fp32"
     workers: NotNegative = 2
     start: Literal["scratch", "promoted"] = "scratch"  # "promoted": from the student in use
     keep: PositiveInt = 5  # evaluated students in `students/`

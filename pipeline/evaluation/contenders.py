@@ -85,9 +85,9 @@ def line_up(
     together = teachers(
         "teachers" if several else "teacher", panel, taught.together, range(len(panel.members))
     )
-    opening = OpenStudent(run.workspace.student, student.device)
+    opening = OpenStudent(run.workspace.student, student.device, student.precision)
     start = own_process(opening, picture, most)
-    found = [together, Entrant("student", student, learned, start, "fp32", "pytorch")]
+    found = [together, Entrant("student", student, learned, start, student.precision, "pytorch")]
     if several:
         found += [
             teachers("teacher", member.zero_shot, answers, [index])
@@ -115,12 +115,12 @@ def line_up(
 
 
 def compete(
-    run: Run, entrants: Sequence[Entrant], sample: Sample, precision: Precision
+    run: Run, entrants: Sequence[Entrant], sample: Sample, precisions: Sequence[Precision]
 ) -> dict[str, Measured]:
     """Time all of them, by turns, and return them by names of their own.
 
     Args:
-        precision: of the first, who labeled.
+        precisions: of the first two, who labeled and who learned.
     """
     config, most = run.config.evaluate, run.config.max_pixels
     rows = np.linspace(0, len(sample.paths) - 1, min(config.latency_images, len(sample.paths)))
@@ -141,17 +141,20 @@ def compete(
                     run.listener.warn(f"{one.predictor.name} did not answer in a new process.")
                 costs[done - 1] = replace(found, flops=costs[done - 1].flops)
                 progress(done, len(entrants))
+    told = [*precisions, *(Precision(one.precision, None) for one in entrants[len(precisions) :])]
     return {
         f"{number} {one.kind}": Measured(
             one.predictor,
             one.prediction,
             speed,
-            precision if number == 0 else Precision(one.precision, None),
+            precision,
             one.kind,
             one.format,
             cost,
         )
-        for number, (one, speed, cost) in enumerate(zip(entrants, latency, costs, strict=True))
+        for number, (one, speed, precision, cost) in enumerate(
+            zip(entrants, latency, told, costs, strict=True)
+        )
     }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.ontology import Ontology
 from pipeline.records import Predictor
+from pipeline.student.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ class OpenStudent:
 
     folder: Path
     device: str
+    precision: Precision
 
     def __call__(self) -> Predictor:
         """Return it."""
         from pipeline.student import Student
 
-        return Student.load(self.folder, self.device)
+        return Student.load(self.folder, self.device, self.precision)
 
 
 def main() -> None:

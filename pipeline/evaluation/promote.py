@@ -31,7 +31,8 @@ def against_promoted(run: Run, paths: Sequence[Place], answers: pl.DataFrame) ->
     promoted = Students(run.workspace.students).promoted
     if promoted is None:
         return None
-    old = Student.load(promoted, run.config.student.device)
+    settings = run.config.student
+    old = Student.load(promoted, settings.device, settings.precision)
     if not set(old.classes) <= set(run.ontology.dataset_classes):
         run.listener.warn(
             f"The promoted student {promoted.name} knows other classes ({', '.join(old.classes)}), "

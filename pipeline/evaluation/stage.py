@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pipeline.config import StudentConfig
 from pipeline.dataset.stage import EXPORT
 from pipeline.errors import SourceError, WorkspaceError
 from pipeline.evaluation.against import ANSWERS
@@ -22,6 +23,7 @@ from pipeline.evaluation.label_figures import label_figures
 from pipeline.evaluation.label_record import LabelFigures, SuspectFigures
 from pipeline.evaluation.look_alikes import settle_look_alikes
 from pipeline.evaluation.markdown import render_markdown
+from pipeline.evaluation.measure import predict_files
 from pipeline.evaluation.metrics import agreement
 from pipeline.evaluation.promote import against_promoted, decide, settle
 from pipeline.evaluation.record import (
@@ -57,6 +59,7 @@ from pipeline.student.stage import TRAIN
 from pipeline.teachers.panel import Answers, Panel, ask, in_words, panel_of
 
 _COMPARED = 1000  # images, with one precision and with another
+_ALIKE = 0.995  # of them that a student must answer as in fp32, or a warning says so
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,18 @@ def _digest(run: Run, plan: pl.DataFrame) -> str:
         _truth_state(run, config.pool_truth),
         config.evaluate.model_dump(),
         [[teacher.device, teacher.precision] for teacher in config.teachers]
-        + [config.student.device],
+        + [_asked_in(config.student)],
         exports_digest(run.workspace),
         # Only where there was one: otherwise earlier evaluations would count as out of date.
         *([audited.sort("id").select("id", "class").rows()] if len(audited) else []),
     )
+
+
+def _asked_in(student: StudentConfig) -> str:
+    """What a student's answers depend on beside its weights: the device alone, unless it computes
+    in something else than it did before there was a choice."""
+    lowered = student.precision != "fp32"
+    return f"{student.device} in {student.precision}" if lowered else student.device
 
 
 def _truth_state(run: Run, path: Path | None) -> list[Any]:
@@ -122,7 +132,7 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
     config, classes = run.config, run.ontology.dataset_classes
     run.listener.say(f"Loading {in_words(config.teachers)} and the student.")
     panel = panel_of(config, run.ontology, classes, run.listener)
-    student = Student.load(run.workspace.student, config.student.device)
+    student = Student.load(run.workspace.student, config.student.device, config.student.precision)
     if not set(student.classes) <= set(classes):
         raise WorkspaceError(
             f"The student in {run.workspace.student} knows other classes "
@@ -143,8 +153,11 @@ def _evaluate(run: Run, plan: pl.DataFrame, sample: Sample) -> Evaluation:
         scored = ask_student(student, sample.paths, config.max_pixels, progress)
     learned = scored.prediction.in_order(classes)
     entrants, left_out = line_up(run, panel, student, sample, taught, learned)
-    precision = _precision(run, panel, sample, taught)
-    contenders = compete(run, entrants, sample, precision)
+    precisions = [
+        _precision(run, panel, sample, taught),
+        _precision_of_student(run, student, sample, learned),
+    ]
+    contenders = compete(run, entrants, sample, precisions)
     truth = known_truth(run)
     training = plan.filter(pl.col("split") == "train").group_by("class").len()
     evaluation = assess(
@@ -229,6 +242,26 @@ def _precision(run: Run, panel: Panel, sample: Sample, taught: Answers) -> Preci
     asked = ask(exact, sample.table(_COMPARED), run.config.max_pixels, run.listener)
     guesses = asked.answers().together.argmax(axis=1)
     return Precision(used, agreement(taught.together[: len(guesses)].argmax(axis=1), guesses))
+
+
+def _precision_of_student(
+    run: Run, student: Student, sample: Sample, learned: Prediction
+) -> Precision:
+    """What the student computed with, and on how many images that changes no answer."""
+    used = student.precision
+    if used == "fp32":
+        return Precision(used, None)
+    run.listener.say(f"Comparing the student in {used} with fp32.")
+    exact = Student.load(run.workspace.student, run.config.student.device)
+    said = predict_files(exact, sample.paths[:_COMPARED], max_pixels=run.config.max_pixels)
+    guesses = said.in_order(learned.classes).probabilities.argmax(axis=1)
+    alike = agreement(learned.probabilities[: len(guesses)].argmax(axis=1), guesses)
+    if alike is not None and alike.value < _ALIKE:
+        run.listener.warn(
+            f"In {used} the student answers as in fp32 on only {alike.value:.1%} of {alike.n:,} "
+            "held-out images. Set `student: {precision: fp32}` where that matters."
+        )
+    return Precision(used, alike)
 
 
 def _write(run: Run, evaluation: Evaluation) -> None:

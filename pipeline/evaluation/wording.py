@@ -52,11 +52,8 @@ def summary_rows(evaluation: Evaluation) -> list[list[str]]:
     rows += known("s from a new process to an answer", lambda s: number(s.cold_start_s, 2))
     rows += known("memory of that process", lambda s: _memory(s.peak_memory_mb))
     rows += known("computes in", lambda s: s.precision.used if s.precision else "")
-    precision = evaluation.teacher.precision
-    if precision and precision.agrees_with_fp32:
-        share = percent(precision.agrees_with_fp32.value)
-        title = f"{precision.used} answers as fp32 would"
-        rows.append(row(title, lambda s: share if s is evaluation.teacher else ""))
+    for used in dict.fromkeys(s.precision.used for s in contenders if s.precision):
+        rows += known(f"{used} answers as fp32 would", partial(_as_fp32, used))
     rows.append(row("parameters", lambda s: f"{s.parameters:,}"))
     rows += known("operations an image", lambda s: operations(s.flops))
     rows.append(row("file size", lambda s: megabytes(s.file_bytes)))
@@ -72,6 +69,13 @@ def _head(evaluation: Evaluation, side: Contender) -> str:
 def _rate(size: str, side: Contender) -> str:
     value = side.latency.throughput_by_batch.get(size)
     return "–" if value is None else f"{value:,.0f}"
+
+
+def _as_fp32(used: str, side: Contender) -> str:
+    precision = side.precision
+    if precision is None or precision.used != used or precision.agrees_with_fp32 is None:
+        return ""
+    return percent(precision.agrees_with_fp32.value)
 
 
 def _memory(size: float | None) -> str:
@@ -116,6 +120,18 @@ def conclusion(evaluation: Evaluation) -> str:
         f"{teacher.latency.end_to_end.median:.1f} ms, on {student.latency.device})."
     )
     return f"{first} {second} {third}"
+
+
+def precision_sentence(evaluation: Evaluation) -> str:
+    """Say on how many images a student of lowered precision answers as in fp32; "" for others."""
+    precision = evaluation.student.precision
+    if precision is None or precision.agrees_with_fp32 is None:
+        return ""
+    alike = precision.agrees_with_fp32
+    return (
+        f"Computed in {precision.used}, the student answers as in fp32 on {_value(alike)} of "
+        f"{alike.n:,} held-out images ({interval(alike)})."
+    )
 
 
 def rejection_sentence(evaluation: Evaluation) -> str:

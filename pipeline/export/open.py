@@ -16,6 +16,7 @@ from pipeline.files import fingerprint, hashes_of
 from pipeline.machine import cores
 from pipeline.run.workspace import Workspace
 from pipeline.student import Student
+from pipeline.student.precision import Precision
 from pipeline.student.predict import Seeing
 from pipeline.student.unlike import Unlike
 
@@ -97,13 +98,16 @@ def exports_digest(workspace: Workspace) -> str:
     return fingerprint([[one.folder.name, one.files] for one in known if one is not None])
 
 
-def open_student(path: Path, device: str = "auto") -> Student | Exported:
+def open_student(
+    path: Path, device: str = "auto", precision: Precision = "fp32"
+) -> Student | Exported:
     """Open a student by whatever names it.
 
     Args:
         path: a run's folder or a student's, its weights.pt, other classification weights of
             ultralytics, an exported folder, or the model's file in one.
         device: where it computes.
+        precision: of one in PyTorch; an export computes in what it was made in.
 
     Raises:
         StudentError: it is none of these, or it cannot be opened.
@@ -117,14 +121,14 @@ def open_student(path: Path, device: str = "auto") -> Student | Exported:
                 f"{path} holds no student: neither weights.pt nor an export's labels.json. Run "
                 "`clip2yolo train` first, or name another folder."
             )
-        return Student.load(folder, device)
+        return Student.load(folder, device, precision)
     if not path.is_file():
         raise StudentError(f"{path} does not exist. Name a student's folder or file.")
     if path.suffix == ".pt":
         folder = path.parent
         if path.name == "weights.pt" and (folder / "student.json").is_file():
-            return Student.load(folder, device)
-        return Student.of_weights(str(path.absolute()), device)
+            return Student.load(folder, device, precision)
+        return Student.of_weights(str(path.absolute()), device, precision)
     if (path.parent / labels.FILE).is_file():
         return Exported.load(path.parent, device)
     raise StudentError(

@@ -26,7 +26,7 @@ class StudentCard:
     imgsz: int  # pixels, the side of the square that it sees
     fit: str  # how a picture becomes that square: crop, pad or stretch
     model: str  # that it was trained from: a name or a path
-    trained_with: dict[str, Any]  # the settings of `student`, as JSON has them
+    trained_with: dict[str, Any]  # what counts of `student`, see `settings.trained_with`
 
 
 def read_card(folder: Path) -> StudentCard:

@@ -105,6 +105,11 @@ def _in_words_of_ultralytics(devices: Sequence[str]) -> str:
     return ",".join("0" if one == "cuda" else one.removeprefix("cuda:") for one in devices)
 
 
+def trained_with(config: StudentConfig) -> dict[str, Any]:
+    """Return the settings as a student's card has them: without what it is asked in."""
+    return config.model_dump(mode="json", exclude={"precision"})
+
+
 def training_digest(
     pictures: str,
     config: StudentConfig,
@@ -123,7 +128,7 @@ def training_digest(
         pictures,
         sorted(classes),
         DEFAULTS,
-        config.model_dump(exclude={"device", "workers", "keep"}),
+        config.model_dump(exclude={"device", "workers", "keep", "precision"}),
         names_and_hashes([Path(config.model)]),
         digest_of_beliefs(beliefs) if beliefs is not None and config.distill == "soft" else None,
     )

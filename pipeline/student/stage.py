@@ -12,12 +12,12 @@ import polars as pl
 
 from pipeline.config import SpaceConfig, StudentConfig
 from pipeline.dataset.sharded import Sharded, read_sharded
-from pipeline.errors import ConfigError, StudentError, WorkspaceError
+from pipeline.errors import ConfigError, DeviceError, StudentError, WorkspaceError
 from pipeline.files import fingerprint
 from pipeline.labels.again import look_again, seen_again, sight_of, words_again
 from pipeline.labels.moved import look_at_folder
 from pipeline.listener import Listener
-from pipeline.machine import check_device
+from pipeline.machine import check_device, pick_device
 from pipeline.records import BELIEFS, DATASET, digest_of_columns, read_table
 from pipeline.run.stage import Run, Stage
 from pipeline.spaces.see import identity_of
@@ -25,7 +25,8 @@ from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.lessons import Lessons, balance_sentence, learned_images, skew_warning
-from pipeline.student.settings import check_settings, training_digest
+from pipeline.student.precision import check_precision
+from pipeline.student.settings import check_settings, trained_with, training_digest
 from pipeline.student.train import TrainResult, train
 from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.values import counted
@@ -34,9 +35,14 @@ from pipeline.values import counted
 def _check(run: Run) -> None:
     settings = run.config.student
     check_device(settings.device, "student.device")
+    if settings.precision != "fp32":
+        try:
+            check_precision(settings.precision, pick_device(settings.device))
+        except DeviceError as error:
+            raise ConfigError(str(error)) from error
     # What a student has been trained with is known to work, and ultralytics takes long to load.
     with contextlib.suppress(StudentError):
-        if read_card(run.workspace.student).trained_with == settings.model_dump(mode="json"):
+        if read_card(run.workspace.student).trained_with == trained_with(settings):
             return
     try:
         check_settings(settings)

@@ -20,7 +20,7 @@ from pipeline.student.epochs import EpochReport, write_curve
 from pipeline.student.fit import fit_in
 from pipeline.student.lessons import Lessons, balanced, lessons_of, outside_of
 from pipeline.student.rounds import LastRound, Onlooker, has_second_look, last_round
-from pipeline.student.settings import DEFAULTS, check_settings, training_digest
+from pipeline.student.settings import DEFAULTS, check_settings, trained_with, training_digest
 from pipeline.student.task import Task
 from pipeline.student.unlike import FILE as UNLIKE
 
@@ -188,7 +188,7 @@ def _finish(
             "imgsz": config.imgsz,
             "fit": config.fit,
             "preprocessing": PREPROCESSING[config.fit],
-            "trained_with": config.model_dump(mode="json"),
+            "trained_with": trained_with(config),
             "defaults": DEFAULTS,
             "temperature": temperature,
             "ultralytics": ultralytics_version,

@@ -31,4 +31,4 @@ def evidence(model: Any, last_layer: Any, images: torch.Tensor) -> torch.Tensor:
         model(images)
     finally:
         hook.remove()
-    return torch.einsum("nfhw,cf->nchw", seen[0], last_layer.weight)
+    return torch.einsum("nfhw,cf->nchw", seen[0].float(), last_layer.weight)

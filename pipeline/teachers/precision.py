@@ -31,8 +31,16 @@ def pick_precision(asked: str, device: str, tower: torch.nn.Module) -> str:
     if asked != "auto":
         return asked
     if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if kind == "cpu" and is_transformer(tower) and multiplies_bf16() else "fp32"
+        return "bf16" if computes_bf16(device) else "fp16"
+    return "bf16" if is_transformer(tower) and computes_bf16(device) else "fp32"
+
+
+def computes_bf16(device: str) -> bool:
+    """Whether a device is known to multiply bf16 itself; of processors and CUDA's GPUs it is."""
+    kind = device.split(":")[0]
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return kind == "cpu" and multiplies_bf16()
 
 
 def is_transformer(tower: torch.nn.Module) -> bool:

@@ -157,7 +157,8 @@ def _student(run: Run, asked: pl.DataFrame) -> tuple[dict[str, str] | None, list
                 f"The student is not judged: of the {counted(len(asked), 'audited image')} all but "
                 f"{len(fresh)} look like what it has learned from. A larger audit has others."
             ]
-        student = Student.load(run.workspace.student, run.config.student.device)
+        settings = run.config.student
+        student = Student.load(run.workspace.student, settings.device, settings.precision)
         with run.listener.bar("Student", "images") as progress:
             answers = predict_files(
                 student,

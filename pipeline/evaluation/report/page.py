@@ -33,6 +33,7 @@ from pipeline.evaluation.wording import (
     number,
     p_value,
     percent,
+    precision_sentence,
     rejection_sentence,
 )
 from pipeline.pixels import MAX_PIXELS
@@ -141,6 +142,7 @@ def _said(evaluation: Evaluation) -> list[str]:
         evaluation.against.sentence if evaluation.against else "",
         evaluation.drift.sentence if evaluation.drift else "",
         rejection_sentence(evaluation),
+        precision_sentence(evaluation),
     ]
     return [sentence for sentence in sentences if sentence]
 
