@@ -77,6 +77,7 @@ def _train(data: str, fit: str, seed: int) -> list[dict[str, Any]]:
     SETS[data](pictures)
     settings = StudentConfig.model_validate(
         {**_QUICK, "model": _EVERYDAY.student.model, "seed": seed, "fit": fit, "workers": 0}
+        | {"distill": "hard"}  # labels by people, in folders
     )
     classes = sorted(path.name for path in (pictures / "train").iterdir())
     out = _FOLDER / f"{pictures.name}-{fit}-{seed}"
