@@ -37,6 +37,7 @@ from tests.fakes import photos, picture
 from tests.repository import REPOSITORY
 from tests.test_rounds import Onlooker, Stopped, with_wrong_beliefs
 from tests.test_shards import ODD, places_in, plan_of, sizes_of
+from tests.test_sights import Seeing
 from tests.test_soft_labels import beliefs_of, weights_of
 from tests.tiny_student import CLASSES, config, make_dataset
 
@@ -244,18 +245,18 @@ def test_two_processes_train_as_one_and_go_on_after_one_was_killed(
 
 
 @pytest.mark.slow
-def test_two_processes_remember_as_one_what_was_answered_early(alike: Path, tmp_path: Path) -> None:
+def test_two_processes_remember_and_see_as_one(alike: Path, tmp_path: Path) -> None:
     beliefs = with_wrong_beliefs(beliefs_of(alike, tmp_path / "undecided"))
     here = pl.col("path").map_elements(lambda path: Path(path).is_file(), pl.Boolean)
     beliefs = beliefs.filter(here & (pl.col("kind") == "label"))
     train(alike, tmp_path / "first", config(imgsz=64, epochs=1, batch=4), CLASSES)
     settings = config(
-        model=str(tmp_path / "first" / "weights.pt"), distill="soft", imgsz=64, epochs=3, batch=4,
-        train=PLAIN,
+        model=str(tmp_path / "first" / "weights.pt"), distill="soft", rounds=1, imgsz=64, epochs=3,
+        batch=4, train=PLAIN,
     )  # fmt: skip
     for name, device in (("one", "cpu"), ("two", "cpu,cpu")):
         how = settings.model_copy(update={"device": device})
-        train(alike, tmp_path / name, how, CLASSES, beliefs=beliefs)
+        train(alike, tmp_path / name, how, CLASSES, beliefs=beliefs, onlooker=Seeing(beliefs))
     one, two = curve_of(tmp_path / "one"), curve_of(tmp_path / "two")
     assert two["train_loss"].to_numpy() == pytest.approx(one["train_loss"].to_numpy(), abs=2e-5)
     wanted, found = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")

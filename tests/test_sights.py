@@ -13,14 +13,10 @@ from torch import nn
 from pipeline.student import EpochReport, Student, train
 from pipeline.student.lessons import SIGHT
 from pipeline.student.sights import Deciding, LearningSight, write_sights
-from tests.test_rounds import Onlooker, with_wrong_beliefs
+from tests.test_rounds import Onlooker, Stopped, with_wrong_beliefs
 from tests.test_soft_labels import beliefs_of, weights_of
 from tests.tiny_student import CLASSES, make_dataset
 from tests.tiny_student import config as quick
-
-
-class Stopped(Exception):
-    """What ends a training here."""
 
 
 class Seeing(Onlooker):
