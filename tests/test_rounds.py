@@ -15,7 +15,7 @@ import torch
 from pipeline import stages
 from pipeline.config import SpaceConfig, StudentConfig, load_config, parse_config
 from pipeline.errors import StudentError
-from pipeline.labels.again import look_again
+from pipeline.labels.again import look_again, seen_again
 from pipeline.records import BELIEFS, LABELS, read_table
 from pipeline.run.stage import Run
 from pipeline.run.workspace import Workspace
@@ -272,6 +272,32 @@ def test_a_further_space_is_asked_about_every_image(colors: Path, tmp_path: Path
     of_green = found.join(labels, "id").filter(pl.col("path").str.contains("green_"))
     assert (of_green["probabilities"].list.get(0) > 0.5).mean() > 0.8
     assert (tmp_path / "seen").is_dir()
+
+
+def test_a_run_learns_what_its_space_sees(colors: Path, tmp_path: Path) -> None:
+    shutil.copytree(colors, tmp_path / "here")
+    config = load_config(tmp_path / "here" / "run.yaml")
+    quickly = {"imgsz": 32, "epochs": 1, "distill": "soft", "rounds": 1}
+    config = config.model_copy(update={"student": config.student.model_copy(update=quickly)})
+    stages.train(config)
+    assert seen_again(Run.of(config)) is None
+    sight = tmp_path / "sight.pt"
+    shutil.copyfile(Workspace(config.workspace).weights, sight)
+    space = SpaceConfig(kind="student", model=str(sight), size=32)
+    label = config.label.model_copy(update={"refine": "auto", "space": space})
+    config = config.model_copy(update={"label": label})
+    stages.label(config)
+    found = seen_again(Run.of(config))
+    assert found is not None
+    labels = read_table(config.workspace / "labels.parquet", LABELS, "label")
+    assert sorted(found[0]) == sorted(labels["id"])
+    assert np.linalg.norm(found[1], axis=1) == pytest.approx(np.ones(len(labels)), abs=1e-3)
+    assert not stages.train(config).skipped
+    assert stages.train(config).skipped
+    # Another sight is another student, whatever its labels.
+    shutil.copyfile(Workspace(config.workspace).weights, sight)
+    stages.label(config)
+    assert not stages.train(config).skipped
 
 
 @pytest.mark.slow

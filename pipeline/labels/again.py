@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pipeline.images.examples import read_examples
 from pipeline.labels.gather import (
     batch_of,
     beside_of,
+    blocks_of,
     examples_among,
     plain_of,
     seen_by_space,
@@ -26,8 +27,6 @@ from pipeline.records import IMAGES, LABELS, read_table
 from pipeline.run.stage import Run
 from pipeline.spaces.see import Seen, see
 from pipeline.teachers.panel import Asked, Panel, ask, load_panel
-
-_BLOCK = 20_000  # images at a time
 
 
 @dataclass(frozen=True)
@@ -121,13 +120,8 @@ def seen_again(run: Run) -> tuple[list[str], np.ndarray] | None:
     labels = read_table(run.workspace.labels, LABELS, "label", ["id", "path"])
     seen = see(space, config.student, labels, config.max_pixels, run.listener, label=config.label)
     ids = labels.filter(~pl.col("id").is_in(list(seen.failures)))["id"]
-    blocks = (seen.vectors(part) for part in _in_blocks(ids))
+    blocks = blocks_of(seen.vectors, ids)
     return ids.to_list(), stacked(blocks, len(ids), run.workspace.root)
-
-
-def _in_blocks(ids: pl.Series) -> Iterator[list[str]]:
-    for start in range(0, len(ids), _BLOCK):
-        yield ids[start : start + _BLOCK].to_list()
 
 
 def look_again(run: Run, space: SpaceConfig, kept: Path, classes: Sequence[str]) -> pl.DataFrame:

@@ -93,7 +93,7 @@ def batch_of(
     known = _known(rows.ids, {**human, **dict(shown.iter_rows())}, ontology.classes)
     plain = stacked(plain_of(rows), len(rows.ids), run.workspace.root)
     spaces = tuple(
-        Space(name, stacked(_blocks(vectors, rows.ids), len(rows.ids), run.workspace.root))
+        Space(name, stacked(blocks_of(vectors, rows.ids), len(rows.ids), run.workspace.root))
         for name, vectors in _spaces(rows, seen)
     )
     pictures = pl.concat([images, beside], how="diagonal").select("video", "seconds")
@@ -222,7 +222,8 @@ def _spaces(asked: Asked, seen: Sequence[Seen]) -> Iterator[tuple[str, Vectors]]
             yield one.name, one.vectors
 
 
-def _blocks(vectors: Vectors, ids: pl.Series) -> Iterator[np.ndarray]:
+def blocks_of(vectors: Vectors, ids: pl.Series) -> Iterator[np.ndarray]:
+    """Yield the vectors (n, dim) of images, some images at a time."""
     for start in range(0, len(ids), _BLOCK):
         yield vectors(ids[start : start + _BLOCK].to_list())
 
