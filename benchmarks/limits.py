@@ -1,8 +1,8 @@
 """What this machine allows: `python -m benchmarks.limits FOLDER MODEL` prints images a second.
 
 `bare_encoder` is the teacher on images that are prepared already, `decode` is reading and preparing
-without a teacher, and `matrix_product` is the machine's fastest bf16 product over the operations
-that the model spends on an image.
+without a teacher, and `matrix_product` is the machine's fastest product, in the precision that the
+teacher has here, over the operations that the model spends on an image.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def measure(photos: list[Path], model: str) -> dict[str, float]:
     return {
         "bare_encoder": max(_rate(encode, teacher.streams, 1), _rate(encode, 1, cores)),
         "decode": _rate(prepare, cores, 1),
-        "matrix_product": _product(device, cores) / operations,
+        "matrix_product": _product(device, cores, teacher._dtype) / operations,
         "operations": operations / 1e9,
     }
 
@@ -102,13 +102,13 @@ def _operations(teacher: Any, image: torch.Tensor) -> float:
     return float(counter.get_total_flops())
 
 
-def _product(device: str, cores: int) -> float:
-    """Operations a second of the fastest of some bf16 products."""
+def _product(device: str, cores: int, dtype: torch.dtype) -> float:
+    """Operations a second of the fastest of some products."""
     best = 0.0
     torch.set_num_threads(cores)
     for rows, inner, columns in _SHAPES:
-        left = torch.randn(rows, inner, device=device, dtype=torch.bfloat16)
-        right = torch.randn(inner, columns, device=device, dtype=torch.bfloat16)
+        left = torch.randn(rows, inner, device=device, dtype=dtype)
+        right = torch.randn(inner, columns, device=device, dtype=dtype)
         times = []
         for _ in range(12):
             started = time.perf_counter()

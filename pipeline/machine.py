@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
+import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline.errors import ConfigError, DeviceError, OutOfMemory
 
@@ -35,6 +38,22 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+@functools.cache
+def processor() -> str:
+    """Return what this machine's processor is called and what it says that it can do: what was
+    measured on one holds for those of the same words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    told = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)  # of the first core
+    said = {name.strip(): value.strip() for name, value in told.items()}
+    # "flags" of x86, "Features" of Arm.
+    return " ".join(
+        said.get(name, "") for name in ("model name", "CPU part", "flags", "Features")
+    ).strip()
 
 
 def pick_device(asked: str) -> str:

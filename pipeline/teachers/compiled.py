@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ import torch
 
 from pipeline.errors import TeacherError
 from pipeline.files import cache_dir, fingerprint, write_json
+from pipeline.machine import processor
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +109,7 @@ def seconds_of(encode: Encode, example: torch.Tensor) -> float:
 
 def record_of(kind: str, teacher: str, example: torch.Tensor) -> Path:
     """Return where is remembered what another way to compute gave for a model on this machine."""
-    cpu = platform.processor() or platform.machine()
-    where = torch.cuda.get_device_name(example.device) if example.is_cuda else cpu
+    where = torch.cuda.get_device_name(example.device) if example.is_cuda else processor()
     capability = torch.backends.cpu.get_cpu_capability()
     key = fingerprint(teacher, list(example.shape), where, capability, torch.__version__)
     return cache_dir() / kind / f"{key[:32]}.json"
