@@ -21,7 +21,8 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.errors import SourceError
 from pipeline.images.frames import extract
-from pipeline.images.video import VIDEO_SUFFIXES, Damage, Frame, find_videos, read_frames
+from pipeline.images.kinds import VIDEO_SUFFIXES
+from pipeline.images.video import Damage, Frame, find_videos, read_frames
 from pipeline.pixels import image_suffixes
 from pipeline.timeline import watch
 from pipeline.values import Sampling

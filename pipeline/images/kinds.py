@@ -10,12 +10,18 @@ from __future__ import annotations
 import mimetypes
 import os
 
-from pipeline.images.video import VIDEO_SUFFIXES
 from pipeline.pixels import image_suffixes
 from pipeline.storage.address import name_of
 from pipeline.storage.reading import read_each
 
 PICTURE, FILM, SHARD, OTHER = "picture", "film", "shard", "other"
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx"),
+        *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".mp2v"),
+        *(".vob", ".wmv", ".asf", ".flv", ".ogv", ".mxf", ".dv", ".mjpeg", ".h264", ".h265"),
+    )
+)
 
 # Pictures that nobody here reads, by suffix: what a person calls them.
 _UNREAD = {

@@ -130,12 +130,12 @@ def _scan_chunk(
     new = [index for index, same in enumerate(unchanged.to_list()) if not same]
 
     step = _TOGETHER if any(not is_file_place(paths[index]) for index in new) else 1
+    before = [row if row["id"] else None for row in rows[new].iter_rows(named=True)]
     groups = []
     for start in range(0, len(new), step):
-        some = new[start : start + step]
-        before = [row if row["id"] else None for row in rows[some].iter_rows(named=True)]
-        there = [paths[index] for index in some]
-        groups.append(Group(there, before, {one: told[one] for one in there if one in told}))
+        there = [paths[index] for index in new[start : start + step]]
+        told_of = {one: told[one] for one in there if one in told}
+        groups.append(Group(there, before[start : start + step], told_of))
     seen = mapped(partial(look_at, max_pixels=max_pixels), groups)
     looked = table([row for some in seen for row in some], IMAGES)
     if len(new) == len(paths):

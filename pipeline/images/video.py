@@ -16,18 +16,11 @@ from av.stream import Disposition
 from PIL import Image
 
 from pipeline.errors import SourceError
+from pipeline.images.kinds import VIDEO_SUFFIXES
 from pipeline.images.timing import Chooser, FilmTime
 from pipeline.listener import Progress, no_progress
 from pipeline.pixels import MAX_PIXELS
 from pipeline.values import Sampling
-
-VIDEO_SUFFIXES = frozenset(
-    (
-        *(".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx"),
-        *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".mp2v"),
-        *(".vob", ".wmv", ".asf", ".flv", ".ogv", ".mxf", ".dv", ".mjpeg", ".h264", ".h265"),
-    )
-)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.labels.refine.batch import Batch
 from pipeline.labels.refine.neighbours import Eye, Sight, neighbours
+from pipeline.labels.refine.sample import room
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -32,6 +35,10 @@ class Around:
         """Return the neighbours, among the same, of images (m, dim) that are none of the batch."""
         return replace(self, links=neighbours(self.eye.see([vectors]), self.seen, self.votes))
 
+    def part(self, rows: slice) -> Around:
+        """Return the neighbours of some of the images."""
+        return replace(self, links=self.links[rows])
+
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Return the neighbours' mean (n, …) of values of the batch."""
         found: np.ndarray = self.links @ values[self.rows]
@@ -49,6 +56,54 @@ class Around:
         for part in blocks(len(labels)):
             given = self.links[part] @ theirs
             found[part] = given[np.arange(len(given)), labels[part]]
+        return found
+
+
+class Surroundings:
+    """The neighbours of images in each space of a batch, found once for all who ask.
+
+    Args:
+        batch: the images that are learned from.
+        total: rows of the batch that these are a sample of, which may be asked about, too; 0: none.
+    """
+
+    def __init__(self, batch: Batch, total: int = 0) -> None:
+        self._batch, self._total = batch, total
+        self._done = np.zeros(total, bool)
+        self._held: list[tuple[np.ndarray, np.ndarray]] = []  # of each space: columns and weights
+
+    @cached_property
+    def own(self) -> list[Around]:
+        """Of the batch, at least two images, in each space."""
+        return [around(space.vectors, self._batch.votes) for space in self._batch.spaces]
+
+    def further(self, batch: Batch, rows: np.ndarray) -> list[Around]:
+        """Return the neighbours, among the images learned from, of others in each space.
+
+        Args:
+            batch: these, in the same spaces.
+            rows: (m,) int, what they are of all; those that were asked about before are remembered.
+        """
+        from scipy import sparse  # slow to import
+
+        new = np.flatnonzero(~self._done[rows])
+        for number, (near, space) in enumerate(zip(self.own, batch.spaces, strict=True)):
+            for part in blocks(len(new)):
+                links = near.further(space.vectors[new[part]]).links
+                if number == len(self._held):
+                    most = links.indptr[1]
+                    held = room(self._total, most, np.int32), room(self._total, most)
+                    self._held.append(held)
+                columns, weights = self._held[number]
+                columns[rows[new[part]]] = links.indices.reshape(len(links.indptr) - 1, -1)
+                weights[rows[new[part]]] = links.data.reshape(len(links.indptr) - 1, -1)
+        self._done[rows] = True
+        found = []
+        for near, (columns, weights) in zip(self.own, self._held, strict=True):
+            starts = np.arange(0, len(rows) * columns.shape[1] + 1, columns.shape[1])
+            cells = (weights[rows].ravel(), columns[rows].ravel(), starts)
+            links = sparse.csr_array(cells, shape=(len(rows), len(near.rows)))
+            found.append(replace(near, links=links))
         return found
 
 

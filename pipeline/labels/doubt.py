@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from pipeline.labels.around import Around, around, blocks
+from pipeline.labels.around import Around, Surroundings, blocks
 from pipeline.labels.probe import Probe, probe
 from pipeline.labels.refine.batch import Batch
 
@@ -23,7 +25,7 @@ def doubt(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
         batch: all images of a run; vectors are read in blocks.
         probabilities: what refinement gave, (n, classes).
     """
-    return Doubter(batch, probabilities).scores
+    return Doubter(batch, probabilities, Surroundings(batch)).scores
 
 
 class Doubter:
@@ -33,41 +35,45 @@ class Doubter:
     Args:
         batch: the images that are learned from.
         probabilities: what refinement gave, (n, classes).
+        near: who surrounds them.
     """
 
-    def __init__(self, batch: Batch, probabilities: np.ndarray) -> None:
+    def __init__(self, batch: Batch, probabilities: np.ndarray, near: Surroundings) -> None:
         n, classes = probabilities.shape
         self._batch, self._shares = batch, probabilities
-        self._spaces: list[tuple[Around, Probe]] = []
+        self._probes: list[Probe] = []  # one for each space
         self.scores = np.zeros(n, np.float32)  # of the batch
         if n < 3 or classes < 2:
             return
         labels, total = _labels(batch, probabilities), np.zeros(n)
-        for space in batch.spaces:
-            near = around(space.vectors, batch.votes)
+        for space, beside in zip(batch.spaces, near.own, strict=True):
             linear = Probe(space.vectors, labels, classes, batch.votes)
-            total += _added(near, probabilities, batch.plain, labels, linear.leads)
-            self._spaces.append((near, linear))
+            total += _added(beside, probabilities, batch.plain, labels, linear.leads)
+            self._probes.append(linear)
         self.scores = _mean(total, len(batch.spaces), batch.known)
 
-    def further(self, batch: Batch, probabilities: np.ndarray) -> np.ndarray:
+    def further(
+        self, batch: Batch, probabilities: np.ndarray, near: Sequence[Around]
+    ) -> np.ndarray:
         """Return how likely each label is wrong, (m,) float32 from 0 to 1.
 
         Args:
             batch: images that are none of those learned from, in the same spaces.
             probabilities: what refinement gave, (m, classes).
+            near: who surrounds them in each space.
         """
         found = np.zeros(len(probabilities), np.float32)
-        if not self._spaces:
+        if not self._probes:
             return found
         labels = _labels(batch, probabilities)
         for part in blocks(len(found)):
             total = np.zeros(len(labels[part]))
-            for (beside, linear), space in zip(self._spaces, batch.spaces, strict=True):
-                near = beside.further(space.vectors[part])
+            for linear, space, beside in zip(self._probes, batch.spaces, near, strict=True):
                 leads = linear.further(space.vectors[part], labels[part])
-                total += _added(near, self._shares, self._batch.plain, labels[part], leads)
-            found[part] = _mean(total, len(self._spaces), batch.known[part])
+                total += _added(
+                    beside.part(part), self._shares, self._batch.plain, labels[part], leads
+                )
+            found[part] = _mean(total, len(self._probes), batch.known[part])
         return found
 
 

@@ -40,6 +40,7 @@ def judge(
         The verdicts on the run's images.
     """
     # Here, as they bring scipy, which takes a while.
+    from pipeline.labels.around import Surroundings
     from pipeline.labels.calibrate import cooled, temperature_of
     from pipeline.labels.doubt import Doubter
     from pipeline.labels.refine.refine import refine
@@ -55,7 +56,8 @@ def judge(
         # The words' own answers, too, are surer than they are right.
         temperature = temperature_of(shares, learned, refined.lead)
         shares = cooled(shares, temperature, learned.known)
-    fits = Unlike(learned, shares)
+    near = Surroundings(learned, len(batch.plain) if batch.sample is not None else 0)
+    fits = Unlike(learned, shares, near)
     notices = (*refined.notices, *strangers(learned, fits.scores, words))
 
     def believed(other: Batch) -> np.ndarray:
@@ -67,7 +69,10 @@ def judge(
     verdicts = replace(
         each_alone(batch.plain[:n], batch.known[:n], batch.classes, settings, refined.why),
         probabilities=found,
-        unlike=everywhere.of(fits.scores, lambda other, rows: fits.further(other, found[rows])),
+        unlike=everywhere.of(
+            fits.scores,
+            lambda other, rows: fits.further(other, found[rows], near.further(other, rows)),
+        ),
         limit=reject_threshold(fits.scores, settings.reject),
         refined=refined.refined,
         weights=dict(refined.weights),
@@ -82,8 +87,12 @@ def judge(
         kept = np.flatnonzero(verdicts.kept)
         if len(kept) and batch.sample is None:
             shares = np.concatenate([verdicts.probabilities, shares[n:]])
-    doubts, now = Doubter(learned, shares), verdicts.probabilities
-    own = everywhere.of(doubts.scores, lambda other, rows: doubts.further(other, now[rows]), kept)
+    doubts, now = Doubter(learned, shares, near), verdicts.probabilities
+    own = everywhere.of(
+        doubts.scores,
+        lambda other, rows: doubts.further(other, now[rows], near.further(other, rows)),
+        kept,
+    )
     return _with_doubt(verdicts, own)
 
 

@@ -14,11 +14,12 @@ for detecting out-of-distribution samples", without the covariance, which did no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from pipeline.labels.around import Around, around, blocks, centre_of, some_rows
+from pipeline.labels.around import Around, Surroundings, blocks, centre_of, some_rows
 from pipeline.labels.refine.batch import Batch
 
 Reject = Literal["auto", "none"] | float
@@ -67,7 +68,7 @@ def reject_reason(limit: float) -> str:
 
 def unlike(batch: Batch, probabilities: np.ndarray) -> np.ndarray:
     """Return how little each image fits any class, (n,) float32 from 0 to 1: see `Unlike`."""
-    return Unlike(batch, probabilities).scores
+    return Unlike(batch, probabilities, Surroundings(batch)).scores
 
 
 class Unlike:
@@ -79,9 +80,10 @@ class Unlike:
         batch: all images of a run; vectors are read in blocks.
         probabilities: what refinement gave, (n, classes); they say what images are called, which
             classes are there at all, and which space knows them.
+        near: who surrounds them.
     """
 
-    def __init__(self, batch: Batch, probabilities: np.ndarray) -> None:
+    def __init__(self, batch: Batch, probabilities: np.ndarray, near: Surroundings) -> None:
         n, classes = batch.plain.shape
         self._fits = n >= 3 and classes >= 2
         self.scores = np.zeros(n, np.float32)  # of the batch
@@ -92,20 +94,25 @@ class Unlike:
         self._core = _Core(batch)
         self._guesses = guesses
         self._silent = self._core.silence()
-        self._spaces = [_InSpace(space.vectors, batch.votes, self, labels, present)
-                        for space in batch.spaces]  # fmt: skip
+        self._spaces = [
+            _InSpace(space.vectors, beside, self, labels, present)
+            for space, beside in zip(batch.spaces, near.own, strict=True)
+        ]
         far, called = np.zeros(n), np.zeros(n)
         for one in self._spaces:
             far += one.far(one.distances, self._silent, one.near, self)
             called += one.trust * _share_called(guesses, labels, one.near)
         self.scores = self._scored(far, called, batch.known)
 
-    def further(self, batch: Batch, probabilities: np.ndarray) -> np.ndarray:
+    def further(
+        self, batch: Batch, probabilities: np.ndarray, near: Sequence[Around]
+    ) -> np.ndarray:
         """Return the same, (m,) float32, of images that are none of the batch learned from.
 
         Args:
             batch: these, in the same spaces.
             probabilities: what refinement gave, (m, classes).
+            near: who surrounds them in each space.
         """
         found = np.zeros(len(batch.plain), np.float32)
         if not self._fits:
@@ -114,10 +121,10 @@ class Unlike:
             labels = probabilities[part].argmax(axis=1)
             silent = -self._core.fit(batch.spaces[0].vectors[part]).max(axis=1)
             far, called = np.zeros(len(labels)), np.zeros(len(labels))
-            for one, space in zip(self._spaces, batch.spaces, strict=True):
-                near = one.near.further(space.vectors[part])
-                far += one.far(one.distance(space.vectors[part]), silent, near, self)
-                called += one.trust * _share_called(self._guesses, labels, near)
+            for one, space, around in zip(self._spaces, batch.spaces, near, strict=True):
+                beside = around.part(part)
+                far += one.far(one.distance(space.vectors[part]), silent, beside, self)
+                called += one.trust * _share_called(self._guesses, labels, beside)
             found[part] = self._scored(far, called, batch.known[part])
         return found
 
@@ -195,12 +202,12 @@ class _InSpace:
     def __init__(
         self,
         vectors: np.ndarray,
-        votes: np.ndarray,
+        near: Around,
         asked: Unlike,
         labels: np.ndarray,
         present: np.ndarray,
     ) -> None:
-        self.near = around(vectors, votes)
+        self.near = near
         self.trust = _trust(labels, self.near)
         self._centre = centre_of(vectors)
         self._means = _means(vectors, self._centre, asked._core, present)

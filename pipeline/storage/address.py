@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 # Scheme → what its filesystem is installed with.
 SCHEMES = {"s3": "s3", "gs": "gs", "az": "az"}
+_STARTS = tuple(f"{one}://" for one in SCHEMES)
 
 Place = str | Path
 
@@ -46,7 +48,7 @@ class Cell:
 
 def is_address(place: Place) -> bool:
     """Say whether a place is in an object store."""
-    return isinstance(place, str) and place.startswith(tuple(f"{one}://" for one in SCHEMES))
+    return isinstance(place, str) and place.startswith(_STARTS)
 
 
 def scheme_of(text: str) -> str | None:
@@ -124,7 +126,12 @@ def name_of(place: Place) -> str:
         return posixpath.basename(entry.name) or entry.name
     if isinstance(entry, Cell):
         return f"{posixpath.splitext(name_of(entry.shard))[0]}_{entry.column}_{entry.row}"
-    return posixpath.basename(place) if is_address(place) else Path(place).name
+    if is_address(place):
+        return posixpath.basename(place)
+    # The last part as it stands is ten times as soon found as a path is made; it is not a name
+    # where the place ends in a slash or a dot.
+    last = os.path.basename(place)
+    return last if last.strip(".") else Path(place).name
 
 
 def joined(folder: str, below: str) -> str:

@@ -1,11 +1,12 @@
 """open_clip, imported without what only seldom models need: everybody who uses it has it from here.
 
 As it stands, importing it takes longer than all else before a first answer. Its captioning model
-and its text towers of Hugging Face import transformers; torchvision and timm import torch's
-compiler, one to ask it a question when a region of interest is pooled, the other to keep it off
-five methods of one model. Here both wait until somebody needs them. No library is changed. One
-import is told "not now", as where transformers is not installed, and `with_transformers` runs the
-two modules that took it so again, in place. The other finds two functions that call the real ones.
+and its text towers of Hugging Face import transformers, its image towers of timm import all of
+timm's; torchvision and timm import torch's compiler, one to ask it a question when a region of
+interest is pooled, the other to keep it off five methods of one model. Here all three wait until
+somebody needs them. No library is changed. Imports of the first two are told "not now", as where
+they are not installed, and `with_library` runs the modules that took it so again, in place. The
+third finds two functions that call the real ones.
 """
 
 from __future__ import annotations
@@ -18,29 +19,36 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-# Of open_clip's modules those that import transformers, if they can (3.3.0).
-_WITHOUT = ("open_clip.hf_model", "open_clip.coca_model")
+# Libraries, and open_clip's modules that import them, if they can (3.3.0).
+_WITHOUT = {
+    "transformers": ("open_clip.hf_model", "open_clip.coca_model"),
+    "timm": ("open_clip.timm_model",),
+}
 _COMPILER = "torch._dynamo"
 _turn = threading.Lock()
 
 
-def with_transformers() -> None:
-    """Let open_clip have transformers, for a text tower of Hugging Face or to write captions.
+def with_library(name: Literal["transformers", "timm"]) -> None:
+    """Let open_clip have a library, for what it builds of it: image towers of timm, text towers of
+    Hugging Face, and what writes captions.
 
     Classes that were made before are as good afterwards: they look into the same modules.
     """
     with _turn:
-        if open_clip.hf_model.transformers is None:
-            for name in _WITHOUT:
-                importlib.reload(sys.modules[name])
+        modules = [sys.modules[module] for module in _WITHOUT[name]]
+        if getattr(modules[0], name) is not None:
+            return
+        with _without_compiler() if name == "timm" else contextlib.nullcontext():
+            for module in modules:
+                importlib.reload(module)
 
 
 class _NotNow:
-    """Finds no transformers for the thread that made it; others import it as ever."""
+    """Finds none of these libraries for the thread that made it; others import them as ever."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -48,7 +56,7 @@ class _NotNow:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name == "transformers" and threading.get_ident() == self._thread:
+        if name in _WITHOUT and threading.get_ident() == self._thread:
             raise ModuleNotFoundError(f"{name} is not imported now", name=name)
         return None
 
@@ -95,27 +103,29 @@ def _disable(function: Any, recursive: bool = True, *, reason: str | None = None
 
 
 @contextlib.contextmanager
-def _lightly() -> Iterator[None]:
-    finder = _NotNow()
+def _without_compiler() -> Iterator[None]:
     stand_ins = [
         _Later(_COMPILER, {"disable": _disable}),
         _Later(f"{_COMPILER}.utils", {"is_compile_supported": _is_compile_supported}),
     ]
     if _COMPILER in sys.modules:
         stand_ins = []
-    sys.meta_path.insert(0, finder)
     sys.modules.update({module.__name__: module for module in stand_ins})
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
         for module in stand_ins:
             module.step_aside()
 
 
 def _imported() -> Any:
-    with _turn, _lightly():
-        return importlib.import_module("open_clip")
+    finder = _NotNow()
+    with _turn, _without_compiler():
+        sys.meta_path.insert(0, finder)
+        try:
+            return importlib.import_module("open_clip")
+        finally:
+            sys.meta_path.remove(finder)
 
 
 open_clip = _imported()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from pipeline.teachers.known_weights import PREPROCESSING, Facts
-from pipeline.teachers.library import open_clip, with_transformers
+from pipeline.teachers.library import open_clip, with_library
 
 
 def load_model(model: str, weights: Path, tag: str | None, facts: Facts, device: str) -> Any:
@@ -29,8 +29,8 @@ def load_model(model: str, weights: Path, tag: str | None, facts: Facts, device:
         Exception: whatever open_clip raises for weights that are not this model's, each of whose
             tensors must be in the file.
     """
-    if _wants_transformers(model):
-        with_transformers()
+    for library in _libraries_of(model):
+        with_library(library)
     options = {} if facts.quick_gelu is None else {"quick_gelu": facts.quick_gelu}
     listed = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     with _NoRandomWeights():
@@ -78,17 +78,22 @@ def file_of(model: str, pretrained: str | None) -> Path:
     return Path(open_clip.download_pretrained(listed) if listed else pretrained or "")
 
 
-def _wants_transformers(model: str) -> bool:
-    """Whether a model may have a text tower of Hugging Face; of a repository only open_clip will
-    read it."""
+def _libraries_of(model: str) -> list[Literal["transformers", "timm"]]:
+    """What a model may be built of besides open_clip's own; what a repository holds only open_clip
+    will read."""
     if model.startswith("hf-hub:"):
-        return True
+        return ["transformers", "timm"]
     if model.startswith("local-dir:"):
         place = Path(model.removeprefix("local-dir:")) / "open_clip_config.json"
         config = json.loads(place.read_text("utf-8")).get("model_cfg") or {}
     else:
         config = open_clip.get_model_config(model) or {}
-    return "hf_model_name" in config.get("text_cfg", {})
+    found: list[Literal["transformers", "timm"]] = []
+    if "hf_model_name" in config.get("text_cfg", {}):
+        found.append("transformers")
+    if "timm_model_name" in config.get("vision_cfg", {}):
+        found.append("timm")
+    return found
 
 
 class _NoRandomWeights(TorchFunctionMode):

@@ -1,4 +1,4 @@
-"""`precision: auto` on a processor: bf16 where it was measured to be faster, not where it can be had."""
+"""`precision: auto` on a processor: bf16 where it was measured to be faster, or else fp32."""
 
 from __future__ import annotations
 

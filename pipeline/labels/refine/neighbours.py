@@ -16,6 +16,7 @@ _MOST = 10  # neighbours of an image
 _FEW = 8  # images to one neighbour: in a small batch the tenth neighbour is anything
 _REACH = 1.0  # by which a likeness must be less to count 1/e, in spreads of all likenesses
 _LEAST = 1e-3  # spread of likenesses that are told apart
+_GROUP = 4  # columns of a group, below which groups spare nothing
 _SAME = 1e-5  # length, beside the vectors' own, below which a centred vector is rounding error
 
 
@@ -93,7 +94,7 @@ def neighbours(
         if own is not None and size > 1:
             inside = np.flatnonzero(own[rows] >= 0)
             alike[inside, own[rows][inside]] = -np.inf
-        near = np.argpartition(alike, -most, axis=1)[:, -most:]
+        near = _largest(alike, most)
         strength = np.take_along_axis(alike, near, axis=1) / _REACH + loudness[near]
         strength = np.exp(strength - strength.max(axis=1, keepdims=True))
         columns[rows] = near
@@ -101,6 +102,28 @@ def neighbours(
     starts = np.arange(0, columns.size + 1, most)
     shape = (len(seen), size)
     return sparse.csr_array((weights.ravel(), columns.ravel(), starts), shape=shape)
+
+
+def _largest(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return the columns (m, count) of the largest values of rows (m, s), in no order.
+
+    The largest lie in the groups of columns whose own largest are largest. So only these groups are
+    searched, and the rest is looked through as fast as it can be read: in 6,000 columns for ten, a
+    tenth of the time that a search of all of them takes.
+    """
+    m, size = rows.shape
+    each = max(1, int(np.sqrt(size / count)))  # columns of a group
+    groups = size // each
+    if each < _GROUP:
+        return np.argpartition(rows, -count, axis=1)[:, -count:]
+    # A group is one column in every so many, so that whole runs of columns are compared at once.
+    best = rows[:, : each * groups].reshape(m, each, groups).max(axis=1)
+    chosen = np.argpartition(best, -count, axis=1)[:, -count:]
+    columns = (chosen[:, :, None] + np.arange(each) * groups).reshape(m, -1)
+    left = np.broadcast_to(np.arange(each * groups, size), (m, size - each * groups))
+    columns = np.concatenate([columns, left], axis=1)
+    found = np.argpartition(np.take_along_axis(rows, columns, axis=1), -count, axis=1)
+    return np.take_along_axis(columns, found[:, -count:], axis=1)
 
 
 def _spread(unit: np.ndarray) -> float:

@@ -65,12 +65,12 @@ def vectors_of(space: Space, rows: np.ndarray | slice) -> np.ndarray:
     return vectors
 
 
-def room(rows: int, columns: int) -> np.ndarray:
-    """Return a float32 array to be filled: on disk where it is large, in a file without a name
-    that goes when nobody holds it any more."""
+def room(rows: int, columns: int, kind: type[np.float32 | np.int32] = np.float32) -> np.ndarray:
+    """Return an array to be filled: on disk where it is large, in a file without a name that goes
+    when nobody holds it any more."""
     size = rows * columns * 4
     if size <= _IN_MEMORY:
-        return np.empty((rows, columns), np.float32)
+        return np.empty((rows, columns), kind)
     with tempfile.TemporaryFile(prefix="clip2yolo-") as file:
         file.truncate(size)
-        return np.memmap(file, np.float32, "r+", shape=(rows, columns))
+        return np.memmap(file, kind, "r+", shape=(rows, columns))
