@@ -79,6 +79,8 @@ def main(
     if to and not trial:
         raise Clip2YoloError("`--to` is for trials. Leave it out, or measure less than usual.")
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    # As on most machines: what is imported was compiled by a run before.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     model = random_vit(_WORK / "model")

@@ -457,3 +457,36 @@ def test_pulled_decisions_override_the_teacher_and_a_review_overrides_them(
     assert answer("label")["label"]["human"] == 1
     labels = pl.read_parquet(run / "labels.parquet").filter(pl.col("decision") == "human")
     assert labels.select("id", "class").rows() == [(first, "apple")]
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("pass", 0), ("sys.exit(3)", 3), ("raise click.UsageError('no')", 2),
+     ("raise Clip2YoloError('no')", 1), ("raise RuntimeError('a mistake of ours')", 1),
+     ("sys.stdout = open('/dev/full', 'w'); sys.stdout.write('lost')", 120)],
+)  # fmt: skip
+def test_leaving_at_once_loses_nothing(tmp_path: Path, end: str, status: int) -> None:
+    if "/dev/full" in end and not Path("/dev/full").exists():
+        pytest.skip("there is no device that is always full")
+    script = (
+        "import atexit, sys, threading, time\nimport click\nfrom pathlib import Path\n"
+        "from pipeline.cli import main\nfrom pipeline.cli.__main__ import console\n"
+        "from pipeline.errors import Clip2YoloError\n"
+        "def slow():\n    time.sleep(0.3)\n    Path('slow').write_text('done')\n"
+        "@main.command('work')\ndef work():\n"
+        "    atexit.register(lambda: Path('last').write_text('done'))\n"
+        "    threading.Thread(target=slow).start()\n"
+        "    sys.stdout.write('x' * 300_000)\n"
+        f"    {end}\n"
+        "sys.argv = ['clip2yolo', 'work']\nconsole()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == status
+    if status != 120:
+        assert len(done.stdout) == 300_000
+    assert ("Traceback" in done.stderr) == ("RuntimeError" in end)
+    for name in ("slow", "last"):
+        assert (tmp_path / name).read_text() == "done"

@@ -76,6 +76,25 @@ def test_a_kind_that_was_never_taught_is_unlike_all(kinds: int) -> None:
     assert area_under_roc(known.scores(own), known.scores(features(rng, 3, 50))) == 1
 
 
+def test_what_only_rounding_tells_apart_is_not_turned_away() -> None:
+    # A student that sees the same in all pictures of a class, as one of few and plain pictures may.
+    rng = np.random.default_rng(3)
+    kinds = rng.uniform(0, 1, (3, 64)).astype(np.float32)
+
+    def seen(n: int, rounding: float) -> np.ndarray:
+        rows = np.repeat(kinds, n, axis=0)
+        rows *= (1 + rounding * rng.standard_normal(rows.shape)).astype(np.float32)
+        return rows
+
+    labels, weights = np.repeat([0, 1, 2], 20), kinds - kinds.mean(axis=0)
+    bias, nothing = np.zeros(3, np.float32), np.zeros((0, 64), np.float32)
+    known = fit(seen(20, 1e-7), labels, weights, bias, seen(10, 1e-7), nothing)
+    strange = kinds[:, ::-1].copy()
+    for rounding in (1e-7, 1e-5, 2e-4):  # of fp32, of other formats, of fp16
+        assert known.scores(seen(30, rounding)).max() < 0.5
+    assert known.scores(strange).min() > 0.9
+
+
 def test_each_of_the_three_tells_something() -> None:
     # Two classes along the first two of four axes; training varies in these two only.
     rng = np.random.default_rng(2)

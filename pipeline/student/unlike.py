@@ -42,6 +42,7 @@ _KINDS = 8  # of other things that are told apart, at most
 _OF_A_KIND = 8  # pictures that there are for each
 _ROUNDS = 15  # of finding them
 _LEAST = 1e-12
+_SEEN = 1e-3  # of a measure's whole range: what rounding, in half precision at worst, may make of it
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,16 @@ class Unlike:
             count = 4 if len(self.outside) else 3
             nothing, zeros = np.zeros(0, np.float32), np.zeros(count, np.float32)
             return replace(self, middle=zeros, spread=zeros + 1, held_out=nothing)
-        low, middle, high = np.quantile(self._measures(held_out), [0.16, 0.5, 0.84], axis=0)
+        measures = self._measures(held_out)
+        low, middle, high = np.quantile(measures, [0.16, 0.5, 0.84], axis=0)
+        # A student that sees nearly the same in all pictures of a class would else turn away each
+        # whose rounding is another. Only what lies in no direction is as long as features are.
+        least = np.full(measures.shape[1], _SEEN)
+        least[1] *= np.median(np.linalg.norm(held_out, axis=1))
         known = replace(
             self,
             middle=middle.astype(np.float32),
-            spread=np.maximum(high - low, _LEAST).astype(np.float32),
+            spread=np.maximum(high - low, np.maximum(least, _LEAST)).astype(np.float32),
         )
         return replace(known, held_out=np.sort(known.scores(held_out)))
 

@@ -14,7 +14,8 @@ from tests.second_process import in_another_process
 _LIGHT = """
 import sys
 from pipeline.teachers.library import open_clip
-assert not {"transformers", "torch._dynamo", "torch._dynamo.utils", "sympy"} & set(sys.modules)
+unasked = {"transformers", "timm", "torch._dynamo", "torch._dynamo.utils", "sympy"}
+assert not unasked & set(sys.modules)
 """
 
 
@@ -56,8 +57,14 @@ def test_the_compiler_and_what_asks_for_it_work_afterwards() -> None:
         "-c",
         _LIGHT
         + """
+from pipeline.teachers.library import with_library
+
+with_library("timm")
+assert unasked & set(sys.modules) == {"timm"}
 import timm, torch
 from torchvision.ops import roi_align
+
+assert open_clip.timm_model.timm is timm
 
 box = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
 assert roi_align(torch.ones(1, 3, 8, 8), box, 2).shape == (1, 3, 2, 2)
@@ -129,11 +136,11 @@ from pipeline.teachers import load_teacher
 
 load_teacher(TeacherConfig(model={pocket!r}))  # the other comes when one is there already
 assert "transformers" not in sys.modules
-from pipeline.teachers.library import with_transformers
+from pipeline.teachers.library import with_library
 from safetensors.torch import save_file
 
 folder = "local-dir:{tmp_path}"
-with_transformers()
+with_library("transformers")
 model = open_clip.create_model(folder, load_weights=False, pretrained_text=False)
 held = dict((key, of.contiguous()) for key, of in model.state_dict().items())
 save_file(held, "{tmp_path}/open_clip_model.safetensors")
