@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -90,10 +91,14 @@ class Sharded:
         shards = self.table.select("shard", "shard_bytes").unique(maintain_order=True)
         return [self.depot.place(name) for name, size in shards.rows() if there.get(name) != size]
 
-    def places(self) -> dict[str, Place]:
-        """Return where the bytes of each image are: file of dataset.parquet → place."""
+    def places(self, here: Mapping[str, str] = MappingProxyType({})) -> dict[str, Place]:
+        """Return where the bytes of each image are: file of dataset.parquet → place.
+
+        Args:
+            here: places of shards that lie elsewhere, too, and are to be read there, by name.
+        """
         columns = self.table.select("file", "shard", "entry", "start", "bytes")
-        at = {name: self.depot.place(name) for name in columns["shard"].unique()}
+        at = {name: here.get(name, self.depot.place(name)) for name in columns["shard"].unique()}
         return {
             file: member(at[shard], entry, start, size)
             for file, shard, entry, start, size in columns.iter_rows()

@@ -15,6 +15,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import ConfigError, SourceError
@@ -229,6 +230,16 @@ def put_file(address: str, file: str) -> None:
     """
     with in_words(address, "written"):
         filesystem_of(address).put_file(file, address)
+
+
+def get_file(address: str, file: Path) -> None:
+    """Copy an object to a file, in parts.
+
+    Raises:
+        FileNotFoundError, PermissionError, StorageError: see `in_words`.
+    """
+    with in_words(address):
+        filesystem_of(address).get_file(address, str(file))
 
 
 def sizes_below(address: str) -> dict[str, int]:

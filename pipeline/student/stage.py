@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import SpaceConfig, StudentConfig
+from pipeline.dataset.nearby import brought_here
 from pipeline.dataset.sharded import Sharded, read_sharded
 from pipeline.errors import ConfigError, DeviceError, StudentError, WorkspaceError
 from pipeline.files import fingerprint
@@ -118,6 +119,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             "`label.min_confidence`."
         )
     settings = _from_promoted(run, classes)
+    places = None if inputs.shards is None else brought_here(inputs.shards, run.listener)
     with _Bar(run.listener) as bar:
         return train(
             space.dataset,
@@ -126,7 +128,7 @@ def _work(run: Run, inputs: TrainInputs) -> TrainResult:
             classes,
             digest=_digest_with(run, inputs, settings),
             files=inputs.plan["file"].to_list(),
-            places=None if inputs.shards is None else inputs.shards.places(),
+            places=places,
             beliefs=inputs.beliefs,
             max_pixels=run.config.max_pixels,
             on_epoch=bar.on_epoch,

@@ -42,7 +42,9 @@ _KINDS = 8  # of other things that are told apart, at most
 _OF_A_KIND = 8  # pictures that there are for each
 _ROUNDS = 15  # of finding them
 _LEAST = 1e-12
-_SEEN = 1e-3  # of a measure's whole range: what rounding, in half precision at worst, may make of it
+_SEEN = (
+    1e-3  # of a measure's whole range: what rounding, in half precision at worst, may make of it
+)
 
 
 @dataclass(frozen=True)
