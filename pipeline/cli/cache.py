@@ -33,8 +33,8 @@ _DAY = 86_400.0
 @click.option(
     "--down-to",
     metavar="SIZE",
-    help="Remove the thumbnails, then fetched shards, then the vectors that are the longest unused, "
-    "those of sentences first, until no more is left than, say, 5GB or 500MB.",
+    help="Remove the thumbnails, then fetched shards, then the vectors that are the longest "
+    "unused, those of sentences first, until no more is left than, say, 5GB or 500MB.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def cache(unused_for: float | None, down_to: str | None, as_json: bool) -> None:
