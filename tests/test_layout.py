@@ -19,6 +19,7 @@ ROOMS = (
         "printable",
         "errors",
         "machine",
+        "compiler",
         "files",
         "storage",
         "pixels",

@@ -57,8 +57,7 @@ def undisturbed() -> Iterator[None]:
     handlers, propagate = LOGGER.handlers[:], LOGGER.propagate
     safe = getattr(tasks, "SAFE_LOAD", None)
     reporters = {name: SETTINGS[name] for name in _REPORTERS if name in SETTINGS}
-    exact = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    exact = _exactness()
     filled, same = memory.fill_uninitialized_memory, cudnn.deterministic
     with _environment_kept():
         try:
@@ -76,8 +75,19 @@ def undisturbed() -> Iterator[None]:
             LOGGER.handlers, LOGGER.propagate = handlers, propagate
             tasks.SAFE_LOAD = safe
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(exact, warn_only=warned)
+            if exact != _exactness():  # to say so imports torch's compiler
+                torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
             memory.fill_uninitialized_memory, cudnn.deterministic = filled, same
+
+
+def _exactness() -> tuple[bool, bool]:
+    """Whether torch shall compute the same each time, and whether it only warns where it cannot."""
+    import torch
+
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
 
 
 @contextlib.contextmanager

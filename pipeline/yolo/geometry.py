@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.compiler import without_compiler
 from pipeline.yolo.library import ClassificationModel  # noqa: F401 - it sets the environment first
 
 # isort: split
 import torch
-import torchvision.transforms as T
-from ultralytics.data.augment import classify_augmentations, classify_transforms
+
+with without_compiler():
+    import torchvision.transforms as T
+    from ultralytics.data.augment import classify_augmentations, classify_transforms
 
 _GREY_BYTE = 114  # around a padded picture, as ultralytics pads for its detectors
 _GREY = _GREY_BYTE / 255

@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
+from pipeline.compiler import without_compiler
 from pipeline.errors import StudentError, describe_os_error
 from pipeline.files import cache_dir
 from pipeline.yolo.apart import importing, undisturbed
 
-with importing():
+with importing(), without_compiler():
     from ultralytics import __version__ as ultralytics_version
     from ultralytics.cfg import DEFAULT_CFG_DICT
     from ultralytics.nn.modules import Classify
@@ -216,7 +217,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         StudentError: the file is damaged, holds something else, or is no classifier.
     """
-    with _only_weights(), _plain_copy(path) as plain:
+    # It imports what it lets in, torchvision among it.
+    with _only_weights(), _plain_copy(path) as plain, without_compiler():
         try:
             checkpoint, _ = torch_safe_load(str(plain), safe_only=True)
         except Exception as error:
