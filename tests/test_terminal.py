@@ -240,7 +240,7 @@ def test_a_cache_that_cannot_be_written_names_its_variable(
 def test_somebody_without_a_home_is_told_where_to_put_the_cache() -> None:
     # Everything is imported first: that user may not be allowed to read it.
     code = (
-        "import os, sys, pipeline.terminal, pipeline.teachers.cache, pipeline.errors\n"
+        "import os, sys, pipeline.terminal, pipeline.teachers.cache, pipeline.dataset.nearby\n"
         "from pipeline.cli import main\n"
         "os.setuid(54321)\nsys.argv = ['clip2yolo', 'cache']\nmain()"
     )

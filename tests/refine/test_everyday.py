@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 from pipeline import stages
 from pipeline.config import parse_config
 from pipeline.listener import Listener
 
 
+@pytest.mark.slow
 def test_refined_labels_of_everyday_photos_reach_their_targets(
     shared: Path, tmp_path: Path
 ) -> None:
