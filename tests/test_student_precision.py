@@ -13,10 +13,11 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.errors import DeviceError
 from pipeline.export.open import open_student
+from pipeline.files import cache_dir
 from pipeline.student import Student
 from pipeline.student.precision import check_precision
 from pipeline.student.settings import trained_with, training_digest
-from pipeline.teachers.precision import multiplies_bf16
+from pipeline.teachers.precision import gains_by_bf16, multiplies_bf16
 from tests.fakes import picture
 from tests.tiny_student import CLASSES, config
 
@@ -69,6 +70,26 @@ def test_whoever_opens_a_student_may_ask_for_it(taught: Path, tmp_path: Path) ->
     done = CliRunner().invoke(main, [*command, "--precision", "bf16", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)[0]["answers"][0]["class"] == "green"
+
+
+@needs_bf16
+@pytest.mark.parametrize("gains", [True, False])
+def test_where_it_only_takes_longer_that_is_said(taught: Path, tmp_path: Path, gains: bool) -> None:
+    gains_by_bf16.cache_clear()
+    gains_by_bf16()
+    (record,) = (cache_dir() / "precision").iterdir()
+    record.write_text(json.dumps({"fp32": 2.0 if gains else 0.5, "bf16": 1.0}))
+    gains_by_bf16.cache_clear()
+    picture("green", 5).save(tmp_path / "a.png")
+    command = ["classify", str(tmp_path / "a.png"), "--student", str(taught), "--device", "cpu"]
+    try:
+        for precision, said in (("bf16", not gains), ("fp32", False)):
+            done = CliRunner().invoke(main, [*command, "--precision", precision])
+            assert done.exit_code == 0
+            assert ("multiplies fp32 faster than bf16" in done.stderr) == said
+            assert "green" in done.stdout
+    finally:
+        gains_by_bf16.cache_clear()
 
 
 def test_precision_is_for_students_alone(tmp_path: Path) -> None:

@@ -126,12 +126,15 @@ def _ask_student(
     from pipeline.export.open import Exported, open_student
     from pipeline.images.fetch import fetch_ahead
     from pipeline.student import Refusing
+    from pipeline.student.precision import only_slower
 
     refuse = refused_share(reject or "auto")
     ahead = fetch_ahead(images)
     student = open_student(path, device, precision or "fp32")
     if precision is not None and isinstance(student, Exported):
         raise ConfigError("An export computes in what it was made in. Leave `--precision` out.")
+    if (slower := only_slower(precision or "fp32", student.device)) is not None:
+        echo(f"warning: {slower}", err=True)
     if refuse is None or (reject is None and not student.can_refuse):
         return classify_with_student(images, student, ahead=ahead)
     return classify_or_refuse(images, Refusing(student, refuse), ahead=ahead)

@@ -55,6 +55,7 @@ from pipeline.run.stage import Run, Stage
 from pipeline.student import Student
 from pipeline.student.epochs import read_curve
 from pipeline.student.kept import Students
+from pipeline.student.precision import only_slower
 from pipeline.student.stage import TRAIN
 from pipeline.teachers.panel import Answers, Panel, ask, in_words, panel_of
 
@@ -251,6 +252,8 @@ def _precision_of_student(
     used = student.precision
     if used == "fp32":
         return Precision(used, None)
+    if (slower := only_slower(used, student.device)) is not None:
+        run.listener.warn(slower)
     run.listener.say(f"Comparing the student in {used} with fp32.")
     exact = Student.load(run.workspace.student, run.config.student.device)
     said = predict_files(exact, sample.paths[:_COMPARED], max_pixels=run.config.max_pixels)

@@ -27,3 +27,21 @@ def check_precision(precision: Precision, device: str) -> None:
             "`student.precision: bf16` needs a processor or a GPU that multiplies bf16, which "
             f"{device} of this machine does not. Set `student: {{precision: fp32}}`."
         )
+
+
+def only_slower(precision: Precision, device: str) -> str | None:
+    """Return a sentence where a precision is computed, and takes longer than fp32; None elsewhere.
+
+    Args:
+        device: of torch, that `check_precision` did not refuse.
+    """
+    if precision == "fp32" or device != "cpu":
+        return None
+    from pipeline.teachers.precision import gains_by_bf16
+
+    if gains_by_bf16():
+        return None
+    return (
+        "This processor multiplies fp32 faster than bf16, so that a student in bf16 only takes "
+        "longer here. Leave `precision: bf16` out, unless it is another machine that counts."
+    )
