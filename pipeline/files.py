@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -123,6 +123,51 @@ def sweep(folder: Path) -> None:
             continue
         shutil.rmtree(holder, ignore_errors=True)
         alive.release()
+
+
+class Stored(Protocol):
+    """Something in the cache."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    @property
+    def used(self) -> float:
+        """Seconds since 1970 when it was last looked into."""
+
+
+_S = TypeVar("_S", bound=Stored)
+
+
+def long_unused(
+    stored: Sequence[_S], unused_for: float | None = None, down_to: int | None = None
+) -> list[_S]:
+    """Return what is to go of what the cache stores, the longest unused first.
+
+    Args:
+        stored: all of a sort.
+        unused_for: seconds; what was not looked into for longer goes.
+        down_to: bytes; the longest unused go until the rest is not larger.
+    """
+    waiting = sorted(stored, key=lambda one: one.used)
+    left, now, gone = sum(one.size for one in waiting), time.time(), []
+    for one in waiting:
+        old = unused_for is not None and now - one.used > unused_for
+        if not old and (down_to is None or left <= down_to):
+            break
+        gone.append(one)
+        left -= one.size
+    return gone
+
+
+def let_go(folder: Path) -> None:
+    """Remove a folder of the cache. It is renamed first, so that whoever begins to look into it now
+    begins anew and finds no half of it."""
+    doomed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def stacked(

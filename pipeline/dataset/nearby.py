@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.dataset.sharded import Sharded
 from pipeline.errors import SourceError, WorkspaceError
-from pipeline.files import cache_dir, fingerprint, replacing, sweep
+from pipeline.files import cache_dir, fingerprint, let_go, long_unused, replacing, sweep
 from pipeline.listener import Listener
 from pipeline.storage.address import Place, is_address
 from pipeline.storage.filesystems import get_file
@@ -92,18 +91,9 @@ def clear_shards(unused_for: float | None = None, down_to: int | None = None) ->
     Returns:
         What was removed.
     """
-    kept, removed, now = kept_shards(), [], time.time()
-    while kept:
-        old = unused_for is not None and now - kept[-1].used > unused_for
-        large = down_to is not None and sum(one.size for one in kept) > down_to
-        if not old and not large:
-            break
-        removed.append(kept.pop())
-        # Renamed first: a training that starts now must not find half of it.
-        doomed = removed[-1].folder.with_name(f".{removed[-1].folder.name}.removed")
-        shutil.rmtree(doomed, ignore_errors=True)
-        removed[-1].folder.rename(doomed)
-        shutil.rmtree(doomed)
+    removed = long_unused(kept_shards(), unused_for, down_to)
+    for one in removed:
+        let_go(one.folder)
     return removed
 
 

@@ -6,14 +6,13 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from pipeline.errors import SourceError
-from pipeline.files import cache_dir, replacing
+from pipeline.files import cache_dir, let_go, replacing
 from pipeline.pixels import read_bytes, read_pixels
 from pipeline.storage.address import Place, is_file_place
 
@@ -81,11 +80,7 @@ def kept_thumbnails() -> Kept | None:
 
 def clear_thumbnails() -> None:
     """Remove all of them; what is shown again is made again."""
-    # Renamed first: a page that is open now begins anew, and finds no half of it.
-    doomed = _folder().with_name(".thumbnails.removed")
-    shutil.rmtree(doomed, ignore_errors=True)
-    _folder().rename(doomed)
-    shutil.rmtree(doomed)
+    let_go(_folder())
 
 
 def _folder() -> Path:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.files import let_go, long_unused
 from pipeline.teachers.cache import ABOUT, IDS
 
 
@@ -55,17 +54,7 @@ def prune(
     Returns:
         What was removed.
     """
-    kept = cache_entries(root)
-    removed = []
-    now = time.time()
-    while kept:
-        old = unused_for is not None and now - kept[-1].used > unused_for
-        large = down_to is not None and sum(entry.size for entry in kept) > down_to
-        if not old and not large:
-            break
-        removed.append(kept.pop())
-        # Renamed first: a run that starts now must not find half of it.
-        doomed = root / f".{removed[-1].fingerprint}.removed"
-        (root / removed[-1].fingerprint).rename(doomed)
-        shutil.rmtree(doomed)
+    removed = long_unused(cache_entries(root), unused_for, down_to)
+    for entry in removed:
+        let_go(root / entry.fingerprint)
     return removed
