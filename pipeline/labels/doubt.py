@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from pipeline.labels.around import Around, Surroundings, blocks
@@ -40,7 +38,7 @@ class Doubter:
 
     def __init__(self, batch: Batch, probabilities: np.ndarray, near: Surroundings) -> None:
         n, classes = probabilities.shape
-        self._batch, self._shares = batch, probabilities
+        self._batch, self._shares, self._near = batch, probabilities, near
         self._probes: list[Probe] = []  # one for each space
         self.scores = np.zeros(n, np.float32)  # of the batch
         if n < 3 or classes < 2:
@@ -52,20 +50,18 @@ class Doubter:
             self._probes.append(linear)
         self.scores = _mean(total, len(batch.spaces), batch.known)
 
-    def further(
-        self, batch: Batch, probabilities: np.ndarray, near: Sequence[Around]
-    ) -> np.ndarray:
+    def further(self, batch: Batch, probabilities: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return how likely each label is wrong, (m,) float32 from 0 to 1.
 
         Args:
             batch: images that are none of those learned from, in the same spaces.
             probabilities: what refinement gave, (m, classes).
-            near: who surrounds them in each space.
+            rows: (m,) int, which images they are, see `Surroundings.further`.
         """
         found = np.zeros(len(probabilities), np.float32)
         if not self._probes:
             return found
-        labels = _labels(batch, probabilities)
+        labels, near = _labels(batch, probabilities), self._near.further(batch, rows)
         for part in blocks(len(found)):
             total = np.zeros(len(labels[part]))
             for linear, space, beside in zip(self._probes, batch.spaces, near, strict=True):

@@ -70,8 +70,7 @@ def judge(
         each_alone(batch.plain[:n], batch.known[:n], batch.classes, settings, refined.why),
         probabilities=found,
         unlike=everywhere.of(
-            fits.scores,
-            lambda other, rows: fits.further(other, found[rows], near.further(other, rows)),
+            fits.scores, lambda other, rows: fits.further(other, found[rows], rows)
         ),
         limit=reject_threshold(fits.scores, settings.reject),
         refined=refined.refined,
@@ -89,9 +88,7 @@ def judge(
             shares = np.concatenate([verdicts.probabilities, shares[n:]])
     doubts, now = Doubter(learned, shares, near), verdicts.probabilities
     own = everywhere.of(
-        doubts.scores,
-        lambda other, rows: doubts.further(other, now[rows], near.further(other, rows)),
-        kept,
+        doubts.scores, lambda other, rows: doubts.further(other, now[rows], rows), kept
     )
     return _with_doubt(verdicts, own)
 

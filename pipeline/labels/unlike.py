@@ -14,7 +14,6 @@ for detecting out-of-distribution samples", without the covariance, which did no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -85,7 +84,7 @@ class Unlike:
 
     def __init__(self, batch: Batch, probabilities: np.ndarray, near: Surroundings) -> None:
         n, classes = batch.plain.shape
-        self._fits = n >= 3 and classes >= 2
+        self._fits, self._near = n >= 3 and classes >= 2, near
         self.scores = np.zeros(n, np.float32)  # of the batch
         if not self._fits:
             return
@@ -104,19 +103,18 @@ class Unlike:
             called += one.trust * _share_called(guesses, labels, one.near)
         self.scores = self._scored(far, called, batch.known)
 
-    def further(
-        self, batch: Batch, probabilities: np.ndarray, near: Sequence[Around]
-    ) -> np.ndarray:
+    def further(self, batch: Batch, probabilities: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the same, (m,) float32, of images that are none of the batch learned from.
 
         Args:
             batch: these, in the same spaces.
             probabilities: what refinement gave, (m, classes).
-            near: who surrounds them in each space.
+            rows: (m,) int, which images they are, see `Surroundings.further`.
         """
         found = np.zeros(len(batch.plain), np.float32)
         if not self._fits:
             return found
+        near = self._near.further(batch, rows)
         for part in blocks(len(found)):
             labels = probabilities[part].argmax(axis=1)
             silent = -self._core.fit(batch.spaces[0].vectors[part]).max(axis=1)

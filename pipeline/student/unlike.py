@@ -42,9 +42,7 @@ _KINDS = 8  # of other things that are told apart, at most
 _OF_A_KIND = 8  # pictures that there are for each
 _ROUNDS = 15  # of finding them
 _LEAST = 1e-12
-_SEEN = (
-    1e-3  # of a measure's whole range: what rounding, in half precision at worst, may make of it
-)
+_ROUNDED = 1e-3  # of a measure's whole range: what half precision may make of it
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class Unlike:
         low, middle, high = np.quantile(measures, [0.16, 0.5, 0.84], axis=0)
         # A student that sees nearly the same in all pictures of a class would else turn away each
         # whose rounding is another. Only what lies in no direction is as long as features are.
-        least = np.full(measures.shape[1], _SEEN)
+        least = np.full(measures.shape[1], _ROUNDED)
         least[1] *= np.median(np.linalg.norm(held_out, axis=1))
         known = replace(
             self,
