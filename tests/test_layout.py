@@ -19,7 +19,7 @@ ROOMS = (
         "printable",
         "errors",
         "machine",
-        "compiler",
+        "imports",
         "files",
         "storage",
         "pixels",

@@ -8,6 +8,7 @@ import os
 import sys
 
 from pipeline.cli import main
+from pipeline.imports import process_is_ours
 
 
 class _Leave:
@@ -35,6 +36,7 @@ class _Leave:
 def console() -> None:
     """Run the command line as a process of its own."""
     leave = _Leave()
+    process_is_ours()
     try:
         main()
     except SystemExit as end:

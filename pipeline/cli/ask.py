@@ -82,9 +82,11 @@ def classify(
 
     Example: clip2yolo classify car.jpg -p "a Toyota" -p "a Mercedes" -p "something else"
     """
+    from pipeline.imports import only_answers
     from pipeline.terminal import TerminalListener
 
     set_logging(verbose)
+    only_answers()
     listener = TerminalListener(quiet)
     asked = [bool(prompts), config_file is not None, student is not None]
     if sum(asked) != 1:

@@ -69,7 +69,9 @@ def label(
     Example: clip2yolo label --config configs/packing_line.yaml
     """
     from pipeline import stages
+    from pipeline.imports import only_answers
 
+    only_answers()
     config = config.with_precision(precision).with_refine(refine).with_engine(engine, address)
     _print_label(config, stages.label(config, listener, verify=verify), as_json, listener)
 

@@ -65,6 +65,7 @@ def watch(
     Example: clip2yolo watch line.mp4 --config configs/packing_line.yaml --student
     """
     from pipeline.images.video import clock
+    from pipeline.imports import only_answers
     from pipeline.terminal import print_table
     from pipeline.timeline import watch as look
     from pipeline.values import Sampling, seconds_of
@@ -78,6 +79,7 @@ def watch(
         shortest = seconds_of(min_duration)
     except ValueError as error:
         raise ConfigError(f"`--every` and `--min-duration` are durations: {error}.") from None
+    only_answers()
     predictor = _predictor(config, student, refused_share(reject), listener)
     started = time.monotonic()
     with listener.bar("Watching", "seconds") as progress:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.imports import only_answers, process_is_ours
 from pipeline.ontology import Ontology
 from pipeline.records import Predictor
 from pipeline.student.precision import Precision
@@ -51,6 +52,8 @@ class OpenStudent:
 
 def main() -> None:
     """Open who was asked for, and say what it finds in the picture the likeliest."""
+    process_is_ours()
+    only_answers()  # as `classify`
     opening, picture, max_pixels = pickle.load(sys.stdin.buffer)  # noqa: S301 - see above
     predictor: Predictor = opening()
     answer = predictor.predict([predictor.read(Path(picture).read_bytes(), max_pixels)])

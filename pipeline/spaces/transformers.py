@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.config import SpaceConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
+from pipeline.imports import all_of_torch
 from pipeline.machine import pick_device
 from pipeline.pixels import READING
 from pipeline.spaces.tower import space_of
@@ -54,6 +55,7 @@ def load(settings: SpaceConfig) -> Sight:
         TeacherError: unknown names, missing or damaged weights, no way to download them, a model
             that sees no images, or one that brings its own code where that was not allowed.
     """
+    all_of_torch()
     import transformers  # whether it is there is known above, with a sentence
 
     device = pick_device(settings.device)

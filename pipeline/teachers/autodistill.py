@@ -24,6 +24,7 @@ from PIL import Image
 from pipeline.config import TeacherConfig
 from pipeline.errors import ConfigError, TeacherError
 from pipeline.files import expanded, fingerprint
+from pipeline.imports import all_of_torch
 from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
 
@@ -110,6 +111,7 @@ def load(settings: TeacherConfig, sentences: Sequence[str] = ()) -> AutodistillT
         raise ConfigError("Two prompts are the same once the template is filled in. Reword one.")
     if not sentences:
         raise ConfigError("A teacher of autodistill must be given its prompts when it is loaded.")
+    all_of_torch()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

@@ -5,7 +5,7 @@ and its text towers of Hugging Face import transformers, its image towers of tim
 timm's, and with either comes torch's compiler. Here all three wait until somebody needs them. No
 library is changed. Imports of the first two are told "not now", as where they are not installed,
 and `with_library` runs the modules that took it so again, in place. For the third see
-`pipeline.compiler`.
+`pipeline.imports`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Literal
 
-from pipeline.compiler import without_compiler
+from pipeline.imports import all_of_torch, waiting
 
 # Libraries, and open_clip's modules that import them, if they can (3.3.0).
 _WITHOUT = {
@@ -39,7 +39,9 @@ def with_library(name: Literal["transformers", "timm"]) -> None:
         modules = [sys.modules[module] for module in _WITHOUT[name]]
         if getattr(modules[0], name) is not None:
             return
-        with without_compiler() if name == "timm" else contextlib.nullcontext():
+        if name == "transformers":
+            all_of_torch()
+        with waiting() if name == "timm" else contextlib.nullcontext():
             for module in modules:
                 importlib.reload(module)
 
@@ -60,7 +62,7 @@ class _NotNow:
 
 def _imported() -> Any:
     finder = _NotNow()
-    with _turn, without_compiler():
+    with _turn, waiting():
         sys.meta_path.insert(0, finder)
         try:
             return importlib.import_module("open_clip")

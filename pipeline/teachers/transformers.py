@@ -19,6 +19,7 @@ from PIL import Image
 from pipeline.config import TeacherConfig
 from pipeline.errors import TeacherError
 from pipeline.files import fingerprint
+from pipeline.imports import all_of_torch
 from pipeline.machine import out_of_memory, pick_device, streams_of
 from pipeline.pixels import READING
 from pipeline.teachers.base import Teacher
@@ -34,6 +35,7 @@ from pipeline.teachers.towers import (
     weights_digest,
 )
 
+all_of_torch()
 try:
     import transformers
 except ImportError as error:

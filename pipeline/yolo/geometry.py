@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.compiler import without_compiler
+from pipeline.imports import waiting
 from pipeline.yolo.library import ClassificationModel  # noqa: F401 - it sets the environment first
 
 # isort: split
 import torch
 
-with without_compiler():
+with waiting():
     import torchvision.transforms as T
     from ultralytics.data.augment import classify_augmentations, classify_transforms
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from pipeline.compiler import without_compiler
 from pipeline.errors import StudentError, describe_os_error
 from pipeline.files import cache_dir
+from pipeline.imports import all_of_torch, waiting
 from pipeline.yolo.apart import importing, undisturbed
 
-with importing(), without_compiler():
+with importing(), waiting():
     from ultralytics import __version__ as ultralytics_version
     from ultralytics.cfg import DEFAULT_CFG_DICT
     from ultralytics.nn.modules import Classify
@@ -166,6 +166,7 @@ def _build(description: dict[str, Any], source: Path) -> None:
     ultralytics looks layers and activations up by the names that the file gives them; told to be
     restricted, it takes nothing but torch's and its own layers, and evaluates nothing.
     """
+    all_of_torch()
     try:
         with torch.device("meta"):
             _Uncounted(deepcopy(description), ch=3, nc=2, verbose=False)
@@ -218,7 +219,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         StudentError: the file is damaged, holds something else, or is no classifier.
     """
     # It imports what it lets in, torchvision among it.
-    with _only_weights(), _plain_copy(path) as plain, without_compiler():
+    with _only_weights(), _plain_copy(path) as plain, waiting():
         try:
             checkpoint, _ = torch_safe_load(str(plain), safe_only=True)
         except Exception as error:
