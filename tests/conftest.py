@@ -127,6 +127,19 @@ def without_bf16(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     multiplies_bf16.cache_clear()
 
 
+@pytest.fixture
+def with_bf16(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A processor that torch finds bf16 products in. It computes them anyhow, if slowly."""
+    import torch
+
+    from pipeline.teachers.precision import multiplies_bf16
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    multiplies_bf16.cache_clear()
+    yield
+    multiplies_bf16.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with a real CLIP, real photos and a pretrained student; absent for most people."""

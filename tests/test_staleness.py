@@ -34,7 +34,6 @@ from pipeline.run.stage import next_command
 from pipeline.run.workspace import Workspace
 from pipeline.student import train
 from pipeline.student.kept import Students
-from pipeline.teachers.precision import multiplies_bf16
 from pipeline.teachers.presets import PRESETS
 from tests.fakes import Told, photos, sha256
 from tests.tiny_student import renumber
@@ -215,6 +214,7 @@ def test_a_finished_run_has_nothing_to_do(made: Run) -> None:
     ({"teacher": {"device": "auto"}}, EVALUATE),
     ({"student": {"device": "auto"}}, EVALUATE),
     ({"student": {"precision": "bf16"}}, EVALUATE),
+    ({"student": {"precision": "fp32"}}, EVALUATE),
     # How something is done changes nothing about what comes out.
     ({"student": {"workers": 1}}, DONE),
     ({"student": {"keep": 1}}, DONE),
@@ -340,7 +340,7 @@ def test_an_evaluation_depends_on_the_precision_by_itself(run: Run) -> None:
     assert run.evaluation()["teacher"]["precision"] == {"used": "fp32", "agrees_with_fp32": None}
 
 
-@pytest.mark.skipif(not multiplies_bf16(), reason="this processor multiplies no bf16")
+@pytest.mark.usefixtures("with_bf16")
 def test_a_student_is_evaluated_in_the_precision_that_it_is_asked_in(run: Run) -> None:
     weights = sha256(run.workspace.weights)
     lowered = run.config(student={"precision": "bf16"})
@@ -357,7 +357,7 @@ def test_a_student_is_evaluated_in_the_precision_that_it_is_asked_in(run: Run) -
     assert "Computed in bf16, the student answers as in fp32 on" in run.workspace.report.read_text()
     assert "bf16 answers as fp32 would" in run.workspace.report_md.read_text()
     assert stages.evaluate(lowered).skipped
-    assert not stages.evaluate(run.config()).skipped
+    assert not stages.evaluate(run.config(student={"precision": "fp32"})).skipped
     exact = {"used": "fp32", "agrees_with_fp32": None}
     assert run.evaluation()["student"]["precision"] == exact
 

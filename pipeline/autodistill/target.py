@@ -71,6 +71,7 @@ class YOLOv8(ClassificationTargetModel):  # type: ignore[misc]
         """
         given = {"model": self._model, "epochs": epochs, "device": device, **settings}
         given.setdefault("distill", "hard")  # folders say what an image is, not what is believed
+        given.setdefault("precision", "fp32")  # as whoever opens the weights again
         config = settings_of(StudentConfig, given)
         folder = Path(dataset_yaml).expanduser().absolute()
         if not folder.is_dir() and folder.suffix.lower() in (".yaml", ".yml"):

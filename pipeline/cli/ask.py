@@ -16,7 +16,7 @@ from pipeline.values import counted
 if TYPE_CHECKING:
     from pipeline.classify import Answer
     from pipeline.config import Config
-    from pipeline.student.precision import Precision
+    from pipeline.student.precision import Asked
     from pipeline.terminal import TerminalListener
 
 _BAR = 24  # characters
@@ -53,8 +53,9 @@ _BAR = 24  # characters
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16"]),
-    help="With --student, in PyTorch: what it computes with.  [default: fp32]",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    help="With --student, in PyTorch: what it computes with.  [default: auto, bf16 where the "
+    "processor multiplies it faster]",
 )
 @click.option("--top", type=click.IntRange(min=1), help="Show only so many answers.")
 @click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
@@ -70,7 +71,7 @@ def classify(
     config_file: Path | None,
     student: Path | None,
     reject: str | None,
-    precision: Precision | None,
+    precision: Asked | None,
     top: int | None,
     device: str,
     as_json: bool,
@@ -122,7 +123,7 @@ def _ask_student(
     path: Path,
     reject: str | None,
     device: str,
-    precision: Precision | None,
+    precision: Asked | None,
 ) -> Iterator[Answer]:
     from pipeline.classify import classify_or_refuse, classify_with_student
     from pipeline.export.open import Exported, open_student
@@ -132,10 +133,11 @@ def _ask_student(
 
     refuse = refused_share(reject or "auto")
     ahead = fetch_ahead(images)
-    student = open_student(path, device, precision or "fp32")
-    if precision is not None and isinstance(student, Exported):
-        raise ConfigError("An export computes in what it was made in. Leave `--precision` out.")
-    if (slower := only_slower(precision or "fp32", student.device)) is not None:
+    student = open_student(path, device, precision or "auto")
+    if isinstance(student, Exported):
+        if precision is not None:
+            raise ConfigError("An export computes in what it was made in. Leave `--precision` out.")
+    elif (slower := only_slower(student.precision, student.device)) is not None:
         echo(f"warning: {slower}", err=True)
     if refuse is None or (reject is None and not student.can_refuse):
         return classify_with_student(images, student, ahead=ahead)

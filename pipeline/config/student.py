@@ -20,7 +20,7 @@ class StudentConfig(Section):
     seed: NotNegative = 0
     device: Device = "auto"  # 0,1 or [0, 1]: a process on each of several GPUs
     # Of whoever asks it in PyTorch; it is trained, and seen with, as ever.
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: NotNegative = 2
     start: Literal["scratch", "promoted"] = "scratch"  # "promoted": from the student in use
     keep: PositiveInt = 5  # evaluated students in `students/`

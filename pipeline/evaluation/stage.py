@@ -55,12 +55,11 @@ from pipeline.run.stage import Run, Stage
 from pipeline.student import Student
 from pipeline.student.epochs import read_curve
 from pipeline.student.kept import Students
-from pipeline.student.precision import only_slower
+from pipeline.student.precision import ALIKE, only_slower
 from pipeline.student.stage import TRAIN
 from pipeline.teachers.panel import Answers, Panel, ask, in_words, panel_of
 
 _COMPARED = 1000  # images, with one precision and with another
-_ALIKE = 0.995  # of them that a student must answer as in fp32, or a warning says so
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,10 @@ def _digest(run: Run, plan: pl.DataFrame) -> str:
 
 
 def _asked_in(student: StudentConfig) -> str:
-    """What a student's answers depend on beside its weights: the device alone, unless it computes
-    in something else than it did before there was a choice."""
-    lowered = student.precision != "fp32"
-    return f"{student.device} in {student.precision}" if lowered else student.device
+    """What a student's answers depend on beside its weights. What "auto" comes to on a machine is
+    not part of it, as of a teacher's: a run that goes on elsewhere is not evaluated anew."""
+    said = student.precision != "auto"
+    return f"{student.device} in {student.precision}" if said else student.device
 
 
 def _truth_state(run: Run, path: Path | None) -> list[Any]:
@@ -259,7 +258,7 @@ def _precision_of_student(
     said = predict_files(exact, sample.paths[:_COMPARED], max_pixels=run.config.max_pixels)
     guesses = said.in_order(learned.classes).probabilities.argmax(axis=1)
     alike = agreement(learned.probabilities[: len(guesses)].argmax(axis=1), guesses)
-    if alike is not None and alike.value < _ALIKE:
+    if alike is not None and alike.value < ALIKE:
         run.listener.warn(
             f"In {used} the student answers as in fp32 on only {alike.value:.1%} of {alike.n:,} "
             "held-out images. Set `student: {precision: fp32}` where that matters."

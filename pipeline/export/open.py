@@ -16,7 +16,7 @@ from pipeline.files import fingerprint, hashes_of
 from pipeline.machine import cores
 from pipeline.run.workspace import Workspace
 from pipeline.student import Student
-from pipeline.student.precision import Precision
+from pipeline.student.precision import Asked
 from pipeline.student.predict import Seeing
 from pipeline.student.unlike import Unlike
 
@@ -98,9 +98,7 @@ def exports_digest(workspace: Workspace) -> str:
     return fingerprint([[one.folder.name, one.files] for one in known if one is not None])
 
 
-def open_student(
-    path: Path, device: str = "auto", precision: Precision = "fp32"
-) -> Student | Exported:
+def open_student(path: Path, device: str = "auto", precision: Asked = "fp32") -> Student | Exported:
     """Open a student by whatever names it.
 
     Args:

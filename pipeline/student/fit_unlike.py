@@ -11,6 +11,7 @@ from pipeline.errors import SourceError
 from pipeline.pixels import read_rgb
 from pipeline.storage.address import Place
 from pipeline.student.lessons import Lessons
+from pipeline.student.precision import ALIKE
 from pipeline.student.predict import Student
 from pipeline.student.shown import features_of, some
 from pipeline.student.unlike import Unlike, fit
@@ -45,16 +46,43 @@ def fit_unlike(
         for index in range(len(student.classes))
         for row in some(np.flatnonzero(labels == index), _EACH)
     ]
-    valid = samples["valid"]
-    held_out = [valid[row][0] for row in some(np.arange(len(valid)), _HELD_OUT)]
     others = [outside[row] for row in some(np.arange(len(outside)), _OUTSIDE)]
     return fit(
         features_of(student, [train[row][0] for row in rows], max_pixels),
         labels[rows],
         *student.last_layer,
-        features_of(student, held_out, max_pixels),
+        features_of(student, _held_out(lessons), max_pixels),
         features_of(student, _readable(others, max_pixels), max_pixels),
     )
+
+
+def fit_in_bf16(
+    known: Unlike, exact: Student, lowered: Student, lessons: Lessons, max_pixels: int
+) -> Unlike | None:
+    """Return the same for a student in bf16, which sees rounded features; None where it is not
+    known to answer `ALIKE` of the pictures of valid as in fp32.
+
+    Args:
+        known: what `fit_unlike` has returned.
+        exact: the student in fp32.
+        lowered: the same in bf16.
+        lessons: as for `fit_unlike`.
+        max_pixels: larger pictures are refused.
+
+    Raises:
+        SourceError: a picture of valid cannot be read.
+    """
+    held_out = _held_out(lessons)
+    seen = [features_of(one, held_out, max_pixels) for one in (exact, lowered)]
+    weights, bias = exact.last_layer
+    answers = [(features @ weights.T + bias).argmax(axis=1) for features in seen]
+    alike = np.mean(answers[0] == answers[1]) if held_out else 0.0
+    return known.settled(seen[1]) if alike >= ALIKE else None
+
+
+def _held_out(lessons: Lessons) -> list[Place]:
+    valid = lessons.samples["valid"]
+    return [valid[row][0] for row in some(np.arange(len(valid)), _HELD_OUT)]
 
 
 def _readable(files: Sequence[Place], max_pixels: int) -> list[Place]:

@@ -14,8 +14,8 @@ from pipeline.errors import StudentError
 from pipeline.machine import pick_device, streams_of
 from pipeline.records import Predictor
 from pipeline.student.card import architecture, read_card
-from pipeline.student.precision import Precision, check_precision
-from pipeline.student.unlike import FEWEST, NONE, Refuse, Unlike
+from pipeline.student.precision import Asked, Precision, pick_precision
+from pipeline.student.unlike import FEWEST, IN_BF16, NONE, Refuse, Unlike
 
 
 class Seeing(Predictor, Protocol):
@@ -77,12 +77,13 @@ class Student(Seeing):
         self._preparation = Preparation(fit, imgsz)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto", precision: Precision = "fp32") -> Student:
+    def load(cls, folder: Path, device: str = "auto", precision: Asked = "fp32") -> Student:
         """Open the student that `train` put into `folder`.
 
         Args:
-            precision: what it computes with; bf16 takes less time in batches, and its
-                probabilities differ in the third decimal, seldom in the second.
+            precision: what it computes with; bf16 takes less time in batches, and its probabilities
+                differ in the third decimal, seldom in the second. "auto" is bf16 where the
+                processor gains by it and the student was found, once trained, to answer alike.
 
         Raises:
             StudentError: there is none, its files do not belong together, or the device is absent
@@ -94,7 +95,7 @@ class Student(Seeing):
         if not weights.is_file():
             raise StudentError(f"{folder} holds no student. Run `clip2yolo train` first.")
         chosen = pick_device(device)
-        check_precision(precision, chosen)
+        used = pick_precision(precision, chosen)
         card = read_card(folder)
         model = load_checkpoint(weights)["model"].float()
         if tuple(model.names[index] for index in sorted(model.names)) != card.classes:
@@ -103,19 +104,21 @@ class Student(Seeing):
             )
         name = architecture(model, card)
         unlike = Unlike.load(folder, len(card.classes))
-        return cls(
-            name, model, card.classes, card.imgsz, weights, chosen, card.fit, unlike, precision
-        )
+        if used == "bf16":
+            tried = Unlike.load(folder, len(card.classes), IN_BF16)
+            used = "bf16" if tried is not None or precision == "bf16" else "fp32"
+            unlike = tried or unlike
+        return cls(name, model, card.classes, card.imgsz, weights, chosen, card.fit, unlike, used)
 
     @classmethod
-    def of_weights(cls, name: str, device: str = "auto", precision: Precision = "fp32") -> Student:
+    def of_weights(cls, name: str, device: str = "auto", precision: Asked = "fp32") -> Student:
         """Open any classification weights that ultralytics saved, with the classes and the size
         that they say of themselves; a size that is not said is ultralytics' own default. Those
         of other trainings see the middle of a picture, as ultralytics crops it.
 
         Args:
             name: an absolute path, or weights that ultralytics publishes.
-            precision: as for `load`.
+            precision: as for `load`; "auto" is fp32, since nobody has tried these in another.
 
         Raises:
             StudentError: there are none, they do not classify, or the device is absent or does not
@@ -125,14 +128,14 @@ class Student(Seeing):
         from pipeline.yolo.library import open_weights
 
         chosen = pick_device(device)
-        check_precision(precision, chosen)
+        used = pick_precision("fp32" if precision == "auto" else precision, chosen)
         given = open_weights(name)
         names = given.model.names
         classes = tuple(str(names[index]) for index in range(len(names)))
         fit = fit_of(given.model, given.imgsz)
         return cls(
             given.file.stem, given.model, classes, given.imgsz, given.file, chosen, fit,
-            precision=precision,
+            precision=used,
         )  # fmt: skip
 
     @property

@@ -26,7 +26,7 @@ from pipeline.student.card import read_card
 from pipeline.student.epochs import EpochReport
 from pipeline.student.kept import Students
 from pipeline.student.lessons import Lessons, balance_sentence, learned_images, skew_warning
-from pipeline.student.precision import check_precision
+from pipeline.student.precision import pick_precision
 from pipeline.student.settings import check_settings, trained_with, training_digest
 from pipeline.student.train import TrainResult, train
 from pipeline.student.unlike import FILE as UNLIKE
@@ -36,9 +36,9 @@ from pipeline.values import counted
 def _check(run: Run) -> None:
     settings = run.config.student
     check_device(settings.device, "student.device")
-    if settings.precision != "fp32":
+    if settings.precision == "bf16":
         try:
-            check_precision(settings.precision, pick_device(settings.device))
+            pick_precision(settings.precision, pick_device(settings.device))
         except DeviceError as error:
             raise ConfigError(str(error)) from error
     # What a student has been trained with is known to work, and ultralytics takes long to load.

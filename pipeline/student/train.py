@@ -19,13 +19,15 @@ from pipeline.student.card import PREPROCESSING
 from pipeline.student.epochs import EpochReport, write_curve
 from pipeline.student.fit import fit_in
 from pipeline.student.lessons import Lessons, balanced, lessons_of, outside_of
+from pipeline.student.precision import pick_precision
 from pipeline.student.rounds import LastRound, Onlooker, has_second_look, last_round
 from pipeline.student.settings import DEFAULTS, check_settings, trained_with, training_digest
 from pipeline.student.task import Task
 from pipeline.student.unlike import FILE as UNLIKE
+from pipeline.student.unlike import IN_BF16
 
 # What lies in a student's folder.
-FILES = ("weights.pt", "student.json", UNLIKE, "curve.csv", "curve.png")
+FILES = ("weights.pt", "student.json", UNLIKE, "curve.csv", "curve.png")  # of every student
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def train(
     onlooker: Onlooker | None = None,
 ) -> TrainResult:
     """Train a student and put it into `out`: weights.pt, student.json, unlike.npz, curve.csv,
-    curve.png.
+    curve.png; and unlike-bf16.npz where it can be asked in bf16 (`student.precision`).
 
     The state after each epoch lies beside `out` until the training is finished. Called again with
     the same dataset and settings it goes on after the last whole epoch; with others it starts anew.
@@ -162,7 +164,7 @@ def _finish(
     from pipeline.machine import model_threads
     from pipeline.student.confidence import soften
     from pipeline.student.curve import draw_curve
-    from pipeline.student.fit_unlike import fit_unlike
+    from pipeline.student.fit_unlike import fit_in_bf16, fit_unlike
     from pipeline.student.predict import Student
     from pipeline.yolo.library import load_checkpoint, ultralytics_version
 
@@ -199,7 +201,13 @@ def _finish(
         )
         with model_threads():
             student = Student.load(aside, config.device)
-            fit_unlike(student, lessons, outside, max_pixels).save(aside)
+            unlike = fit_unlike(student, lessons, outside, max_pixels)
+            unlike.save(aside)
+            if pick_precision("auto", student.device) == "bf16":
+                lowered = Student.load(aside, config.device, "bf16")
+                in_bf16 = fit_in_bf16(unlike, student, lowered, lessons, max_pixels)
+                if in_bf16 is not None:
+                    in_bf16.save(aside, IN_BF16)
     return result
 
 

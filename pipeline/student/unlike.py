@@ -33,6 +33,7 @@ Refuse = Literal["auto"] | float  # see `Unlike.threshold`
 
 NONE = "none of these"  # the answer in the place of a class
 FILE = "unlike.npz"  # beside the weights
+IN_BF16 = "unlike-bf16.npz"  # the same of what is seen in bf16, where that gives the same answers
 AUTO = 0.05  # share of pictures of its classes that may be turned away
 FEWEST = 10  # held-out pictures below which no threshold is set
 _HALF = 2.0  # spreads above the median where a score is 0.5, as in labels.parquet
@@ -111,19 +112,19 @@ class Unlike:
         )
         return replace(known, held_out=np.sort(known.scores(held_out)))
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, name: str = FILE) -> None:
         """Put it into a student's folder."""
-        with (folder / FILE).open("wb") as file:
+        with (folder / name).open("wb") as file:
             np.savez(file, **vars(self))
 
     @classmethod
-    def load(cls, folder: Path, classes: int) -> Unlike | None:
-        """Read it from a student's folder; None for a student of an earlier version.
+    def load(cls, folder: Path, classes: int, name: str = FILE) -> Unlike | None:
+        """Read it from a student's folder; None where it is not there, as of an earlier version.
 
         Raises:
             StudentError: it is damaged, or another student's.
         """
-        file = folder / FILE
+        file = folder / name
         try:
             with np.load(file, allow_pickle=False) as known:
                 found = cls(**{field.name: known[field.name] for field in fields(cls)})
