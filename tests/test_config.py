@@ -192,7 +192,7 @@ def test_the_defaults_are_these(tmp_path: Path) -> None:
         },
         "student": {
             "model": "yolov8n-cls.yaml", "imgsz": 224, "fit": "stretch", "epochs": 30,
-            "batch": 32, "seed": 0, "device": "auto", "precision": "fp32", "workers": 2,
+            "batch": 32, "seed": 0, "device": "auto", "precision": "auto", "workers": 2,
             "start": "scratch", "keep": 5, "distill": "soft", "balance": "none", "rounds": "auto",
             "train": {},
         },
@@ -243,7 +243,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "student.workers": ([0], [-1]),
     "student.keep": ([1], [0]),
     "student.fit": (["crop", "pad", "stretch"], ["squash", True]),
-    "student.precision": (["fp32", "bf16"], ["fp16", "auto"]),
+    "student.precision": (["auto", "fp32", "bf16"], ["fp16", "int8"]),
     "student.start": (["scratch", "promoted"], ["pretrained"]),
     "dataset.files": (["link", "copy"], ["move"]),
     "dataset.format": (["folder", "webdataset", "parquet"], ["tar", None, ["folder"]]),

@@ -105,7 +105,8 @@ class Student(Seeing):
         name = architecture(model, card)
         unlike = Unlike.load(folder, len(card.classes))
         if used == "bf16":
-            tried = Unlike.load(folder, len(card.classes), IN_BF16)
+            known = unlike is not None  # or it is of an earlier version, and all else with it
+            tried = Unlike.load(folder, len(card.classes), IN_BF16) if known else None
             used = "bf16" if tried is not None or precision == "bf16" else "fp32"
             unlike = tried or unlike
         return cls(name, model, card.classes, card.imgsz, weights, chosen, card.fit, unlike, used)

@@ -27,7 +27,7 @@ from pipeline.student.unlike import FILE as UNLIKE
 from pipeline.student.unlike import IN_BF16
 
 # What lies in a student's folder.
-FILES = ("weights.pt", "student.json", UNLIKE, "curve.csv", "curve.png")  # of every student
+FILES = ("weights.pt", "student.json", UNLIKE, IN_BF16, "curve.csv", "curve.png")
 
 
 @dataclass(frozen=True)
