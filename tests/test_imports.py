@@ -85,12 +85,8 @@ print("shapes" if "torch._meta_registrations" in sys.modules else "none")
 @pytest.mark.parametrize(
     "first",
     [
-        "import torch._dynamo",
         "import torch._decomp",
-        "import torch._prims",
         "import torch._refs.nn.functional",
-        "import torch._inductor",
-        "import torch._functorch.aot_autograd",
         "import torch.utils._content_store",
         "from torch._subclasses.fake_tensor import FakeTensorMode; FakeTensorMode()",
         "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).sum() == 4",
