@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pipeline.images.sources import find_images
 from pipeline.ontology import Ontology
 from pipeline.pixels import MAX_PIXELS, read_bytes
 from pipeline.records import Predictor
-from pipeline.storage.address import is_address
+from pipeline.storage.address import Place, is_address
 from pipeline.teachers.panel import Panel
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ class Answer:
     problem: str | None = None
     unlike: float | None = None  # any of a student's classes, 0 to 1; None where it is not known
     none: bool = False  # whether it is too much for any of them to be the answer
+
+
+def check_there(images: Sequence[str]) -> None:
+    """Refuse names of files that lead nowhere, before whoever is to answer is loaded.
+
+    Raises:
+        SourceError: there is no such file, or nothing that fits a pattern.
+    """
+    for name in images:
+        if name != "-" and not is_web_address(name) and not is_address(name):
+            path = expanded(Path(name))
+            if not os.path.lexists(path):  # of what is there, it is said when its turn comes
+                _found(path)
 
 
 def classify_with_teachers(
@@ -217,12 +231,15 @@ def _find(images: Sequence[str], ahead: Ahead) -> Iterator[tuple[str, Callable[[
             coming = ahead.get(name)
             yield name, functools.partial(fetch, name) if coming is None else coming.result
         else:
-            try:
-                paths = find_images([name if is_address(name) else expanded(Path(name))])
-            except OSError as error:
-                raise SourceError(describe_os_error(error)) from error
-            for path in paths:
+            for path in _found(name if is_address(name) else expanded(Path(name))):
                 yield path, functools.partial(read_bytes, path)
+
+
+def _found(place: Place) -> Sequence[str]:
+    try:
+        return find_images([place])
+    except OSError as error:
+        raise SourceError(describe_os_error(error)) from error
 
 
 def _batches(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:

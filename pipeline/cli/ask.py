@@ -125,13 +125,14 @@ def _ask_student(
     device: str,
     precision: Asked | None,
 ) -> Iterator[Answer]:
-    from pipeline.classify import classify_or_refuse, classify_with_student
+    from pipeline.classify import check_there, classify_or_refuse, classify_with_student
     from pipeline.export.open import Exported, open_student
     from pipeline.images.fetch import fetch_ahead
     from pipeline.student import Refusing
     from pipeline.student.precision import only_slower
 
     refuse = refused_share(reject or "auto")
+    check_there(images)
     ahead = fetch_ahead(images)
     student = open_student(path, device, precision or "auto")
     if isinstance(student, Exported):
@@ -152,7 +153,7 @@ def _ask_teachers(
     device: str,
     listener: TerminalListener,
 ) -> Iterator[Answer]:
-    from pipeline.classify import classify_with_teachers
+    from pipeline.classify import check_there, classify_with_teachers
     from pipeline.config import load_config
     from pipeline.images.fetch import fetch_ahead
     from pipeline.ontology import build_ontology, ontology_of
@@ -164,12 +165,14 @@ def _ask_teachers(
     if config_file is not None:
         config = load_config(config_file)
         ontology, max_pixels = ontology_of(config), config.max_pixels
+        check_there(images)
         ahead = fetch_ahead(images)
         panel = panel_of(config, ontology, ontology.classes, listener)
     else:
         # A class may not be called everything that a prompt may; nobody sees these names.
         ontology = build_ontology({text: f"answer {n}" for n, text in enumerate(prompts)})
         asked = [teacher_named(teacher, device)]
+        check_there(images)
         ahead = fetch_ahead(images)
         panel = load_panel(asked, ontology, ontology.classes, listener)
     for sentence in prompt_warnings(panel, ontology):

@@ -35,6 +35,27 @@ def test_asking_about_a_picture_loads_nothing_that_is_not_asked(tmp_path: Path) 
     assert not [name for name in modules.split() if name.startswith("torch._dynamo")]
 
 
+def test_a_picture_that_is_not_there_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    found = in_another_process(
+        "-c",
+        f"""
+import sys
+from click.testing import CliRunner
+from pipeline.cli import main
+
+for words in (["-p", "a ball", "-p", "b", "-t", "pocket"], ["--student", "nowhere"]):
+    for name in ("none.png", "none/*.jpg"):
+        done = CliRunner().invoke(main, ["classify", {str(tmp_path)!r} + "/" + name, *words])
+        print(done.exit_code, done.stderr.strip())
+print("torch" in sys.modules)
+""",
+    )
+    *errors, loaded = found.splitlines()
+    assert len(errors) == 4 and loaded == "False"
+    for name, error in zip(("none.png", "none/*.jpg") * 2, errors, strict=True):
+        assert error.startswith("1 error: ") and f"{tmp_path}/{name} " in error
+
+
 def test_labeling_looks_at_no_student_that_is_known_to_work(tmp_path: Path) -> None:
     for number in range(3):
         picture("red", number).save(tmp_path / f"{number}.png")
